@@ -1,0 +1,93 @@
+"""The C kernels (src/kernels/fastrnn_kernels.h) as the other extensions see them."""
+from libc.stdint cimport uint64_t
+
+
+cdef extern from "fastrnn_kernels.h" nogil:
+    enum:
+        FR_MAX_STATES
+        FR_MAX_SLOTS
+        FR_MAX_STAGES
+        FR_OPERAND_H
+        FR_OPERAND_EXTRA
+        FR_WEIGHT_HH
+        FR_WEIGHT_HR
+
+    ctypedef Py_ssize_t fr_index
+
+    ctypedef struct fr_frame:
+        fr_index rows, units
+        void *gates
+        fr_index gates_row, gates_slot
+        const void *bias
+        fr_index bias_slot
+        const void *state[2]
+        fr_index state_row[2]
+        void *next[2]
+        fr_index next_row[2]
+        void *out
+        fr_index out_row
+        void *extra
+        fr_index extra_row
+        const void *d_out
+        fr_index d_out_row
+        void *d_state[2]
+        fr_index d_state_row[2]
+        void *d_extra
+        fr_index d_extra_row
+        int keep
+
+    ctypedef void (*fr_pointwise)(const fr_frame *frame) noexcept nogil
+
+    ctypedef struct fr_stage:
+        int operand
+        int weight
+        int first_gate, gates
+        int slot[5]
+        fr_pointwise forward, adjoint
+
+    ctypedef struct fr_cell:
+        const char *name
+        int states, gates, slots, stages
+        int d_state_direct
+        fr_stage stage[2]
+
+    ctypedef struct fr_product:
+        fr_index rows, cols, depth
+        const void *a
+        fr_index a_row
+        const void *b
+        fr_index b_panel
+        void *c
+        fr_index c_row
+        int accumulate
+
+    ctypedef void (*fr_map)(fr_index n, const void *x, void *y) noexcept nogil
+
+    ctypedef struct fr_kernels:
+        const char *isa
+        fr_index item_size
+        fr_index tile_cols
+        void (*pack)(fr_index cols, fr_index depth, const void *b, fr_index b_row, int transposed,
+                     void *packed) noexcept nogil
+        void (*product)(const fr_product *p) noexcept nogil
+        void (*matvec)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x,
+                       void *y, int accumulate) noexcept nogil
+        void (*matvec_transposed)(fr_index n, fr_index k, const void *w, fr_index w_row,
+                                  const void *x, void *y, int accumulate) noexcept nogil
+        void (*add_column_sums)(fr_index rows, fr_index cols, const void *x, fr_index x_row,
+                                void *y) noexcept nogil
+        fr_map exp
+        fr_map tanh
+        fr_map sigmoid
+        const fr_cell *cells
+
+    ctypedef struct fr_team:
+        pass
+    ctypedef void (*fr_work)(void *context, int rank, int size, fr_team *team) noexcept nogil
+
+
+# The kernels are linked into this one extension; the others call them through these.
+cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil
+cdef void parallel(int size, fr_work work, void *context) noexcept nogil
+cdef void barrier(fr_team *team) noexcept nogil
+cdef int thread_count() noexcept nogil

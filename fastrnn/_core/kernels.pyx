@@ -1,0 +1,89 @@
+"""Instruction sets, threads and elementwise functions of the C kernels."""
+cimport numpy as cnp
+import numpy as np
+
+from fastrnn._core.kernels cimport fr_kernels, fr_map, fr_team, fr_work
+
+cnp.import_array()
+
+
+cdef extern from "fastrnn_kernels.h" nogil:
+    void fr_initialise()
+    const char *const *fr_available_isas()
+    int fr_use_isa(const char *isa)
+    const fr_kernels *fr_active(Py_ssize_t item_size)
+    void fr_parallel(int size, fr_work work, void *context)
+    void fr_barrier(fr_team *team)
+
+
+cdef int n_threads = 1
+
+
+cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil:
+    return fr_active(item_size)
+
+
+cdef void parallel(int size, fr_work work, void *context) noexcept nogil:
+    fr_parallel(size, work, context)
+
+
+cdef void barrier(fr_team *team) noexcept nogil:
+    fr_barrier(team)
+
+
+cdef int thread_count() noexcept nogil:
+    return n_threads
+
+
+def available_isas():
+    """Names of the instruction sets that this build and this CPU have, best last."""
+    cdef const char *const *name = fr_available_isas()
+    names = []
+    while name[0] != NULL:
+        names.append(name[0].decode())
+        name += 1
+    return tuple(names)
+
+
+def isa():
+    """Name of the instruction set in use."""
+    return fr_active(4).isa.decode()
+
+
+def use_isa(str name):
+    """Use an instruction set of `available_isas` for all calls that follow."""
+    if fr_use_isa(name.encode()) != 0:
+        raise ValueError(f"isa must be one of {', '.join(available_isas())}, got {name!r}")
+
+
+def set_num_threads(int n):
+    """Use at most `n` threads in all calls that follow; `n` is validated by the caller."""
+    global n_threads
+    n_threads = n
+
+
+def get_num_threads():
+    """Number of threads that a call may use."""
+    return n_threads
+
+
+def apply(str function, cnp.ndarray x):
+    """exp, tanh or sigmoid of a contiguous float array, by the vector kernels of the active ISA."""
+    cdef fr_map kernel
+    if x.dtype not in (np.float32, np.float64) or not x.flags.c_contiguous:
+        raise TypeError(f"x must be a contiguous float32 or float64 array, got {x.dtype}")
+    cdef const fr_kernels *kernels = fr_active(x.itemsize)
+    if function == "exp":
+        kernel = kernels.exp
+    elif function == "tanh":
+        kernel = kernels.tanh
+    elif function == "sigmoid":
+        kernel = kernels.sigmoid
+    else:
+        raise ValueError(f"function must be exp, tanh or sigmoid, got {function!r}")
+    y = np.empty_like(x)
+    kernel(x.size, cnp.PyArray_DATA(x), cnp.PyArray_DATA(y))
+    return y
+
+
+fr_initialise()

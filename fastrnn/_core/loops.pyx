@@ -1,0 +1,825 @@
+"""The one time loop: any cell, one layer, one direction, forward and back.
+
+A cell is a list of stages (`fr_cell`), a stage a recurrent product followed by a pointwise
+function. Around the loop stand three products over all steps at once: the input product before it,
+the gradients of weights and of the input after its adjoint.
+
+Rows are packed: step t owns the rows offsets[t]:offsets[t + 1] of x (N, I), one for each sequence
+that still runs, so the rows of a step are always the first of the state's.
+
+Threads divide either the rows of a step (each thread then runs its sequences through all steps and
+meets no other) or, where rows are few, the hidden units (all meet at a barrier before each product).
+Element types are the kernels' affair: buffers are untyped here and strides are in elements.
+"""
+cimport numpy as cnp
+from cpython.exc cimport PyErr_Occurred
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset, strcmp
+
+from fastrnn._core.blas cimport Matrix, gemm, restore_threads, use_one_thread
+from fastrnn._core.kernels cimport (
+    FR_OPERAND_EXTRA,
+    FR_WEIGHT_HR,
+    active,
+    barrier,
+    fr_cell,
+    fr_frame,
+    fr_kernels,
+    fr_product,
+    fr_stage,
+    fr_team,
+    parallel,
+    thread_count,
+)
+
+import numpy as np
+
+cnp.import_array()
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals()
+
+# Work that is worth a second thread: starting one costs 10-20 us, a million flops take about 20.
+cdef double FLOPS_A_THREAD = 2e6
+# Between two looks for Ctrl-C.
+cdef double FLOPS_A_POLL = 2e8
+# Without a tape the input product is made for so many bytes of gates at a time, which stay in L2.
+cdef Py_ssize_t CHUNK_BYTES = 256 * 1024
+# A block of units is as wide as fits L1 beside its rows of gates.
+cdef Py_ssize_t BLOCK_BYTES = 16 * 1024
+# Up to this many rows a product with unpacked weights, row by row, beats packing them.
+cdef Py_ssize_t FEW_ROWS = 4
+
+cdef struct StageWeights:
+    char *weight                # (gates * units, depth), block first_gate and on
+    Py_ssize_t units, depth
+    # Packed, or NULL where rows are multiplied one by one.
+    char *forward
+    char *adjoint
+    Py_ssize_t forward_panel, adjoint_panel
+    Py_ssize_t gate_panels      # panels of one gate in `forward`
+
+cdef struct Run:
+    # What a thread needs to know; every array is described at `Scan`.
+    const fr_kernels *kernels
+    const fr_cell *cell
+    # inputs is I, a name that C's complex numbers have taken.
+    Py_ssize_t item, T, N, B, inputs, H, P
+    const int64_t *offsets
+    bint reverse, keep, split_units
+    char *x
+    char *weight_ih
+    StageWeights stage[2]
+    char *gates
+    char *bias
+    char *state[2]
+    char *initial[2]
+    char *final[2]
+    Py_ssize_t width[2]
+    char *extra
+    char *out
+    Py_ssize_t out_row
+    Py_ssize_t chunk_rows
+    # adjoint
+    char *d_out
+    Py_ssize_t d_out_row
+    char *d_state[2]
+    char *d_extra
+    char *d_x
+    char *d_weight_ih
+    char *d_bias_ih
+    char *d_stage_weight[2]
+    char *d_stage_bias[2]
+    # interruption: steps from this one on, and products, are left out
+    Py_ssize_t stop_at
+    bint stopped
+
+
+# ---------------------------------------------------------------------------------- small helpers
+
+cdef inline Py_ssize_t share(Py_ssize_t n, int rank, int size) noexcept nogil:
+    """Where the rank's share of n things begins; rank `size` is the end."""
+    return n * rank // size
+
+
+cdef inline Py_ssize_t step_of(const Run *r, Py_ssize_t s) noexcept nogil:
+    """Time of the s-th step that is run."""
+    return r.T - 1 - s if r.reverse else s
+
+
+cdef inline Py_ssize_t running(const Run *r, Py_ssize_t s) noexcept nogil:
+    """How many rows the s-th step has; none outside the sequence."""
+    cdef Py_ssize_t t = step_of(r, s)
+    return 0 if t < 0 or t >= r.T else r.offsets[t + 1] - r.offsets[t]
+
+
+cdef inline char *state_at(const Run *r, int k, Py_ssize_t s) noexcept nogil:
+    """State k before the s-th step: kept for all steps on a tape, else in turn in two places."""
+    cdef Py_ssize_t row = r.offsets[step_of(r, s)] if r.keep else (s & 1) * r.B
+    return r.state[k] + row * r.width[k] * r.item
+
+
+cdef inline char *extra_at(const Run *r, Py_ssize_t s) noexcept nogil:
+    cdef Py_ssize_t row = r.offsets[step_of(r, s)] if r.keep else 0
+    return r.extra + row * r.H * r.item
+
+
+cdef void poll(Run *r, Py_ssize_t s) noexcept nogil:
+    """Look for Ctrl-C. Others may be one step ahead between barriers, so all stop two steps on."""
+    with gil:
+        if PyErr_CheckSignals() != 0:
+            r.stop_at = s + 2
+            r.stopped = True
+
+
+cdef void rows_of(const Run *r, int rank, int size, Py_ssize_t *low,
+                  Py_ssize_t *high) noexcept nogil:
+    """The rank's rows of the state, so that all ranks have about as many steps to run."""
+    cdef Py_ssize_t row, t = r.T, steps = 0
+    cdef Py_ssize_t bound_low = share(r.N, rank, size), bound_high = share(r.N, rank + 1, size)
+    if r.N == r.T * r.B:
+        low[0] = share(r.B, rank, size)
+        high[0] = share(r.B, rank + 1, size)
+        return
+    low[0] = high[0] = 0
+    for row in range(r.B):
+        while t > 0 and r.offsets[t] - r.offsets[t - 1] <= row:
+            t -= 1
+        if steps < bound_low:
+            low[0] = row + 1
+        if steps < bound_high:
+            high[0] = row + 1
+        steps += t
+
+
+cdef void unit_range(const Run *r, Py_ssize_t units, int rank, int size,
+                        Py_ssize_t *low, Py_ssize_t *high) noexcept nogil:
+    """The rank's range of units, in whole panels, where units are divided; else all of them."""
+    cdef Py_ssize_t panel = r.kernels.tile_cols, panels = (units + panel - 1) // panel
+    low[0] = 0
+    high[0] = units
+    if r.split_units:
+        low[0] = min(units, share(panels, rank, size) * panel)
+        high[0] = min(units, share(panels, rank + 1, size) * panel)
+
+
+# ------------------------------------------------------------------------------- products of rows
+
+cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept nogil:
+    """Pack the rank's share of every stage's weight."""
+    cdef const fr_kernels *kernels = r.kernels
+    cdef Py_ssize_t tile = kernels.tile_cols, item = r.item, low, high, panels, row
+    cdef const StageWeights *w
+    cdef int k, g
+    for k in range(r.cell.stages):
+        w = &r.stage[k]
+        if adjoint and w.adjoint != NULL:
+            row = w.units * r.cell.stage[k].gates
+            panels = (w.depth + tile - 1) // tile
+            low = share(panels, rank, size)
+            high = share(panels, rank + 1, size)
+            if high > low:
+                kernels.pack(min(w.depth, high * tile) - low * tile, row,
+                             w.weight + low * tile * item, w.depth, 0,
+                             w.adjoint + low * w.adjoint_panel * item)
+        elif not adjoint and w.forward != NULL:
+            low = share(w.gate_panels, rank, size)
+            high = share(w.gate_panels, rank + 1, size)
+            for g in range(r.cell.stage[k].gates):
+                if high > low:
+                    kernels.pack(min(w.units, high * tile) - low * tile, w.depth,
+                                 w.weight + (g * w.units + low * tile) * w.depth * item, w.depth, 1,
+                                 w.forward + (g * w.gate_panels + low) * w.forward_panel * item)
+
+
+cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
+                            const char *operand, char *gates) noexcept nogil:
+    """Units low:high of every gate of a stage: gates (rows, slots, units) (+)= operand W^T."""
+    cdef const fr_kernels *kernels = r.kernels
+    cdef const fr_stage *stage = &r.cell.stage[k]
+    cdef const StageWeights *w = &r.stage[k]
+    cdef Py_ssize_t row, item = r.item, gates_row = r.cell.slots * r.H
+    cdef fr_product p
+    cdef int g
+    cdef bint add
+    cdef char *to
+    for g in range(stage.gates):
+        add = stage.slot[g] < r.cell.gates
+        to = gates + (stage.slot[g] * r.H + low) * item
+        if w.forward == NULL:
+            for row in range(rows):
+                kernels.matvec(high - low, w.depth,
+                               w.weight + (g * w.units + low) * w.depth * item, w.depth,
+                               operand + row * w.depth * item, to + row * gates_row * item, add)
+        else:
+            p.rows = rows
+            p.cols = high - low
+            p.depth = w.depth
+            p.a = operand
+            p.a_row = w.depth
+            p.b = (w.forward
+                   + (g * w.gate_panels + low // kernels.tile_cols) * w.forward_panel * item)
+            p.b_panel = w.forward_panel
+            p.c = to
+            p.c_row = gates_row
+            p.accumulate = add
+            kernels.product(&p)
+
+
+cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
+                           const char *gates, char *d_operand, bint add) noexcept nogil:
+    """Columns low:high of d_operand (rows, depth) (+)= d_gates W, over the gates of a stage."""
+    cdef const fr_kernels *kernels = r.kernels
+    cdef const fr_stage *stage = &r.cell.stage[k]
+    cdef const StageWeights *w = &r.stage[k]
+    cdef Py_ssize_t row, item = r.item, gates_row = r.cell.slots * r.H
+    cdef fr_product p
+    cdef int g = 0, n
+    cdef const char *source
+    while g < stage.gates:
+        n = neighbours(stage, g, w.units == r.H)
+        source = gates + stage.slot[g] * r.H * item
+        if w.adjoint == NULL:
+            for row in range(rows):
+                kernels.matvec_transposed(n * w.units, high - low,
+                                          w.weight + (g * w.units * w.depth + low) * item, w.depth,
+                                          source + row * gates_row * item,
+                                          d_operand + (row * w.depth + low) * item, add)
+        else:
+            p.rows = rows
+            p.cols = high - low
+            p.depth = n * w.units
+            p.a = source
+            p.a_row = gates_row
+            p.b = (w.adjoint + (low // kernels.tile_cols * w.adjoint_panel
+                                + g * w.units * kernels.tile_cols) * item)
+            p.b_panel = w.adjoint_panel
+            p.c = d_operand + low * item
+            p.c_row = w.depth
+            p.accumulate = add
+            kernels.product(&p)
+        add = True
+        g += n
+
+
+cdef int neighbours(const fr_stage *stage, int g, bint full_width) noexcept nogil:
+    """How many gates from g on lie in slots side by side, to be multiplied as one."""
+    cdef int n = 1
+    while full_width and g + n < stage.gates and stage.slot[g + n] == stage.slot[g] + n:
+        n += 1
+    return n
+
+
+# ----------------------------------------------------------------------------------- forward
+
+cdef void input_product(const Run *r, Py_ssize_t first, Py_ssize_t last, char *gates, int rank,
+                        int size) noexcept nogil:
+    """Rows first:last of gates (N, slots, H) = x W_ih^T, the rank's share of them."""
+    cdef Py_ssize_t low = first + share(last - first, rank, size)
+    cdef Py_ssize_t high = first + share(last - first, rank + 1, size)
+    cdef Py_ssize_t row, gates_row = r.cell.slots * r.H, columns = r.cell.gates * r.H
+    cdef Matrix x, w, z
+    if high - low <= FEW_ROWS:
+        for row in range(low, high):
+            r.kernels.matvec(columns, r.inputs, r.weight_ih, r.inputs, r.x + row * r.inputs * r.item,
+                             gates + row * gates_row * r.item, False)
+        return
+    x.data = r.x + low * r.inputs * r.item
+    x.row = r.inputs
+    x.transposed = False
+    w.data = r.weight_ih
+    w.row = r.inputs
+    w.transposed = True
+    z.data = gates + low * gates_row * r.item
+    z.row = gates_row
+    z.transposed = False
+    gemm(r.item, high - low, columns, r.inputs, x, w, False, z)
+
+
+cdef void begin_rows(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high,
+                     int rank) noexcept nogil:
+    """Give the sequences that begin at the s-th step their initial state."""
+    cdef int k
+    cdef Py_ssize_t first = max(low, running(r, s - 1)), last = min(high, running(r, s)), row
+    if first >= last or (r.split_units and rank > 0):
+        return
+    for k in range(r.cell.states):
+        row = r.width[k] * r.item
+        memcpy(state_at(r, k, s) + first * row, r.initial[k] + first * row, (last - first) * row)
+
+
+cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high,
+                    Py_ssize_t unit, Py_ssize_t units, char *gates) noexcept nogil:
+    """The stage's pointwise function on rows low:high and some units."""
+    cdef const fr_cell *cell = r.cell
+    cdef Py_ssize_t item = r.item, first = low, last, going_on = running(r, s + 1), row
+    cdef Py_ssize_t offset = r.offsets[step_of(r, s)]
+    cdef fr_frame f
+    cdef int j
+    f.units = units
+    f.gates_row = cell.slots * r.H
+    f.gates_slot = r.H
+    f.bias = NULL if r.bias == NULL else r.bias + unit * item
+    f.bias_slot = r.H
+    f.keep = r.keep
+    # Sequences that go on hand their state to the next step; those that end, to the final state.
+    while first < high:
+        last = min(high, going_on) if first < going_on else high
+        f.rows = last - first
+        f.gates = gates + (first * f.gates_row + unit) * item
+        for j in range(cell.states):
+            row = r.width[j]
+            f.state[j] = state_at(r, j, s) + (first * row + unit) * item
+            f.state_row[j] = row
+            f.next[j] = ((state_at(r, j, s + 1) if first < going_on else r.final[j])
+                         + (first * row + unit) * item)
+            f.next_row[j] = row
+        f.out = r.out + ((offset + first) * r.out_row + unit) * item
+        f.out_row = r.out_row
+        f.extra = NULL if r.extra == NULL else extra_at(r, s) + (first * r.H + unit) * item
+        f.extra_row = r.H
+        cell.stage[k].forward(&f)
+        first = last
+
+
+cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high, char *gates,
+                       int rank, int size, fr_team *team) noexcept nogil:
+    cdef const fr_cell *cell = r.cell
+    cdef Py_ssize_t unit, unit_low, unit_high, units, tile = r.kernels.tile_cols
+    cdef Py_ssize_t rows = high - low, block, gates_row = cell.slots * r.H
+    cdef const char *operand
+    cdef int k
+    for k in range(cell.stages):
+        if r.split_units:
+            barrier(team)
+        unit_range(r, r.stage[k].units, rank, size, &unit_low, &unit_high)
+        if cell.stage[k].operand == FR_OPERAND_EXTRA:
+            operand = extra_at(r, s) + low * r.H * r.item
+        else:
+            operand = state_at(r, 0, s) + low * r.P * r.item
+        block = r.H
+        if r.stage[k].forward != NULL:
+            block = max(1, BLOCK_BYTES // (rows * cell.slots * tile * r.item)) * tile
+        unit = unit_low
+        while unit < unit_high:
+            units = min(block, unit_high - unit)
+            recurrent_product(r, k, rows, unit, unit + units, operand,
+                              gates + low * gates_row * r.item)
+            pointwise(r, k, s, low, high, unit, units, gates)
+            unit += units
+
+
+cdef void forward_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    cdef Run *r = <Run *>context
+    cdef Py_ssize_t s = 0, end, low = 0, high = r.B, first, last, top, rows, done
+    cdef char *gates            # of row 0, were it there
+    cdef Py_ssize_t gates_row = r.cell.slots * r.H * r.item, every = poll_interval(r, size)
+    if not r.split_units:
+        rows_of(r, rank, size, &low, &high)
+    pack_weights(r, False, rank, size)
+    while s < r.T:
+        # The next chunk of steps: s:end, whose rows are first:last of x.
+        end = s
+        rows = 0
+        while end < r.T and (r.keep or rows == 0 or rows + running(r, end) <= r.chunk_rows):
+            rows += running(r, end)
+            end += 1
+        first = r.offsets[min(step_of(r, s), step_of(r, end - 1))]
+        last = first + rows
+        gates = r.gates if r.keep else r.gates - first * gates_row
+        done = first
+        while done < last and not r.stopped:
+            rows = min(last - done, product_rows(r, size))
+            input_product(r, done, done + rows, gates, rank, size)
+            done += rows
+            if rank == 0 and done < last:
+                poll(r, s)
+        barrier(team)
+        for s in range(s, end):
+            if s >= r.stop_at:
+                break
+            top = min(high, running(r, s))
+            begin_rows(r, s, low, high, rank)
+            if top > low:
+                forward_step(r, s, low, top, gates + r.offsets[step_of(r, s)] * gates_row, rank,
+                             size, team)
+            if rank == 0 and s % every == every - 1 and not r.stopped:
+                poll(r, s)
+        barrier(team)
+        if r.stopped:
+            break
+        s = end
+
+
+cdef Py_ssize_t poll_interval(const Run *r, int size) noexcept nogil:
+    cdef double flops = 2. * r.B * r.cell.gates * r.H * r.P / size
+    return 1 + <Py_ssize_t>(FLOPS_A_POLL / (1 + flops))
+
+
+cdef Py_ssize_t product_rows(const Run *r, int size) noexcept nogil:
+    """Rows of an input product that are multiplied between two looks for Ctrl-C."""
+    return size * (64 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + r.cell.gates * r.H * r.inputs)))
+
+
+# ----------------------------------------------------------------------------------- adjoint
+
+cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high, int rank,
+                       int size, fr_team *team) noexcept nogil:
+    cdef const fr_cell *cell = r.cell
+    cdef Py_ssize_t item = r.item, unit, unit_high, offset = r.offsets[step_of(r, s)] + low, row
+    cdef char *gates = r.gates + offset * cell.slots * r.H * item
+    cdef fr_frame f
+    cdef int k, j
+    f.rows = high - low
+    f.gates_row = cell.slots * r.H
+    f.gates_slot = r.H
+    for k in range(cell.stages - 1, -1, -1):
+        unit_range(r, r.stage[k].units, rank, size, &unit, &unit_high)
+        f.units = unit_high - unit
+        f.gates = gates + unit * item
+        for j in range(cell.states):
+            row = r.width[j]
+            f.state[j] = state_at(r, j, s) + (low * row + unit) * item
+            f.state_row[j] = row
+            f.d_state[j] = r.d_state[j] + (low * row + unit) * item
+            f.d_state_row[j] = row
+        f.d_out = NULL if r.d_out == NULL else r.d_out + (offset * r.d_out_row + unit) * item
+        f.d_out_row = r.d_out_row
+        f.d_extra = NULL if r.d_extra == NULL else r.d_extra + (low * r.H + unit) * item
+        f.d_extra_row = r.H
+        cell.stage[k].adjoint(&f)
+        if r.split_units:
+            barrier(team)
+        unit_range(r, r.stage[k].depth, rank, size, &unit, &unit_high)
+        if cell.stage[k].operand == FR_OPERAND_EXTRA:
+            operand_gradient(r, k, high - low, unit, unit_high, gates,
+                             r.d_extra + low * r.H * item, False)
+        else:
+            operand_gradient(r, k, high - low, unit, unit_high, gates,
+                             r.d_state[0] + low * r.P * item, cell.d_state_direct)
+
+
+cdef void add_weight_gradient(Run *r, int rank, int size, Py_ssize_t gate_rows, int slot,
+                              const char *operand, Py_ssize_t depth, char *d_weight,
+                              char *d_bias) noexcept nogil:
+    """The rank's share of d_weight (gate_rows, depth) += d_gates^T operand, of d_bias likewise."""
+    cdef Py_ssize_t low = share(gate_rows, rank, size), high = share(gate_rows, rank + 1, size)
+    cdef Py_ssize_t item = r.item, gates_row = r.cell.slots * r.H, row = 0, rows
+    cdef Py_ssize_t most = 256 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + (high - low) * depth))
+    cdef char *d_gates = r.gates + (slot * r.H + low) * item
+    cdef Matrix g, a, w
+    if high == low:
+        return
+    g.row = gates_row
+    g.transposed = True
+    a.row = depth
+    a.transposed = False
+    w.data = d_weight + low * depth * item
+    w.row = depth
+    w.transposed = False
+    while row < r.N and not r.stopped:
+        rows = min(most, r.N - row)
+        g.data = d_gates + row * gates_row * item
+        a.data = <char *>operand + row * depth * item
+        gemm(item, high - low, depth, rows, g, a, True, w)
+        if d_bias != NULL:
+            r.kernels.add_column_sums(rows, high - low, d_gates + row * gates_row * item, gates_row,
+                                      d_bias + low * item)
+        row += rows
+        if rank == 0 and row < r.N:
+            poll(r, 0)
+
+
+cdef void adjoint_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    cdef Run *r = <Run *>context
+    cdef const fr_stage *stage
+    cdef Py_ssize_t s, low = 0, high = r.B, top, row, rows, every = poll_interval(r, size)
+    cdef Py_ssize_t block, gates_row = r.cell.slots * r.H
+    cdef int k, g, n
+    cdef Matrix z, w, x
+    if not r.split_units:
+        rows_of(r, rank, size, &low, &high)
+    pack_weights(r, True, rank, size)
+    barrier(team)
+    for s in range(r.T):
+        # stop_at counts steps in the order in which they are run, which is backwards here.
+        if s >= r.stop_at:
+            break
+        top = min(high, running(r, r.T - 1 - s))
+        if top > low:
+            adjoint_step(r, r.T - 1 - s, low, top, rank, size, team)
+        if rank == 0 and s % every == every - 1 and not r.stopped:
+            poll(r, s)
+    barrier(team)
+    if r.stopped:
+        return
+
+    z.row = gates_row
+    z.transposed = False
+    w.data = r.weight_ih
+    w.row = r.inputs
+    w.transposed = False
+    x.row = r.inputs
+    x.transposed = False
+    row = share(r.N, rank, size)
+    top = share(r.N, rank + 1, size)
+    while row < top and not r.stopped:
+        rows = min(top - row, product_rows(r, 1))
+        z.data = r.gates + row * gates_row * r.item
+        x.data = r.d_x + row * r.inputs * r.item
+        gemm(r.item, rows, r.inputs, r.cell.gates * r.H, z, w, False, x)
+        row += rows
+        if rank == 0 and row < top:
+            poll(r, 0)
+    # Gradients are added last, and an interrupted call may have added some of them.
+    add_weight_gradient(r, rank, size, r.cell.gates * r.H, 0, r.x, r.inputs, r.d_weight_ih, r.d_bias_ih)
+    for k in range(r.cell.stages):
+        stage = &r.cell.stage[k]
+        g = 0
+        while g < stage.gates:
+            n = neighbours(stage, g, r.stage[k].units == r.H)
+            block = g * r.stage[k].units
+            add_weight_gradient(
+                r, rank, size, n * r.stage[k].units, stage.slot[g],
+                r.extra if stage.operand == FR_OPERAND_EXTRA else r.state[0], r.stage[k].depth,
+                r.d_stage_weight[k] + block * r.stage[k].depth * r.item,
+                NULL if r.d_stage_bias[k] == NULL else r.d_stage_bias[k] + block * r.item)
+            g += n
+
+
+# ----------------------------------------------------------------------------------- from Python
+
+cdef char *data(cnp.ndarray array) noexcept:
+    return cnp.PyArray_BYTES(array)
+
+
+cdef cnp.ndarray checked(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns):
+    """A contiguous array (rows, columns) of the element type, or (rows,) for columns = -1."""
+    cdef cnp.ndarray array
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
+    array = value
+    cdef tuple shape = (rows, columns)[:1 if columns < 0 else 2]
+    if (cnp.PyArray_TYPE(array) != typenum or not cnp.PyArray_IS_C_CONTIGUOUS(array)
+            or (<object>array).shape != shape):
+        raise ValueError(f"{name} must be contiguous {shape}, "
+                         f"got {(<object>array).dtype} {(<object>array).shape}")
+    return array
+
+
+cdef cnp.ndarray strided(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns,
+                         Py_ssize_t *row):
+    """An array (rows, columns) whose columns are neighbours; sets the stride of its rows."""
+    cdef cnp.ndarray array = value
+    cdef Py_ssize_t item = cnp.PyArray_ITEMSIZE(array)
+    if (cnp.PyArray_TYPE(array) != typenum or cnp.PyArray_NDIM(array) != 2
+            or cnp.PyArray_DIM(array, 0) != rows or cnp.PyArray_DIM(array, 1) != columns
+            or (rows > 0 and columns > 1 and cnp.PyArray_STRIDE(array, 1) != item)
+            or (rows > 1 and cnp.PyArray_STRIDE(array, 0) % item)):
+        raise ValueError(f"{name} must be ({rows}, {columns}) with neighbouring columns, "
+                         f"got {(<object>array).dtype} {(<object>array).shape}")
+    row[0] = cnp.PyArray_STRIDE(array, 0) // item
+    return array
+
+
+cdef int reraise() except -1:
+    """Let the exception go on that a look for Ctrl-C has set."""
+    return -1
+
+
+cdef class Scan:
+    """One run of a cell over all steps, which is also the tape of its adjoint.
+
+    Buffers, with N packed rows, S slots and a tape (without one: a chunk of steps for the gates, two
+    steps for the states, one for the extra operand)::
+
+        gates  (N, S, H)   input product, then activations, in the adjoint gradients in place
+        state  (N, width)  each state before each step
+        extra  (N, H)      operand of a second stage
+    """
+    cdef Run run
+    cdef list owners
+    cdef tuple initial
+    cdef dict weights
+    cdef int typenum
+    cdef bint used
+
+    def __cinit__(self, str cell, dict weights, object x, object offsets, tuple state, object out,
+                  bint reverse, bint keep):
+        cdef Run *r = &self.run
+        cdef cnp.ndarray array
+        cdef int k
+        memset(r, 0, sizeof(Run))
+        self.typenum = cnp.PyArray_TYPE(<cnp.ndarray?>x)
+        if self.typenum not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+            raise TypeError(f"x must be float32 or float64, got {x.dtype}")
+        r.item = cnp.PyArray_ITEMSIZE(<cnp.ndarray>x)
+        r.kernels = active(r.item)
+        r.cell = r.kernels.cells
+        name = cell.encode()
+        while r.cell.name != NULL and strcmp(r.cell.name, <bytes>name) != 0:
+            r.cell += 1
+        if r.cell.name == NULL:
+            raise ValueError(f"cell must have compiled kernels, got {cell!r}")
+        self.owners = []
+        self.weights = weights
+        self.initial = state
+        self.find_sizes(x, offsets, state)
+        r.reverse = reverse
+        r.keep = keep
+        r.stop_at = r.T + 1
+        r.x = self.own(checked("x", x, self.typenum, r.N, r.inputs))
+        r.out = self.own(strided("out", out, self.typenum, r.N, r.P, &r.out_row))
+        for k in range(r.cell.states):
+            r.width[k] = r.P if k == 0 else r.H
+            array = checked("state", state[k], self.typenum, r.B, r.width[k])
+            r.initial[k] = self.own(array)
+        self.find_weights()
+        self.add_biases()
+
+    cdef int find_sizes(self, object x, object offsets, tuple state) except -1:
+        cdef Run *r = &self.run
+        cdef cnp.ndarray steps = checked("offsets", offsets, cnp.NPY_INT64, len(offsets), -1)
+        cdef int64_t t, previous, size
+        r.T = len(offsets) - 1
+        r.offsets = <const int64_t *>data(steps)
+        self.owners.append(steps)
+        r.N, r.inputs = x.shape
+        r.B, r.P = state[0].shape
+        r.H = self.weights["weight_ih"].shape[0] // r.cell.gates
+        previous = r.B
+        for t in range(r.T):
+            size = r.offsets[t + 1] - r.offsets[t]
+            if size < 0 or size > previous:
+                raise ValueError("offsets must have steps that never grow")
+            previous = size
+        if r.T < 0 or r.offsets[0] != 0 or r.offsets[r.T] != r.N:
+            raise ValueError(f"offsets must run from 0 to {r.N}")
+        if max(r.cell.slots * r.H, r.inputs) >= 2**31:
+            raise OverflowError("hidden_size and input_size must stay below 2**31 / slots")
+        return 0
+
+    cdef int find_weights(self) except -1:
+        cdef Run *r = &self.run
+        cdef const fr_stage *stage
+        cdef StageWeights *w
+        cdef int k
+        r.weight_ih = self.weight("weight_ih", r.cell.gates * r.H, r.inputs)
+        for k in range(r.cell.stages):
+            stage = &r.cell.stage[k]
+            w = &r.stage[k]
+            w.units = r.P if stage.weight == FR_WEIGHT_HR else r.H
+            w.depth = r.H if stage.operand == FR_OPERAND_EXTRA else r.P
+            if stage.weight == FR_WEIGHT_HR:
+                w.weight = self.weight("weight_hr", r.P, r.H)
+            else:
+                w.weight = self.weight("weight_hh", r.cell.gates * r.H, w.depth)
+                w.weight += stage.first_gate * r.H * w.depth * r.item
+        return 0
+
+    cdef int add_biases(self) except -1:
+        """Lay the biases out by slots, those of the two products added where they share one."""
+        cdef Run *r = &self.run
+        cdef const fr_stage *stage
+        cdef int k, g
+        if "bias_ih" not in self.weights:
+            return 0
+        cdef Py_ssize_t H = r.H
+        bias = np.zeros((r.cell.slots, H), self.weights["bias_ih"].dtype)
+        bias[:r.cell.gates] = self.weights["bias_ih"].reshape(-1, H)
+        bias_hh = self.weights["bias_hh"].reshape(-1, H)
+        for k in range(r.cell.stages):
+            stage = &r.cell.stage[k]
+            if stage.weight != FR_WEIGHT_HR:
+                for g in range(stage.gates):
+                    bias[stage.slot[g]] += bias_hh[stage.first_gate + g]
+        r.bias = self.own(bias)
+        return 0
+
+    cdef char *own(self, cnp.ndarray array) except? NULL:
+        """Keep the array alive with this object; return its memory."""
+        self.owners.append(array)
+        return data(array)
+
+    cdef char *weight(self, str name, Py_ssize_t rows, Py_ssize_t columns) except? NULL:
+        return self.own(checked(name, self.weights[name], self.typenum, rows, columns))
+
+    cdef char *new(self, Py_ssize_t rows, Py_ssize_t columns) except? NULL:
+        """New memory for (rows, columns) elements, at a multiple of 64 bytes."""
+        cdef cnp.ndarray block = np.empty(rows * columns * self.run.item + 64, np.uint8)
+        cdef char *start = self.own(block)
+        return start + 64 - (<size_t>start & 63)
+
+    cdef int threads(self, double work):
+        """Choose the number of threads and what they divide, from sizes alone."""
+        cdef Run *r = &self.run
+        cdef int size = min(thread_count(), 1 + <int>(work / FLOPS_A_THREAD))
+        r.split_units = r.B < 4 * size
+        if r.split_units:
+            size = min(size, <int>((r.H + r.kernels.tile_cols - 1) // r.kernels.tile_cols))
+        return max(1, size)
+
+    cdef double flops(self):
+        cdef Run *r = &self.run
+        return 2. * r.N * r.cell.gates * r.H * (r.inputs + r.P)
+
+    def forward(self):
+        """Run all steps, fill `out`; return the final states as new arrays."""
+        cdef Run *r = &self.run
+        cdef StageWeights *w
+        cdef Py_ssize_t tile = r.kernels.tile_cols, rows, gates_row = r.cell.slots * r.H
+        cdef int k, size
+        final = []
+        for k in range(r.cell.states):
+            rows = r.N if r.keep else 2 * r.B
+            r.state[k] = self.new(rows, r.width[k])
+            array = self.initial[k].copy()
+            r.final[k] = data(array)
+            final.append(array)
+        if r.N == 0:
+            return tuple(final)
+        r.chunk_rows = r.N
+        if not r.keep:
+            r.chunk_rows = min(r.N, max(r.B, CHUNK_BYTES // (gates_row * r.item)))
+        r.gates = self.new(r.chunk_rows, gates_row)
+        if r.cell.stages > 1:
+            r.extra = self.new(r.N if r.keep else r.B, r.H)
+        if r.N > FEW_ROWS and r.B > 1:
+            for k in range(r.cell.stages):
+                w = &r.stage[k]
+                w.forward_panel = w.depth * tile
+                w.gate_panels = (w.units + tile - 1) // tile
+                w.forward = self.new(r.cell.stage[k].gates * w.gate_panels, w.forward_panel)
+        size = self.threads(self.flops())
+        use_one_thread()
+        with nogil:
+            parallel(size, forward_work, r)
+        restore_threads()
+        if r.stopped:
+            reraise()
+        return tuple(final)
+
+    def adjoint(self, object d_out, tuple d_final, dict gradients):
+        """Run backwards, add into `gradients`; return d_x and the gradients of the initial states."""
+        cdef Run *r = &self.run
+        cdef StageWeights *w
+        cdef const fr_stage *stage
+        cdef Py_ssize_t tile = r.kernels.tile_cols
+        cdef int k, size
+        if self.used or not r.keep:
+            raise RuntimeError("a tape can be used once")
+        if d_out is not None:
+            array = strided("d_out", d_out, self.typenum, r.N, r.P, &r.d_out_row)
+            r.d_out = data(array)
+        d_initial = []
+        for k in range(r.cell.states):
+            if d_final is None or d_final[k] is None:
+                d_state = np.zeros((r.B, r.width[k]), d_x_type(self.typenum))
+            else:
+                d_state = checked("d_state", d_final[k], self.typenum, r.B, r.width[k]).copy()
+            r.d_state[k] = data(d_state)
+            d_initial.append(d_state)
+        d_x = np.empty((r.N, r.inputs), d_x_type(self.typenum))
+        r.d_x = data(d_x)
+        r.d_weight_ih = data(
+            checked("weight_ih", gradients["weight_ih"], self.typenum, r.cell.gates * r.H, r.inputs))
+        if r.bias != NULL:
+            r.d_bias_ih = data(
+                checked("bias_ih", gradients["bias_ih"], self.typenum, r.cell.gates * r.H, -1))
+        for k in range(r.cell.stages):
+            stage = &r.cell.stage[k]
+            w = &r.stage[k]
+            if stage.weight == FR_WEIGHT_HR:
+                r.d_stage_weight[k] = data(
+                    checked("weight_hr", gradients["weight_hr"], self.typenum, r.P, r.H))
+                continue
+            r.d_stage_weight[k] = data(checked("weight_hh", gradients["weight_hh"], self.typenum,
+                                               r.cell.gates * r.H, w.depth))
+            r.d_stage_weight[k] += stage.first_gate * r.H * w.depth * r.item
+            if r.bias != NULL:
+                r.d_stage_bias[k] = data(
+                    checked("bias_hh", gradients["bias_hh"], self.typenum, r.cell.gates * r.H, -1))
+                r.d_stage_bias[k] += stage.first_gate * r.H * r.item
+        self.used = True
+        if r.N == 0:
+            return d_x, tuple(d_initial)
+        if r.cell.stages > 1:
+            r.d_extra = self.new(r.B, r.H)
+        if r.N > FEW_ROWS and r.B > 1:
+            for k in range(r.cell.stages):
+                w = &r.stage[k]
+                w.adjoint_panel = r.cell.stage[k].gates * w.units * tile
+                w.adjoint = self.new((w.depth + tile - 1) // tile, w.adjoint_panel)
+        size = self.threads(2 * self.flops())
+        r.stop_at = r.T + 1
+        use_one_thread()
+        with nogil:
+            parallel(size, adjoint_work, r)
+        restore_threads()
+        if r.stopped:
+            reraise()
+        return d_x, tuple(d_initial)
+
+
+cdef object d_x_type(int typenum):
+    return np.float32 if typenum == cnp.NPY_FLOAT else np.float64

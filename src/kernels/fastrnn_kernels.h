@@ -1,0 +1,148 @@
+/* The C kernels of fastrnn: the only header that Cython sees.
+ *
+ * Every kernel exists for float32 and float64 and for each instruction set, from one text; a
+ * fr_kernels table holds one such set. Kernels take untyped pointers whose element type is the
+ * table's. All strides are in elements, all matrices row-major with unit column stride. Kernels do
+ * not allocate, do no I/O and keep no state.
+ */
+#ifndef FASTRNN_KERNELS_H
+#define FASTRNN_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef ptrdiff_t fr_index;
+
+enum { FR_MAX_STATES = 2, FR_MAX_SLOTS = 5, FR_MAX_STAGES = 2 };
+
+/* ---- the pointwise part of a cell ------------------------------------------------------- */
+
+/* What one pointwise call sees: `rows` sequences by `units` neighbouring hidden units of one time
+ * step, every pointer at the first of them.
+ *
+ *   gates  (rows, slots, units)  forward: pre-activations without bias in, activations out
+ *                                adjoint: activations in, gradients of the pre-activations out
+ *   bias   (slots, units)        added to the pre-activations; NULL for none
+ *   state  (rows, units) each    the state before the step (h, then c)
+ *   next   (rows, units) each    the state after it; next[0] may be NULL, then only `out` gets h
+ *   out    (rows, units)         h once more, where the caller wants it; NULL for none
+ *   extra  (rows, units)         operand of the next stage (r*h, or the h before a projection)
+ * adjoint only:
+ *   d_out   (rows, units)        gradient of `out`, or NULL for zero
+ *   d_state (rows, units) each   in: gradient of `next`; out: the part of the gradient of `state`
+ *                                that does not pass through a recurrent product
+ *   d_extra (rows, units)        gradient of `extra`
+ */
+typedef struct {
+    fr_index rows, units;
+    void *gates;
+    fr_index gates_row, gates_slot;
+    const void *bias;
+    fr_index bias_slot;
+    const void *state[FR_MAX_STATES];
+    fr_index state_row[FR_MAX_STATES];
+    void *next[FR_MAX_STATES];
+    fr_index next_row[FR_MAX_STATES];
+    void *out;
+    fr_index out_row;
+    void *extra;
+    fr_index extra_row;
+    const void *d_out;
+    fr_index d_out_row;
+    void *d_state[FR_MAX_STATES];
+    fr_index d_state_row[FR_MAX_STATES];
+    void *d_extra;
+    fr_index d_extra_row;
+    int keep; /* forward: write the activations back for the adjoint */
+} fr_frame;
+
+typedef void (*fr_pointwise)(const fr_frame *frame);
+
+/* A stage of a step: a product of `operand` with blocks of rows of a weight, then a pointwise
+ * function. Gate g of the stage is block first_gate + g of the weight and lands in slot[g]. */
+typedef struct {
+    enum { FR_OPERAND_H, FR_OPERAND_EXTRA } operand;
+    enum { FR_WEIGHT_HH, FR_WEIGHT_HR } weight;
+    int first_gate, gates;
+    int slot[FR_MAX_SLOTS];
+    fr_pointwise forward, adjoint;
+} fr_stage;
+
+/* A cell. The input product fills slots 0 .. gates-1 in the order of the weight's blocks; a
+ * recurrent product that lands in one of them is added, in a further slot it stands alone. */
+typedef struct {
+    const char *name;
+    int states, gates, slots, stages;
+    int d_state_direct; /* the adjoint leaves a direct part in d_state[0]: products add to it */
+    fr_stage stage[FR_MAX_STAGES];
+} fr_cell;
+
+/* ---- matrix products ---------------------------------------------------------------------- */
+
+/* c (rows, cols) = a (rows, depth) b (depth, cols), or += with `accumulate`.
+ * b is packed: panels of `tile_cols` columns, each (depth, tile_cols), `b_panel` elements apart,
+ * the last one padded with zeros. */
+typedef struct {
+    fr_index rows, cols, depth;
+    const void *a;
+    fr_index a_row;
+    const void *b;
+    fr_index b_panel;
+    void *c;
+    fr_index c_row;
+    int accumulate;
+} fr_product;
+
+/* ---- one set of kernels --------------------------------------------------------------------- */
+
+typedef void (*fr_map)(fr_index n, const void *x, void *y);
+
+typedef struct {
+    const char *isa;
+    fr_index item_size; /* bytes of an element: 4 or 8 */
+    fr_index tile_cols; /* columns of a packed panel */
+
+    /* Pack b (depth, cols) for `product`; `transposed` says that the source is (cols, depth). */
+    void (*pack)(fr_index cols, fr_index depth, const void *b, fr_index b_row, int transposed,
+                 void *packed);
+    void (*product)(const fr_product *p);
+    /* One row, from unpacked weights: y (n) += W x for W (n, k), or y (k) (+)= W^T x. */
+    void (*matvec)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x, void *y,
+                   int accumulate);
+    void (*matvec_transposed)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x,
+                              void *y, int accumulate);
+    /* y (cols) += sum of the rows of x (rows, cols). */
+    void (*add_column_sums)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y);
+
+    /* Elementwise functions; error bounds in ULP stand in math.inc.h. */
+    fr_map exp, tanh, sigmoid;
+
+    const fr_cell *cells; /* ends with a NULL name */
+} fr_kernels;
+
+/* ---- choice of the instruction set ------------------------------------------------------------ */
+
+/* Probe the CPU once and fill the table; call it before anything else, from one thread. */
+void fr_initialise(void);
+/* Names of the sets that this build and this CPU have, best last; NULL at the end. */
+const char *const *fr_available_isas(void);
+/* Make `isa` the active one; returns 0, or -1 for a name that is not available. */
+int fr_use_isa(const char *isa);
+/* The active kernels for elements of `item_size` bytes; NULL for other sizes than 4 and 8. */
+const fr_kernels *fr_active(fr_index item_size);
+
+/* ---- threads ---------------------------------------------------------------------------------- */
+
+/* A team meets at its barrier; every member calls it equally often. */
+typedef struct fr_team fr_team;
+void fr_barrier(fr_team *team);
+/* Run work(context, rank, size, team) on `size` threads, the caller being rank 0, and wait for all.
+ * Falls back to fewer threads, down to one, where the system has none left: `size` tells. */
+typedef void (*fr_work)(void *context, int rank, int size, fr_team *team);
+void fr_parallel(int size, fr_work work, void *context);
+
+/* Flush denormals to zero in this thread; returns what fr_restore_denormals takes back. */
+uint64_t fr_flush_denormals(void);
+void fr_restore_denormals(uint64_t saved);
+
+#endif

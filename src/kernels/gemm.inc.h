@@ -1,0 +1,217 @@
+/* Matrix products for recurrent weights.
+ *
+ * The weights are packed once a call and used at every time step, so a step runs at the speed of
+ * the register tile: TILE_ROWS rows of a, read in place and broadcast, by TILE_VECTORS vectors of a
+ * packed panel of b. Sums run over the depth in order, whatever the tile: a row's bits do not
+ * depend on the rows beside it.
+ */
+#define TILE_COLS (TILE_VECTORS * V_WIDTH)
+
+/* A vector of n <= V_WIDTH elements; n is a constant wherever the vector is a full one. */
+INLINE V FN(load)(const real *p, fr_index n) { return n == V_WIDTH ? v_load(p) : v_load_n(p, n); }
+INLINE void FN(store)(real *p, V v, fr_index n) {
+    if (n == V_WIDTH)
+        v_store(p, v);
+    else
+        v_store_n(p, v, n);
+}
+INLINE void FN(store_or_add)(real *p, V v, fr_index n, int add) {
+    if (add) v += FN(load)(p, n);
+    FN(store)(p, v, n);
+}
+
+/* Depth of b that is multiplied before the next panel, so that a panel's part stays in L1 while all
+ * rows pass it: 256 * TILE_COLS * sizeof(real) = 16 KiB on AVX2. */
+enum { FN(depth_block) = 256 };
+
+static void FN(pack)(fr_index cols, fr_index depth, const void *b_, fr_index b_row, int transposed,
+                     void *packed_) {
+    const real *b = b_;
+    real *packed = packed_;
+    const fr_index row_step = transposed ? 1 : b_row, col_step = transposed ? b_row : 1;
+    for (fr_index first = 0; first < cols; first += TILE_COLS) {
+        const fr_index n = cols - first < TILE_COLS ? cols - first : TILE_COLS;
+        /* Runs along the source's rows are kept short enough to stay in L1 while transposing. */
+        for (fr_index k0 = 0; k0 < depth; k0 += 16) {
+            const fr_index k1 = k0 + 16 < depth ? k0 + 16 : depth;
+            for (fr_index c = 0; c < TILE_COLS; c++)
+                for (fr_index k = k0; k < k1; k++)
+                    packed[k * TILE_COLS + c] =
+                        c < n ? b[k * row_step + (first + c) * col_step] : 0;
+        }
+        packed += depth * TILE_COLS;
+    }
+}
+
+/* The register tile: c (m, panels * TILE_COLS) (+)= a (m, depth) b. m and panels are constants where
+ * it is called, so that the accumulators are registers. `cols` says how many columns are real. */
+INLINE void FN(tile)(const int m, const int panels, fr_index cols, fr_index depth, const real *a,
+                     fr_index a_row, const real *b, fr_index b_panel, real *c, fr_index c_row,
+                     int accumulate) {
+    V sum[TILE_ROWS][TILE_VECTORS * 4];
+    const int vectors = panels * TILE_VECTORS;
+UNROLL
+    for (int i = 0; i < m; i++)
+UNROLL
+        for (int j = 0; j < vectors; j++) sum[i][j] = v_set1(0);
+
+    for (fr_index k = 0; k < depth; k++) {
+        V bk[TILE_VECTORS * 4];
+UNROLL
+        for (int j = 0; j < vectors; j++)
+            bk[j] = v_load(b + (j / TILE_VECTORS) * b_panel + k * TILE_COLS +
+                           (j % TILE_VECTORS) * V_WIDTH);
+UNROLL
+        for (int i = 0; i < m; i++) {
+            const V ak = v_set1(a[i * a_row + k]);
+UNROLL
+            for (int j = 0; j < vectors; j++) sum[i][j] = v_fma(ak, bk[j], sum[i][j]);
+        }
+    }
+
+UNROLL
+    for (int i = 0; i < m; i++)
+UNROLL
+        for (int j = 0; j < vectors; j++) {
+            real *to = c + i * c_row + j * V_WIDTH;
+            const fr_index n = cols - j * V_WIDTH;
+            if (n >= V_WIDTH)
+                FN(store_or_add)(to, sum[i][j], V_WIDTH, accumulate);
+            else if (n > 0)
+                FN(store_or_add)(to, sum[i][j], n, accumulate);
+        }
+}
+
+/* Fewer rows leave accumulators free: they take more panels, to hide the latency of the FMA. */
+static void FN(tile_of)(int m, int panels, fr_index cols, fr_index depth, const real *a,
+                        fr_index a_row, const real *b, fr_index b_panel, real *c, fr_index c_row,
+                        int accumulate) {
+#define TILE(M, P)                                                                                 \
+    case 16 * M + P:                                                                               \
+        FN(tile)(M, P, cols, depth, a, a_row, b, b_panel, c, c_row, accumulate);                   \
+        break;
+    switch (16 * m + panels) {
+        TILE(1, 1) TILE(1, 4) TILE(2, 1) TILE(2, 2) TILE(3, 1) TILE(3, 2) TILE(4, 1)
+#if TILE_ROWS > 4
+        TILE(5, 1) TILE(6, 1)
+#endif
+#if TILE_ROWS > 6
+        TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(7, 1) TILE(8, 1) TILE(9, 1) TILE(10, 1) TILE(11, 1)
+        TILE(12, 1)
+#endif
+    }
+#undef TILE
+}
+
+static void FN(product)(const fr_product *p) {
+    const real *a = p->a, *b = p->b;
+    real *c = p->c;
+    if (p->rows <= 0) return;
+    /* Rows are dealt evenly: 25 rows are 5 tiles of 5, not 4 of 6 and a slow one of 1. */
+    const fr_index tiles = (p->rows + TILE_ROWS - 1) / TILE_ROWS;
+    const fr_index most = (p->rows + tiles - 1) / tiles;
+    int wide = 1; /* panels a tile */
+    if (most == 1)
+        wide = 4;
+    else if (most <= TILE_ROWS / 2)
+        wide = 2;
+    for (fr_index k = 0; k < p->depth; k += FN(depth_block)) {
+        const fr_index left = p->depth - k;
+        const fr_index depth = left < FN(depth_block) ? left : FN(depth_block);
+        for (fr_index col = 0; col < p->cols;) {
+            const fr_index cols = p->cols - col;
+            const int panels = cols >= wide * TILE_COLS ? wide : 1;
+            const real *bk = b + col / TILE_COLS * p->b_panel + k * TILE_COLS;
+            for (fr_index tile = 0, row = 0; tile < tiles; tile++) {
+                const fr_index m = p->rows / tiles + (tile < p->rows % tiles);
+                FN(tile_of)((int)m, panels, cols, depth, a + row * p->a_row + k, p->a_row, bk,
+                            p->b_panel, c + row * p->c_row + col, p->c_row,
+                            p->accumulate || k > 0);
+                row += m;
+            }
+            col += panels * TILE_COLS;
+        }
+    }
+    if (p->depth == 0 && !p->accumulate)
+        for (fr_index row = 0; row < p->rows; row++)
+            for (fr_index col = 0; col < p->cols; col++) c[row * p->c_row + col] = 0;
+}
+
+/* y (n) (+)= W x, W (n, k): four rows of W at a time share the loads of x. */
+static void FN(matvec)(fr_index n, fr_index k, const void *w_, fr_index w_row, const void *x_,
+                       void *y_, int accumulate) {
+    const real *w = w_, *x = x_;
+    real *y = y_;
+    enum { ROWS = 4 };
+    for (fr_index i = 0; i < n; i += ROWS) {
+        const int m = n - i < ROWS ? (int)(n - i) : ROWS;
+        const real *row[ROWS];
+        for (int r = 0; r < ROWS; r++) row[r] = w + (i + (r < m ? r : 0)) * w_row;
+        V sum[ROWS][2];
+UNROLL
+        for (int r = 0; r < ROWS; r++) sum[r][0] = sum[r][1] = v_set1(0);
+        fr_index j = 0;
+        for (; j + 2 * V_WIDTH <= k; j += 2 * V_WIDTH) {
+            const V x0 = v_load(x + j), x1 = v_load(x + j + V_WIDTH);
+UNROLL
+            for (int r = 0; r < ROWS; r++) {
+                sum[r][0] = v_fma(v_load(row[r] + j), x0, sum[r][0]);
+                sum[r][1] = v_fma(v_load(row[r] + j + V_WIDTH), x1, sum[r][1]);
+            }
+        }
+        for (; j < k; j += V_WIDTH) {
+            const fr_index left = k - j < V_WIDTH ? k - j : V_WIDTH;
+            const V xj = v_load_n(x + j, left);
+UNROLL
+            for (int r = 0; r < ROWS; r++)
+                sum[r][0] = v_fma(v_load_n(row[r] + j, left), xj, sum[r][0]);
+        }
+        for (int r = 0; r < m; r++) {
+            const real s = v_sum(sum[r][0] + sum[r][1]);
+            y[i + r] = accumulate ? y[i + r] + s : s;
+        }
+    }
+}
+
+/* One strip of `vectors` vectors of y (k) += W^T x; the last may be partial. */
+INLINE void FN(matvec_transposed_strip)(const int vectors, fr_index last, fr_index n, const real *w,
+                                        fr_index w_row, const real *x, real *y, int accumulate) {
+    V sum[4];
+UNROLL
+    for (int v = 0; v < vectors; v++) sum[v] = v_set1(0);
+    for (fr_index i = 0; i < n; i++, w += w_row) {
+        const V xi = v_set1(x[i]);
+UNROLL
+        for (int v = 0; v < vectors; v++) {
+            sum[v] = v_fma(xi, FN(load)(w + v * V_WIDTH, last), sum[v]);
+        }
+    }
+UNROLL
+    for (int v = 0; v < vectors; v++)
+        FN(store_or_add)(y + v * V_WIDTH, sum[v], last, accumulate);
+}
+
+/* y (k) (+)= W^T x, W (n, k). */
+static void FN(matvec_transposed)(fr_index n, fr_index k, const void *w_, fr_index w_row,
+                                  const void *x, void *y_, int accumulate) {
+    const real *w = w_;
+    real *y = y_;
+    fr_index j = 0;
+    for (; j + 4 * V_WIDTH <= k; j += 4 * V_WIDTH)
+        FN(matvec_transposed_strip)(4, V_WIDTH, n, w + j, w_row, x, y + j, accumulate);
+    for (; j + V_WIDTH <= k; j += V_WIDTH)
+        FN(matvec_transposed_strip)(1, V_WIDTH, n, w + j, w_row, x, y + j, accumulate);
+    if (j < k) FN(matvec_transposed_strip)(1, k - j, n, w + j, w_row, x, y + j, accumulate);
+}
+
+static void FN(add_column_sums)(fr_index rows, fr_index cols, const void *x_, fr_index x_row,
+                                void *y_) {
+    const real *x = x_;
+    real *y = y_;
+    for (fr_index row = 0; row < rows; row++, x += x_row) {
+        fr_index col = 0;
+        for (; col + V_WIDTH <= cols; col += V_WIDTH)
+            FN(store_or_add)(y + col, v_load(x + col), V_WIDTH, 1);
+        if (col < cols) FN(store_or_add)(y + col, v_load_n(x + col, cols - col), cols - col, 1);
+    }
+}

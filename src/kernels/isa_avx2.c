@@ -1,0 +1,9 @@
+#define ISA "avx2"
+#define SIMD_HEADER "simd_avx2.h"
+#define REAL_BITS 32
+#include "kernels.inc.h"
+#undef REAL_BITS
+#define REAL_BITS 64
+#include "kernels.inc.h"
+
+const fr_kernels *const fr_kernels_avx2[2] = {&kernels_f32, &kernels_f64};

@@ -1,0 +1,58 @@
+/* All kernels for one element type and one instruction set.
+ *
+ * An isa_*.c file sets ISA and SIMD_HEADER and includes this file twice, with REAL_BITS 32 and 64.
+ * FN(name) keeps the two apart. The text below is written over the vocabulary of SIMD_HEADER:
+ * V is a vector of V_WIDTH `real`, arithmetic is by operators, the rest by the v_* names.
+ */
+#include "fastrnn_kernels.h"
+
+#define CAT_(a, b) a##_f##b
+#define CAT(a, b) CAT_(a, b)
+#define FN(name) CAT(name, REAL_BITS)
+#define real FN(real)
+#define INLINE static inline __attribute__((always_inline))
+/* Before a loop with constant bounds over an array of vectors, which so become registers. */
+#ifdef __clang__
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+#if REAL_BITS == 32
+typedef float real;
+#else
+typedef double real;
+#endif
+
+#include SIMD_HEADER
+
+/* clang-format off */
+#include "math.inc.h"
+#include "gemm.inc.h"
+#include "cells/pointwise.h"
+#include "cells/rnn.h"
+#include "cells/lstm.h"
+#include "cells/gru.h"
+/* clang-format on */
+
+static const fr_cell FN(cells)[] = {
+    RNN_TANH_CELL, RNN_RELU_CELL, LSTM_CELL, LSTM_PROJECTED_CELL, GRU_CELL, GRU_RESET_BEFORE_CELL,
+    {0},
+};
+
+static const fr_kernels FN(kernels) = {
+    .isa = ISA,
+    .item_size = sizeof(real),
+    .tile_cols = TILE_COLS,
+    .pack = FN(pack),
+    .product = FN(product),
+    .matvec = FN(matvec),
+    .matvec_transposed = FN(matvec_transposed),
+    .add_column_sums = FN(add_column_sums),
+    .exp = FN(map_exp),
+    .tanh = FN(map_tanh),
+    .sigmoid = FN(map_sigmoid),
+    .cells = FN(cells),
+};
+
+#include "undef.h"
