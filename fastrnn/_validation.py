@@ -1,0 +1,197 @@
+"""The one place that judges arguments: kind, shape, dtype, contiguity, range.
+
+Every function takes the argument's public name first and either returns the value in the form the
+code below it wants or raises an error of the form ``h0 must be (2, 8, 64), got (8, 64)``.
+"""
+
+import math
+import operator
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_positive_int(name: str, value: Any) -> int:
+    """Return `value` as an int of at least 1; TypeError or ValueError otherwise."""
+    return _check_int(name, value, 1, "a positive integer")
+
+
+def check_non_negative_int(name: str, value: Any) -> int:
+    """Return `value` as an int of at least 0; TypeError or ValueError otherwise."""
+    return _check_int(name, value, 0, "a non-negative integer")
+
+
+def _check_int(name: str, value: Any, lowest: int, expected: str) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be {expected}, got {_describe(value)}")
+    if number < lowest:
+        raise ValueError(f"{name} must be {expected}, got {number}")
+    return number
+
+
+def check_positive_float(name: str, value: Any) -> float:
+    """Return `value` as a finite float above 0; TypeError or ValueError otherwise."""
+    return _check_float(name, value, "a positive number", lambda number: number > 0)
+
+
+def check_non_negative_float(name: str, value: Any) -> float:
+    """Return `value` as a finite float of at least 0; TypeError or ValueError otherwise."""
+    return _check_float(name, value, "a non-negative number", lambda number: number >= 0)
+
+
+def check_probability(name: str, value: Any) -> float:
+    """Return `value` as a float in [0, 1]; TypeError or ValueError otherwise."""
+    return _check_float(name, value, "a probability in [0, 1]", lambda number: 0 <= number <= 1)
+
+
+def _check_float(name: str, value: Any, expected: str, accepts) -> float:
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        raise TypeError(f"{name} must be {expected}, got {_describe(value)}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be {expected}, got {_describe(value)}") from None
+    if not (math.isfinite(number) and accepts(number)):
+        raise ValueError(f"{name} must be {expected}, got {number}")
+    return number
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` as a bool; anything but True or False is a TypeError."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {_describe(value)}")
+    return bool(value)
+
+
+def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
+    """Return `value` if it is one of the strings `choices`; ValueError otherwise."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return value
+
+
+def check_dtype(dtype: Any) -> np.dtype:
+    """Return the dtype of a layer or model, native float32 or float64; ValueError otherwise."""
+    try:
+        checked = np.dtype(dtype)
+    except TypeError:
+        checked = None
+    if dtype is None or checked is None or checked not in FLOAT_DTYPES:
+        raise ValueError(f"dtype must be float32 or float64, got {dtype!r}")
+    return checked
+
+
+def check_array(
+    name: str, value: Any, dtype: np.dtype, shape: Sequence[int | str | None], *, copy: bool = False
+) -> np.ndarray:
+    """Return `value` as an aligned, C-contiguous array of `dtype`.
+
+    Parameters
+    ----------
+    name : str
+        The argument's public name.
+    value : array_like
+        Integers, booleans and floats of any width, byte order and strides: whatever NumPy casts to
+        `dtype` under its ``same_kind`` rule. NaN and infinity pass.
+    dtype : numpy.dtype
+    shape : sequence
+        An int is an axis of that size, a str (its symbol in messages) or None an axis of any size.
+    copy : bool
+        True returns memory of its own; False the caller's own memory where it already fits.
+
+    Raises
+    ------
+    TypeError
+        A complex, object, string or otherwise non-numeric array.
+    ValueError
+        Another shape, or nested lists of unequal lengths.
+    """
+    array = value if type(value) is np.ndarray else as_array(name, value)
+    found = array.shape
+    if found != shape and not _fits(found, shape):
+        raise ValueError(f"{name} must be {_format(shape)}, got {_format(found)}")
+    if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"{name} must be castable to {dtype}, got dtype {array.dtype}")
+    if copy:
+        return np.array(array, dtype, order="C")
+    if array.dtype is dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array
+    return np.require(array, dtype, ("C", "A"))
+
+
+def check_output(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """Return `value`, an array that the callee fills: exactly `dtype` and `shape`, and writable."""
+    if not isinstance(value, np.ndarray) or value.dtype != dtype:
+        found = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+        raise TypeError(f"{name} must be a {dtype} array, got {found}")
+    if value.shape != shape:
+        raise ValueError(f"{name} must be {_format(shape)}, got {_format(value.shape)}")
+    if not value.flags.writeable:
+        raise ValueError(f"{name} must be writable, got a read-only array")
+    return value
+
+
+def check_lengths(lengths: Any, T: int, B: int) -> np.ndarray:
+    """Return the lengths of `B` sequences in `T` steps as int64 (B,), each in 0..T."""
+    array = _as_integers("lengths", lengths)
+    if array.shape != (B,):
+        raise ValueError(f"lengths must be ({B},), got {_format(array.shape)}")
+    if B and (array.min() < 0 or array.max() > T):
+        row = int(np.flatnonzero((array < 0) | (array > T))[0])
+        raise ValueError(f"lengths must be in 0..{T}, got {array[row]} at row {row}")
+    return array.astype(np.int64, copy=False)
+
+
+def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
+    """Return ids of any shape as C-contiguous int64, each in 0..`upper` - 1."""
+    array = _as_integers(name, ids)
+    if array.size and (array.min() < 0 or array.max() >= upper):
+        place = np.argwhere((array < 0) | (array >= upper))[0]
+        found = array[tuple(place)]
+        raise ValueError(
+            f"{name} must be in 0..{upper - 1}, got {found} at {_format(tuple(place.tolist()))}"
+        )
+    return np.require(array, np.int64, ("C", "A"))
+
+
+def _as_integers(name: str, value: Any) -> np.ndarray:
+    array = as_array(name, value)
+    if array.size == 0 and not isinstance(value, np.ndarray):
+        array = array.astype(np.int64)  # NumPy calls an empty list a float array
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers, got dtype {array.dtype}")
+    return array
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of whatever shape and dtype; ValueError for unequal lists."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be an array, got lists of unequal lengths") from None
+
+
+def _fits(found: tuple[int, ...], shape: Sequence[int | str | None]) -> bool:
+    if len(found) != len(shape):
+        return False
+    for size, expected in zip(found, shape):
+        if size != expected and not (expected is None or isinstance(expected, str)):
+            return False
+    return True
+
+
+def _format(shape: Sequence[int | str | None]) -> str:
+    """``(T, B, 65)``: a shape as its tuple, symbols bare and None as ``any``."""
+    sizes = ["any" if size is None else str(size) for size in shape]
+    return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
+
+
+def _describe(value: Any) -> str:
+    return f"{type(value).__name__} {value!r}"[:80]

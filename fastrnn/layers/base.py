@@ -1,0 +1,77 @@
+"""What every layer and every model is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn.parameters import Parameters
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class Module:
+    """Something with parameters. It is called for inference; its ``vjp`` is called for training.
+
+    ``y = module(x)`` keeps nothing. ``y, pullback = module.vjp(x)`` also returns the function that
+    takes the gradient of a loss with respect to ``y``, adds the gradients of the parameters into
+    ``gradients`` and returns that of ``x``. It is used once. Recurrent layers have a state beside
+    their output and their input.
+
+    Parameters must stay as they are between a ``vjp`` and its pullback, which reads them again.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Writable views by name; what is written there is used by the next call.
+    """
+
+    parameters: Parameters
+
+    @property
+    def gradients(self) -> Mapping[str, np.ndarray]:
+        """Gradients by the parameters' names, which pullbacks add into."""
+        return self.parameters.gradients
+
+    def zero_gradients(self) -> None:
+        """Set every gradient to zero."""
+        self.parameters.zero_gradients()
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return copies of the parameters by name."""
+        return self.parameters.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Copy parameters in; see :meth:`fastrnn.parameters.Parameters.load_state_dict`."""
+        self.parameters.load_state_dict(state)
+
+
+class Pullback:
+    """The adjoint of one call, used once: it lets go of what it kept for that.
+
+    A call that is refused (wrong shape or dtype) leaves it usable.
+
+    Parameters
+    ----------
+    adjoint : callable
+        Checks its arguments before it changes anything.
+
+    Raises
+    ------
+    RuntimeError
+        When called again.
+    """
+
+    def __init__(self, adjoint: Callable[..., Any]) -> None:
+        self._adjoint: Callable[..., Any] | None = adjoint
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the adjoint returns."""
+        if self._adjoint is None:
+            raise RuntimeError("this pullback has been used; call vjp again for another")
+        gradient = self._adjoint(*args, **kwargs)
+        self._adjoint = None
+        return gradient

@@ -1,0 +1,108 @@
+"""The affine layer between the recurrent layers and the scores."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import check_array, check_bool, check_dtype, check_positive_int
+from fastrnn.layers.base import Module, Pullback
+from fastrnn.parameters import Parameters
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+
+class Dense(Module):
+    r"""Affine map of the last axis, :math:`y = x W^T + b`.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        Size of the last axis of input and output.
+    bias : bool
+        False leaves out `b`.
+    dtype : {"float32", "float64"}
+    seed : int, numpy.random.Generator or None
+        Source of the initial parameters, uniform in :math:`\pm 1 / \sqrt{\text{in\_features}}`.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        ``weight`` (out_features, in_features) and ``bias`` (out_features,).
+
+    Source: ``torch.nn.Linear``, whose names, shapes and initial distribution these are.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = "float32",
+        seed: Any = None,
+    ) -> None:
+        self.in_features = check_positive_int("in_features", in_features)
+        self.out_features = check_positive_int("out_features", out_features)
+        self.bias = check_bool("bias", bias)
+        self.dtype = check_dtype(dtype)
+        shapes = {"weight": (self.out_features, self.in_features)}
+        if self.bias:
+            shapes["bias"] = (self.out_features,)
+        generator = np.random.default_rng(seed)
+        self.parameters = Parameters(shapes, self.dtype)
+        bound = 1 / math.sqrt(self.in_features)
+        for array in self.parameters.values():
+            array[...] = generator.uniform(-bound, bound, array.shape)
+
+    def __call__(self, x: ArrayLike) -> np.ndarray:
+        """Return the output (..., out_features) for `x` (..., in_features).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `x` has another last axis or does not cast to the layer's dtype.
+        """
+        return self._apply(self._check(x))
+
+    def vjp(self, x: ArrayLike, *, copy: bool = True) -> tuple[np.ndarray, Pullback]:
+        """Return the output and its pullback.
+
+        Parameters
+        ----------
+        x : array_like, shape (..., in_features)
+        copy : bool
+            False keeps `x` itself for the pullback; nobody may write to it until then.
+
+        Returns
+        -------
+        output : ndarray, shape (..., out_features)
+        pullback : callable
+            ``d_x = pullback(d_output)`` with arrays of the shapes of `x` and `output`.
+        """
+        x = self._check(x, copy)
+
+        def adjoint(d_output: ArrayLike) -> np.ndarray:
+            shape = (*x.shape[:-1], self.out_features)
+            d_rows = check_array("d_output", d_output, self.dtype, shape)
+            d_rows = d_rows.reshape(-1, self.out_features)
+            # (out, in) += (N, out)^T (N, in): one product over the rows of all steps and sequences.
+            self.gradients["weight"][...] += d_rows.T @ x.reshape(-1, self.in_features)
+            if self.bias:
+                self.gradients["bias"][...] += d_rows.sum(axis=0)
+            return (d_rows @ self.parameters["weight"]).reshape(x.shape)
+
+        return self._apply(x), Pullback(adjoint)
+
+    def _check(self, x: ArrayLike, copy: bool = False) -> np.ndarray:
+        return check_array("x", x, self.dtype, (*np.shape(x)[:-1], self.in_features), copy=copy)
+
+    def _apply(self, x: np.ndarray) -> np.ndarray:
+        # One product of two matrices: on more axes NumPy would do one product a leading index.
+        output = x.reshape(-1, self.in_features) @ self.parameters["weight"].T
+        if self.bias:
+            output += self.parameters["bias"]
+        return output.reshape(*x.shape[:-1], self.out_features)

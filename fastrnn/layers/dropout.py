@@ -1,0 +1,82 @@
+"""Dropout between layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import check_array, check_probability
+from fastrnn.layers.base import Module, Pullback
+from fastrnn.parameters import Parameters
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class Dropout(Module):
+    """Set each element to zero with probability `p` while training.
+
+    What stays is scaled by ``1 / (1 - p)``, so that the expectation is the input and inference
+    has nothing to do. The mask is drawn by :meth:`vjp` alone, a fresh one a call.
+
+    Parameters
+    ----------
+    p : float
+        Probability of zero, in [0, 1].
+    seed : int, numpy.random.Generator or None
+        Source of the masks.
+
+    Attributes
+    ----------
+    generator : numpy.random.Generator
+        Its state is what a resumed training run has to restore.
+    parameters : Parameters
+        Empty.
+
+    Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
+    JMLR 15 (2014), in the inverted form of ``torch.nn.Dropout``.
+    """
+
+    def __init__(self, p: float = 0.5, *, seed: Any = None) -> None:
+        self.p = check_probability("p", p)
+        self.generator = np.random.default_rng(seed)
+        self.parameters = Parameters({}, "float32")
+
+    def __call__(self, x: ArrayLike) -> np.ndarray:
+        """Return `x` of any shape: itself where it is a float32 or float64 array already."""
+        return self._check(x)
+
+    def vjp(self, x: ArrayLike) -> tuple[np.ndarray, Pullback]:
+        """Return `x` with a fresh mask applied, and the pullback that applies the same mask.
+
+        Parameters
+        ----------
+        x : array_like, any shape
+            Other dtypes than float32 are taken as float64.
+
+        Returns
+        -------
+        output : ndarray, shape and dtype of `x`
+        pullback : callable
+            ``d_x = pullback(d_output)``.
+        """
+        x = self._check(x)
+        shape, dtype = x.shape, x.dtype
+        if self.p == 0:
+            return x.copy(), Pullback(
+                lambda d_output: check_array("d_output", d_output, dtype, shape)
+            )
+        kept = self.generator.random(shape, dtype) >= self.p
+        # At p = 1 nothing is kept and the scale has no meaning.
+        factor = kept * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+
+        def adjoint(d_output: ArrayLike) -> np.ndarray:
+            return check_array("d_output", d_output, dtype, shape) * factor
+
+        return x * factor, Pullback(adjoint)
+
+    @staticmethod
+    def _check(x: ArrayLike) -> np.ndarray:
+        dtype = np.float32 if getattr(x, "dtype", None) == np.float32 else np.float64
+        return check_array("x", x, np.dtype(dtype), np.shape(x))

@@ -1,0 +1,162 @@
+"""Adam, and AdamW, which decays weights apart from the moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastrnn._validation import check_non_negative_float, check_positive_float
+from fastrnn.optim.base import Optimizer, check_decay_rate
+from fastrnn.parameters import Parameters
+
+
+class Adam(Optimizer):
+    r"""Steps along a running average of gradients over the root of one of their squares.
+
+    .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
+              v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \qquad
+              \theta \leftarrow \theta - \eta \frac{m / (1 - \beta_1^t)}
+                                                   {\sqrt{v / (1 - \beta_2^t)} + \epsilon}
+
+    Parameters
+    ----------
+    parameters : Parameters
+        What to update: ``model.parameters``.
+    learning_rate : float
+        :math:`\eta`, at least 0.
+    betas : tuple of float
+        :math:`\beta_1` and :math:`\beta_2`, in [0, 1).
+    eps : float
+        :math:`\epsilon`, above 0.
+    weight_decay : float
+        At least 0; this times the values is added to the gradients.
+    schedule : callable, optional
+        From the number of steps made to a factor on the learning rate.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting is impossible.
+
+    Source: ``torch.optim.Adam``; Kingma and Ba, "Adam: a method for stochastic optimization"
+    (2015), algorithm 1.
+    """
+
+    _checks: ClassVar = {
+        "learning_rate": check_non_negative_float,
+        "beta1": check_decay_rate,
+        "beta2": check_decay_rate,
+        "eps": check_positive_float,
+        "weight_decay": check_non_negative_float,
+    }
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        learning_rate: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        if not isinstance(betas, Sequence) or len(betas) != 2:
+            raise ValueError(f"betas must be two numbers in [0, 1), got {betas!r}")
+        super().__init__(
+            parameters,
+            schedule,
+            learning_rate=learning_rate,
+            beta1=betas[0],
+            beta2=betas[1],
+            eps=eps,
+            weight_decay=weight_decay,
+        )
+
+    def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("exp_avg", "exp_avg_sq")
+
+    def _update(self, values: np.ndarray, learning_rate: float) -> None:
+        adam_update(
+            values,
+            self._gradients(),
+            self._buffers["exp_avg"],
+            self._buffers["exp_avg_sq"],
+            self._scratch,
+            self.steps,
+            learning_rate,
+            self._settings["beta1"],
+            self._settings["beta2"],
+            self._settings["eps"],
+        )
+
+
+class AdamW(Adam):
+    r"""Adam whose weight decay shrinks the values directly, past the moments.
+
+    .. math:: \theta \leftarrow (1 - \eta \lambda) \theta
+
+    comes before Adam's step, with :math:`\lambda` the weight decay.
+
+    Parameters
+    ----------
+    parameters, learning_rate, betas, eps, schedule
+        As in :class:`Adam`.
+    weight_decay : float
+        :math:`\lambda`, at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a setting is impossible.
+
+    Source: ``torch.optim.AdamW``; Loshchilov and Hutter, "Decoupled weight decay regularization"
+    (2019), algorithm 2.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        learning_rate: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        schedule: Callable[[int], float] | None = None,
+    ) -> None:
+        super().__init__(
+            parameters,
+            learning_rate,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            schedule=schedule,
+        )
+
+    def _gradients(self) -> np.ndarray:
+        return self.parameters.flat_gradients
+
+    def _update(self, values: np.ndarray, learning_rate: float) -> None:
+        values *= 1 - learning_rate * self._settings["weight_decay"]
+        super()._update(values, learning_rate)
+
+
+def adam_update(
+    values, gradients, exp_avg, exp_avg_sq, scratch, step, learning_rate, beta1, beta2, eps
+) -> None:
+    """Make step number `step` >= 1; all arrays (n,), `values` and both averages in place."""
+    np.subtract(gradients, exp_avg, out=scratch)
+    scratch *= 1 - beta1
+    exp_avg += scratch
+    np.multiply(gradients, gradients, out=scratch)
+    scratch *= 1 - beta2
+    exp_avg_sq *= beta2
+    exp_avg_sq += scratch
+    np.sqrt(exp_avg_sq, out=scratch)
+    scratch *= 1 / math.sqrt(1 - beta2**step)
+    scratch += eps
+    np.divide(exp_avg, scratch, out=scratch)
+    scratch *= learning_rate / (1 - beta1**step)
+    values -= scratch

@@ -1,0 +1,154 @@
+"""What all optimisers share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastrnn._validation import check_array, check_non_negative_float, check_non_negative_int
+from fastrnn.optim.schedules import Constant
+from fastrnn.parameters import Parameters
+
+
+class Optimizer(ABC):
+    """What all optimisers share: settings, step count, buffers, and saving them.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        What is updated.
+    schedule : callable
+        From the number of steps made to a factor on the learning rate. It is not part of the state.
+    steps : int
+        Number of steps made.
+    """
+
+    # The settings, each with what judges it.
+    _checks: ClassVar[Mapping[str, Callable[[str, Any], Any]]]
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        schedule: Callable[[int], float] | None,
+        **settings: float | bool,
+    ) -> None:
+        if not isinstance(parameters, Parameters):
+            raise TypeError(
+                f"parameters must be a model's .parameters, got {type(parameters).__name__}"
+            )
+        if schedule is not None and not callable(schedule):
+            raise TypeError(f"schedule must be callable, got {type(schedule).__name__}")
+        self.parameters = parameters
+        self._settings = self._checked(settings)
+        self.schedule = Constant() if schedule is None else schedule
+        self.steps = 0
+        self._buffers = self._new_buffers(self._settings)
+        self._scratch = parameters.new_buffer()
+        self._decayed = parameters.new_buffer()
+
+    @property
+    def learning_rate(self) -> float:
+        """Step size before the schedule's factor; may be set between steps."""
+        return self._settings["learning_rate"]
+
+    @learning_rate.setter
+    def learning_rate(self, value: float) -> None:
+        self._settings["learning_rate"] = check_non_negative_float("learning_rate", value)
+
+    def step(self) -> None:
+        """Update the parameters from their gradients, which stay as they are.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the schedule returns anything but a non-negative number.
+        """
+        factor = check_non_negative_float("schedule(steps)", self.schedule(self.steps))
+        self.steps += 1
+        self._update(self.parameters.flat_values, self.learning_rate * factor)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs to continue to the same bits.
+
+        Returns
+        -------
+        state : dict
+            ``algorithm`` (the class's name), ``steps`` and the settings, all JSON scalars; and
+            copies of the buffers as ``"buffer.parameter"`` in the parameters' shapes and dtype.
+        """
+        arrays = {name: view.copy() for name, view in self._named(self._buffers).items()}
+        return {"algorithm": type(self).__name__, "steps": self.steps, **self._settings, **arrays}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned; a refused state changes nothing.
+
+        Raises
+        ------
+        KeyError
+            If names are missing or unknown; the message lists them.
+        ValueError
+            If the state is another algorithm's, a setting is impossible or a shape differs.
+        TypeError
+            If the state is no mapping or a value is of the wrong kind.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a mapping, got {type(state).__name__}")
+        algorithm = type(self).__name__
+        if state.get("algorithm", algorithm) != algorithm:
+            raise ValueError(f"state must be of {algorithm}, got {state['algorithm']}")
+        given = {name: state[name] for name in self._checks if name in state}
+        settings = self._checked(self._settings | given)
+        buffers = self._new_buffers(settings)
+        views = self._named(buffers)
+        names = ("algorithm", "steps", *self._checks, *views)
+        missing = [name for name in names if name not in state]
+        unexpected = [str(name) for name in state if name not in names]
+        if missing or unexpected:
+            raise KeyError(
+                f"state does not fit: missing {', '.join(missing) or 'nothing'}; "
+                f"unexpected {', '.join(unexpected) or 'nothing'}"
+            )
+        steps = check_non_negative_int("steps", state["steps"])
+        for name, view in views.items():
+            view[...] = check_array(name, state[name], view.dtype, view.shape)
+        self.steps, self._settings, self._buffers = steps, settings, buffers
+
+    def _checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: check(name, settings[name]) for name, check in self._checks.items()}
+
+    @abstractmethod
+    def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of the arrays that these settings keep from step to step."""
+
+    def _new_buffers(self, settings: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return {name: self.parameters.new_buffer() for name in self._buffer_names(settings)}
+
+    def _named(self, buffers: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            f"{buffer}.{name}": view
+            for buffer, flat in buffers.items()
+            for name, view in self.parameters.views(flat).items()
+        }
+
+    def _gradients(self) -> np.ndarray:
+        """Return the flat gradients, with the weight decay's share where there is one."""
+        if self._settings["weight_decay"] == 0:
+            return self.parameters.flat_gradients
+        np.multiply(self.parameters.flat_values, self._settings["weight_decay"], out=self._decayed)
+        self._decayed += self.parameters.flat_gradients
+        return self._decayed
+
+    @abstractmethod
+    def _update(self, values: np.ndarray, learning_rate: float) -> None:
+        """Make step number ``steps``, counted from 1."""
+
+
+def check_decay_rate(name: str, value: Any) -> float:
+    """Return the weight that a running average gives its past; 1 would never forget."""
+    rate = check_non_negative_float(name, value)
+    if rate >= 1:
+        raise ValueError(f"{name} must be in [0, 1), got {rate}")
+    return rate

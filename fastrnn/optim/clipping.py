@@ -1,0 +1,45 @@
+"""Clipping of gradients by their common norm."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fastrnn._validation import check_positive_float
+from fastrnn.parameters import Parameters
+
+
+def clip_gradient_norm(parameters: Parameters, max_norm: float) -> float:
+    """Scale all gradients together so that their Euclidean norm is at most `max_norm`.
+
+    Parameters
+    ----------
+    parameters : Parameters
+        Their gradients are changed in place where the norm is larger.
+    max_norm : float
+        Positive.
+
+    Returns
+    -------
+    norm : float
+        The norm before. Where it is infinite or NaN the gradients were left as they are.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `max_norm` is not a positive number.
+
+    Source: Pascanu et al., "On the difficulty of training recurrent neural networks" (2013),
+    algorithm 1, with the 1e-6 of ``torch.nn.utils.clip_grad_norm_``.
+    """
+    max_norm = check_positive_float("max_norm", max_norm)
+    gradients = parameters.flat_gradients
+    with np.errstate(over="ignore", invalid="ignore"):
+        norm = math.sqrt(np.dot(gradients, gradients))
+        if not math.isfinite(norm):  # squares overflow float32 long before the gradients do
+            norm = float(np.linalg.norm(gradients.astype(np.float64)))
+    scale = max_norm / (norm + 1e-6)
+    if math.isfinite(norm) and scale < 1:
+        gradients *= scale
+    return norm

@@ -1,0 +1,254 @@
+"""Named arrays in one flat buffer.
+
+An optimiser, a gradient norm or a checkpoint wants all weights of a model at once; a layer wants
+its own by name. Both are served by one allocation: the layers hold named views of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import check_array, check_dtype
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from fastrnn.layers.base import Module
+
+# A cache line, and the width of the widest vector register.
+_ALIGNMENT_BYTES = 64
+
+
+class Parameters(Mapping[str, np.ndarray]):
+    """Arrays of one dtype by name, with a gradient for each, in two flat buffers.
+
+    As a mapping it yields writable views, so ``parameters["weight"][...] = 0`` changes the layer.
+    ``parameters[name] = value`` copies into the view as well; names cannot be added or removed.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Name and shape of each array, in the order of the buffer.
+    dtype : {"float32", "float64"}
+        Type of values and gradients, which start as zeros.
+
+    Attributes
+    ----------
+    flat_values, flat_gradients : ndarray, shape (n,)
+        The whole buffers. Every array starts at a multiple of 64 bytes; the padding between them is
+        zero in both, so that sums and norms over the buffer are those over the arrays.
+    gradients : mapping of str to ndarray
+        Views of ``flat_gradients``, with the names and shapes of the values. The mapping is
+        read-only, the arrays are not.
+
+    Raises
+    ------
+    ValueError
+        If the dtype is neither float32 nor float64.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike) -> None:
+        dtype = check_dtype(dtype)
+        self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self._parts: list[Parameters] = []
+        self._is_part = False
+        self._views: dict[str, np.ndarray] = {}
+        self._gradient_views: dict[str, np.ndarray] = {}
+        size = sum(_padded(math.prod(shape), dtype) for shape in self._shapes.values())
+        self._bind(_aligned_zeros(size, dtype), _aligned_zeros(size, dtype))
+
+    def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
+        """Make the two buffers this object's memory, and its parts' memory; copy nothing."""
+        self.flat_values, self.flat_gradients = values, gradients
+        self._views.update(self.views(values))
+        self._gradient_views.update(self.views(gradients))
+        start = 0
+        for part in self._parts:
+            stop = start + part.flat_values.size
+            part._is_part = True
+            part._bind(values[start:stop], gradients[start:stop])
+            start = stop
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of values and gradients."""
+        return self.flat_values.dtype
+
+    @property
+    def gradients(self) -> Mapping[str, np.ndarray]:
+        """Views of the gradients by name."""
+        return MappingProxyType(self._gradient_views)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._views[name]
+
+    def __setitem__(self, name: str, value: ArrayLike) -> None:
+        # Without this, ``parameters[name] *= 2`` would change the array and then raise.
+        view = self._views[name]
+        view[...] = check_array(name, value, self.dtype, view.shape)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._views)
+
+    def __len__(self) -> int:
+        return len(self._views)
+
+    def __repr__(self) -> str:
+        arrays = ", ".join(f"{name} {view.shape}" for name, view in self._views.items())
+        return f"Parameters({arrays}; {self.dtype})"
+
+    def new_buffer(self) -> np.ndarray:
+        """Return zeros laid out like ``flat_values``, such as an optimiser's moments."""
+        return _aligned_zeros(self.flat_values.size, self.dtype)
+
+    def views(self, buffer: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the arrays of a buffer that is laid out like ``flat_values``, by name."""
+        views = {}
+        start = 0
+        for name, shape in self._shapes.items():
+            size = math.prod(shape)
+            views[name] = buffer[start : start + size].reshape(shape)
+            start += _padded(size, buffer.dtype)
+        return views
+
+    def zero_gradients(self) -> None:
+        """Set every gradient to zero."""
+        self.flat_gradients.fill(0)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Return copies of the values by name."""
+        return {name: view.copy() for name, view in self._views.items()}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
+        """Copy values in; everything is checked first, so a refused call changes nothing.
+
+        Parameters
+        ----------
+        state : mapping of str to array_like
+            Exactly the names of this object, each with its shape and a dtype that casts to its own
+            under NumPy's ``same_kind`` rule.
+
+        Raises
+        ------
+        KeyError
+            If names are missing or unknown.
+        ValueError
+            If shapes differ.
+        TypeError
+            If ``state`` is no mapping, or its arrays are of the wrong kind and no more is wrong.
+            Each of these errors lists all that is wrong with ``state``.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(
+                f"state must be a mapping of names to arrays, got {type(state).__name__}"
+            )
+        missing = [name for name in self if name not in state]
+        unexpected = [str(name) for name in state if name not in self]
+        problems = [f"missing {', '.join(missing)}"] if missing else []
+        problems += [f"unexpected {', '.join(unexpected)}"] if unexpected else []
+        error: type[Exception] = KeyError if problems else TypeError
+        arrays = {}
+        for name, view in self._views.items():
+            if name in state:
+                try:
+                    arrays[name] = check_array(name, state[name], self.dtype, view.shape)
+                except (TypeError, ValueError) as refusal:
+                    problems.append(str(refusal))
+                    if error is not KeyError and isinstance(refusal, ValueError):
+                        error = ValueError
+        if problems:
+            raise error("state does not fit: " + "; ".join(problems))
+        for name, array in arrays.items():
+            if np.may_share_memory(array, self.flat_values):  # as when two of our own are swapped
+                arrays[name] = array.copy()
+        for name, array in arrays.items():
+            self._views[name][...] = array
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Copies of views would lose the sharing, so copy.deepcopy and pickle take the buffers.
+        return {
+            "shapes": self._shapes,
+            "parts": self._parts,
+            "values": np.array(self.flat_values),
+            "gradients": np.array(self.flat_gradients),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["shapes"], state["values"].dtype)
+        self._parts = state["parts"]
+        self._bind(self.flat_values, self.flat_gradients)
+        self.flat_values[:] = state["values"]
+        self.flat_gradients[:] = state["gradients"]
+
+
+def join(parts: Mapping[str, Module]) -> Parameters:
+    """Move the parameters of several layers or models into one buffer.
+
+    Each part keeps its names and its ``Parameters`` object, which becomes a slice of the new
+    buffer: ``join({"output": dense})["output.weight"]`` and ``dense.parameters["weight"]`` are the
+    same memory.
+
+    Parameters
+    ----------
+    parts : mapping of str to Module
+        Parts in the order of the buffer. Parts may be joined themselves; a part without parameters
+        is welcome.
+
+    Returns
+    -------
+    parameters : Parameters
+        Values and gradients of all parts, under the names ``"part.name"``.
+
+    Raises
+    ------
+    ValueError
+        If a name contains a dot, the dtypes differ, no part has parameters, or a part is given
+        twice or belongs to another joined buffer already (which would lose it).
+    """
+    members = {name: module.parameters for name, module in parts.items()}
+    seen: set[int] = set()
+    for name, member in members.items():
+        if "." in name:
+            raise ValueError(f"a part's name must not contain a dot, got {name!r}")
+        if member._is_part or id(member) in seen:
+            raise ValueError(
+                f"{name} already belongs to a model; make another and copy with load_state_dict"
+            )
+        seen.add(id(member))
+    dtypes = {name: member.dtype for name, member in members.items() if len(member)}
+    if len(set(dtypes.values())) != 1:
+        found = ", ".join(f"{name} {dtype}" for name, dtype in dtypes.items())
+        raise ValueError(f"parts must have parameters of one dtype, got {found or 'no parameters'}")
+    joined = Parameters(
+        {
+            f"{name}.{own}": array.shape
+            for name, member in members.items()
+            for own, array in member.items()
+        },
+        next(iter(dtypes.values())),
+    )
+    for name, member in members.items():
+        for own, array in member.items():
+            joined[f"{name}.{own}"][...] = array
+            joined.gradients[f"{name}.{own}"][...] = member.gradients[own]
+    joined._parts = [member for member in members.values() if len(member)]
+    joined._bind(joined.flat_values, joined.flat_gradients)
+    return joined
+
+
+def _padded(size: int, dtype: np.dtype) -> int:
+    """Round a number of elements up to whole blocks of the alignment."""
+    block = _ALIGNMENT_BYTES // dtype.itemsize
+    return -(-size // block) * block
+
+
+def _aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
+    """Zeros of shape (size,) that start at a multiple of the alignment."""
+    raw = np.zeros(size * dtype.itemsize + _ALIGNMENT_BYTES, np.uint8)
+    start = -raw.ctypes.data % _ALIGNMENT_BYTES
+    return raw[start : start + size * dtype.itemsize].view(dtype)

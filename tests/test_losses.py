@@ -1,0 +1,200 @@
+"""Losses against other formulas for the same, central differences, and their refusals."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
+
+from fastrnn.losses import (
+    bits_per_token,
+    mean_squared_error,
+    perplexity,
+    softmax_cross_entropy,
+)
+
+MASKS = {"no mask": None, "mask": np.array([[True, False], [False, True], [True, True]])}
+
+
+def scores(dtype="float64"):
+    """Return logits (3, 2, 5) and targets (3, 2)."""
+    rng = np.random.default_rng(0)
+    return 3 * rng.standard_normal((3, 2, 5)).astype(dtype), rng.integers(0, 5, (3, 2))
+
+
+def central_differences(loss, array):
+    """Return the gradient of a function of no arguments with respect to an array it reads."""
+    gradient = np.empty_like(array)
+    step = 1e-5
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        array[index] = value + step
+        above = loss()
+        array[index] = value - step
+        below = loss()
+        array[index] = value
+        gradient[index] = (above - below) / (2 * step)
+    return gradient
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_cross_entropy_is_the_mean_negative_log_probability(mask, dtype):
+    logits, targets = scores(dtype)
+    loss, d_logits = softmax_cross_entropy(logits, targets, mask)
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=-1)
+    nats = -np.take_along_axis(log_probabilities, targets[..., None], axis=-1)[..., 0]
+    expected = nats.mean(where=True if mask is None else mask)
+    assert isinstance(loss, float)
+    assert_close(loss, expected, TOLERANCES[dtype])
+    assert d_logits.shape == logits.shape
+    assert d_logits.dtype == dtype
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_cross_entropy_gradient(mask):
+    logits, targets = scores()
+    d_logits = softmax_cross_entropy(logits, targets, mask)[1]
+    expected = central_differences(lambda: softmax_cross_entropy(logits, targets, mask)[0], logits)
+    assert_close(d_logits, expected, CENTRAL_DIFFERENCES)
+
+
+def test_cross_entropy_gradient_in_float32():
+    logits, targets = scores("float32")
+    expected = softmax_cross_entropy(logits.astype(np.float64), targets)[1]
+    assert_close(softmax_cross_entropy(logits, targets)[1], expected, TOLERANCES["float32"])
+
+
+def test_cross_entropy_leaves_its_arguments():
+    logits, targets = scores()
+    before = logits.copy()
+    softmax_cross_entropy(logits, targets)
+    softmax_cross_entropy(logits, targets, MASKS["mask"])
+    np.testing.assert_array_equal(logits, before)
+
+
+def test_cross_entropy_of_one_token():
+    loss, d_logits = softmax_cross_entropy([0.0, math.log(3)], 0)
+    assert_close(loss, math.log(4), TOLERANCES["float64"])
+    assert_close(d_logits, [0.25 - 1, 0.75], TOLERANCES["float64"])
+
+
+def test_cross_entropy_of_huge_scores(dtype):
+    logits = np.array([[1e4, 0, -1e4], [-1e4, -1e4, -1e4]], dtype)
+    loss, d_logits = softmax_cross_entropy(logits, [1, 2])
+    assert_close(loss, (1e4 + math.log(3)) / 2, TOLERANCES[dtype])
+    expected = np.array([[1, -1, 0], [1 / 3, 1 / 3, -2 / 3]]) / 2
+    assert_close(d_logits, expected, TOLERANCES[dtype])
+
+
+def test_cross_entropy_with_impossible_classes():
+    loss, d_logits = softmax_cross_entropy([[0.0, -math.inf, 0.0]], [2])
+    assert_close(loss, math.log(2), TOLERANCES["float64"])
+    assert_close(d_logits, [[0.5, 0, -0.5]], TOLERANCES["float64"])
+    assert softmax_cross_entropy([[0.0, -math.inf, 0.0]], [1])[0] == math.inf
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_cross_entropy_lets_nan_flow_in_its_row(bad):
+    logits, targets = scores()
+    logits[1, 0, 2] = bad
+    loss, d_logits = softmax_cross_entropy(logits, targets)
+    assert math.isnan(loss)
+    assert np.isnan(d_logits[1, 0]).any()
+    assert np.isfinite(np.delete(d_logits.reshape(6, 5), 2, axis=0)).all()
+
+
+def test_cross_entropy_never_reads_what_the_mask_leaves_out():
+    logits, targets = scores()
+    mask = MASKS["mask"]
+    expected = softmax_cross_entropy(logits, targets, mask)
+    logits[~mask], targets[~mask] = math.nan, -100
+    loss, d_logits = softmax_cross_entropy(logits, targets, mask)
+    assert loss == expected[0]
+    np.testing.assert_array_equal(d_logits, expected[1])
+    assert not d_logits[~mask].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"targets": np.zeros((3, 3), int)}, ValueError, r"targets must be \(3, 2\), got \(3, 3\)"),
+        ({"targets": np.full((3, 2), 5)}, ValueError, r"targets must be in 0\.\.4, got 5"),
+        ({"targets": np.full((3, 2), -1)}, ValueError, r"targets must be in 0\.\.4, got -1"),
+        ({"targets": np.zeros((3, 2))}, TypeError, "targets must be integers"),
+        ({"mask": np.zeros((3, 2), bool)}, ValueError, "at least one token"),
+        ({"mask": np.ones((2, 3), bool)}, ValueError, r"mask must be \(3, 2\), got \(2, 3\)"),
+        ({"mask": np.ones((3, 2))}, TypeError, "mask must be boolean, got dtype float64"),
+        ({"logits": np.zeros((3, 2, 5), complex)}, TypeError, "logits must be castable"),
+        ({"logits": 1.0}, ValueError, r"logits must be \(\.\.\., V\) with V >= 1, got \(\)"),
+        ({"logits": np.zeros((3, 2, 0))}, ValueError, r"V >= 1, got \(3, 2, 0\)"),
+        (
+            {"logits": np.zeros((0, 2, 5)), "targets": np.zeros((0, 2), int)},
+            ValueError,
+            "at least one token",
+        ),
+    ],
+)
+def test_cross_entropy_refuses(change, error, message):
+    logits, targets = scores()
+    with pytest.raises(error, match=message):
+        softmax_cross_entropy(**{"logits": logits, "targets": targets, **change})
+
+
+def test_mean_squared_error_by_hand(dtype):
+    prediction = np.array([[1.0, 2.0], [3.0, 5.0]], dtype)
+    loss, d_prediction = mean_squared_error(prediction, [[1, 0], [0, 1]])
+    assert loss == (0 + 4 + 9 + 16) / 4
+    np.testing.assert_array_equal(d_prediction, [[0, 1], [1.5, 2]])
+    assert d_prediction.dtype == dtype
+    assert mean_squared_error(3.0, 1.0) == (4.0, np.array(4.0))
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [None, MASKS["mask"], np.array([True, False, True]), np.arange(30).reshape(3, 2, 5) % 4 > 0],
+    ids=["no mask", "rows", "steps", "elements"],
+)
+def test_mean_squared_error_gradient(mask):
+    rng = np.random.default_rng(0)
+    prediction, target = rng.standard_normal((2, 3, 2, 5))
+    loss, d_prediction = mean_squared_error(prediction, target, mask)
+    kept = slice(None) if mask is None else mask
+    assert_close(loss, np.mean((prediction[kept] - target[kept]) ** 2), TOLERANCES["float64"])
+    expected = central_differences(
+        lambda: mean_squared_error(prediction, target, mask)[0], prediction
+    )
+    assert_close(d_prediction, expected, CENTRAL_DIFFERENCES)
+    if mask is not None:
+        prediction[~mask], target[~mask] = math.nan, math.inf
+        np.testing.assert_array_equal(mean_squared_error(prediction, target, mask)[1], d_prediction)
+
+
+def test_mean_squared_error_lets_nan_flow():
+    loss, d_prediction = mean_squared_error([math.nan, 1.0], [0.0, 0.0])
+    assert math.isnan(loss)
+    assert math.isnan(d_prediction[0])
+    assert d_prediction[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((np.zeros(3), np.zeros(2)), ValueError, r"target must be \(3,\), got \(2,\)"),
+        ((np.zeros(3), np.zeros(3), np.zeros(3, bool)), ValueError, "at least one element"),
+        ((np.zeros(0), np.zeros(0)), ValueError, "at least one element"),
+        ((np.zeros(3), np.zeros(3), np.ones((3, 1), bool)), ValueError, r"mask must be \(3,\)"),
+        ((np.zeros(3), np.zeros(3), [1, 0, 1]), TypeError, "mask must be boolean"),
+        ((["a"], [0.0]), TypeError, "prediction must be castable"),
+    ],
+)
+def test_mean_squared_error_refuses(arguments, error, message):
+    with pytest.raises(error, match=message):
+        mean_squared_error(*arguments)
+
+
+def test_units():
+    assert bits_per_token(math.log(8)) == pytest.approx(3, rel=1e-15)
+    assert perplexity(math.log(65)) == pytest.approx(65, rel=1e-14)
+    assert perplexity(1e4) == math.inf
+    assert math.isnan(perplexity(math.nan))

@@ -1,0 +1,315 @@
+"""Optimisers, clipping and schedules against PyTorch; see fixtures/make_optim_fixtures.py."""
+
+import copy
+import json
+import math
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tolerances import TOLERANCES, assert_close
+
+from fastrnn import optim
+from fastrnn.parameters import Parameters
+
+with np.load(Path(__file__).parent / "fixtures" / "optim" / "steps.npz") as _file:
+    FIXTURES = dict(_file)
+CASES = json.loads(str(FIXTURES["cases"]))
+
+# Every optimiser with every buffer it can have.
+FULL = {
+    "SGD": {"momentum": 0.9},
+    "Adagrad": {"initial_accumulator_value": 0.3},
+    "RMSprop": {"momentum": 0.9, "centered": True},
+    "Adam": {},
+    "AdamW": {},
+}
+
+
+def make_parameters(dtype="float64"):
+    """Return parameters with the fixtures' shapes and initial values."""
+    parameters = Parameters(
+        {f"p{k}": tuple(shape) for k, shape in enumerate(CASES["shapes"])}, dtype
+    )
+    fill(parameters, FIXTURES["initial"])
+    return parameters
+
+
+def fill(arrays, flat):
+    """Copy an array into named ones laid end to end."""
+    start = 0
+    for array in arrays.values():
+        array[...] = flat[start : start + array.size].reshape(array.shape)
+        start += array.size
+
+
+def flatten(arrays):
+    """Return named arrays laid end to end."""
+    return np.concatenate([array.ravel() for array in arrays.values()])
+
+
+def walk(optimizer, steps):
+    """Make steps of the optimiser with the fixtures' gradients; return the values after each."""
+    for gradient in FIXTURES["gradients"][steps]:
+        fill(optimizer.parameters.gradients, gradient)
+        optimizer.step()
+        yield flatten(optimizer.parameters)
+
+
+def make(name, parameters, *arguments, **options):
+    """Return an optimiser by its class's name."""
+    return getattr(optim, name)(parameters, *arguments, **options)
+
+
+@pytest.mark.parametrize("case", CASES["optimizers"])
+def test_steps_are_those_of_pytorch(case, dtype):
+    name, options = CASES["optimizers"][case]
+    options = {{"lr": "learning_rate"}.get(key, key): value for key, value in options.items()}
+    optimizer = make(name, make_parameters(dtype), **options)
+    steps = list(walk(optimizer, slice(None)))
+    assert len(steps) == len(FIXTURES[case])
+    for actual, expected in zip(steps, FIXTURES[case], strict=True):
+        assert_close(actual, expected, TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_step_leaves_gradients_and_padding(name):
+    optimizer = make(name, make_parameters(), weight_decay=0.1, **FULL[name])
+    list(walk(optimizer, slice(None)))
+    np.testing.assert_array_equal(
+        flatten(optimizer.parameters.gradients), FIXTURES["gradients"][-1]
+    )
+    values = optimizer.parameters.flat_values.copy()
+    for view in optimizer.parameters.views(values).values():
+        view[...] = 0
+    assert len(values) > len(FIXTURES["initial"])
+    assert not values.any()
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_step_allocates_no_arrays(name):
+    parameters = Parameters({"w": (100_000,)}, "float64")
+    optimizer = make(name, parameters, weight_decay=0.1, **FULL[name])
+    optimizer.step()
+    tracemalloc.start()
+    optimizer.step()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # An array would take 800 kB. NumPy's own buffer for casts takes up to 64 kB.
+    assert peak < 100_000
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_resumed_run_has_the_same_bits(name):
+    options = {**FULL[name], "schedule": optim.ExponentialDecay(0.7)}
+    optimizer = make(name, make_parameters("float32"), **options)
+    list(walk(optimizer, slice(3)))
+    saved = json.loads(
+        json.dumps({k: v for k, v in optimizer.state_dict().items() if np.isscalar(v)})
+    )
+    saved |= {k: v for k, v in optimizer.state_dict().items() if isinstance(v, np.ndarray)}
+    assert saved.keys() == optimizer.state_dict().keys()
+    parameters = copy.deepcopy(optimizer.parameters)
+    resumed = make(name, parameters, learning_rate=7.0, schedule=optim.ExponentialDecay(0.7))
+    resumed.load_state_dict(saved)
+    assert resumed.steps == 3
+    assert resumed.learning_rate == optimizer.learning_rate
+    rest = slice(3, None)
+    for actual, expected in zip(walk(resumed, rest), walk(optimizer, rest), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_state_dict_holds_copies():
+    optimizer = optim.Adam(make_parameters())
+    list(walk(optimizer, slice(2)))
+    state = optimizer.state_dict()
+    before = state["exp_avg.p0"].copy()
+    list(walk(optimizer, slice(2)))
+    np.testing.assert_array_equal(state["exp_avg.p0"], before)
+    optimizer.load_state_dict(state)
+    state["exp_avg.p0"][...] = 5
+    np.testing.assert_array_equal(optimizer.state_dict()["exp_avg.p0"], before)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"algorithm": "AdamW"}, ValueError, "state must be of Adam, got AdamW"),
+        ({"steps": -1}, ValueError, "steps must be"),
+        ({"steps": 1.5}, TypeError, "steps must be"),
+        ({"beta1": 1.0}, ValueError, r"beta1 must be in \[0, 1\), got 1.0"),
+        ({"eps": math.nan}, ValueError, "eps must be"),
+        ({"exp_avg.p1": np.zeros(4)}, ValueError, r"exp_avg.p1 must be \(5,\), got \(4,\)"),
+        ({"exp_avg.p1": np.zeros(5, complex)}, TypeError, "exp_avg.p1 must be castable"),
+        ({"exp_avg.p2": np.zeros(5)}, KeyError, "missing nothing; unexpected exp_avg.p2"),
+        (
+            {"exp_avg.p1": None, "eps": None},
+            KeyError,
+            "missing eps, exp_avg.p1; unexpected nothing",
+        ),
+    ],
+)
+def test_a_refused_state_changes_nothing(change, error, message):
+    optimizer = optim.Adam(make_parameters())
+    list(walk(optimizer, slice(2)))
+    before = optimizer.state_dict()
+    state = {**optim.Adam(make_parameters(), learning_rate=0.5).state_dict(), **change}
+    with pytest.raises(error, match=message):
+        optimizer.load_state_dict({k: v for k, v in state.items() if v is not None})
+    after = optimizer.state_dict()
+    assert after.keys() == before.keys()
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)
+
+
+def test_a_state_must_be_a_mapping():
+    with pytest.raises(TypeError, match="state must be a mapping, got list"):
+        optim.SGD(make_parameters()).load_state_dict([])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *(
+            (name, {"learning_rate": value})
+            for name in FULL
+            for value in (-1e-3, math.nan, math.inf)
+        ),
+        *((name, {"weight_decay": -0.1}) for name in FULL),
+        *((name, {"eps": value}) for name in ("Adagrad", "RMSprop", "Adam") for value in (0, -1)),
+        *(("Adam", {"betas": betas}) for betas in ((1, 0.9), (0.9, 1), (-0.1, 0.9), (0.9,), 0.9)),
+        ("SGD", {"momentum": -0.1}),
+        ("SGD", {"momentum": 1.0}),
+        ("SGD", {"nesterov": True}),
+        ("Adagrad", {"lr_decay": -1}),
+        ("Adagrad", {"initial_accumulator_value": -1}),
+        ("RMSprop", {"alpha": 1}),
+        ("RMSprop", {"momentum": math.nan}),
+    ],
+)
+def test_impossible_settings(name, options):
+    with pytest.raises(ValueError, match="must be"):
+        make(name, make_parameters(), **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"learning_rate": "fast"}, {"nesterov": 1}, {"momentum": None}, {"schedule": 0.5}]
+)
+def test_settings_of_the_wrong_kind(options):
+    with pytest.raises(TypeError, match="must be"):
+        optim.SGD(make_parameters(), **options)
+
+
+def test_parameters_must_be_parameters():
+    with pytest.raises(TypeError, match=r"a model's \.parameters, got dict"):
+        optim.SGD({"w": np.zeros(3)})
+
+
+def test_learning_rate_may_be_set():
+    optimizer = optim.SGD(make_parameters(), learning_rate=1.0)
+    optimizer.learning_rate = 0.25
+    (values,) = walk(optimizer, slice(1))
+    expected = FIXTURES["initial"] - 0.25 * FIXTURES["gradients"][0]
+    assert_close(values, expected, TOLERANCES["float64"])
+    with pytest.raises(ValueError, match="learning_rate must be"):
+        optimizer.learning_rate = -1
+    assert optimizer.learning_rate == 0.25
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_schedule_is_a_factor_on_the_learning_rate(name):
+    options = {**FULL[name], "weight_decay": 0.1}
+    scheduled = make(name, make_parameters(), 0.4, schedule=lambda step: 0.25, **options)
+    constant = make(name, make_parameters(), 0.1, **options)
+    for actual, expected in zip(
+        walk(scheduled, slice(None)), walk(constant, slice(None)), strict=True
+    ):
+        assert_close(actual, expected, TOLERANCES["float64"])
+
+
+def test_schedule_counts_the_steps_made():
+    optimizer = optim.SGD(make_parameters(), learning_rate=0.5, schedule=lambda step: step**2)
+    *_, values = walk(optimizer, slice(3))
+    expected = FIXTURES["initial"] - 0.5 * np.array([0, 1, 4]) @ FIXTURES["gradients"][:3]
+    assert_close(values, expected, TOLERANCES["float64"])
+
+
+def test_a_refused_schedule_changes_nothing():
+    optimizer = optim.SGD(make_parameters(), schedule=lambda step: -1.0)
+    with pytest.raises(ValueError, match=r"schedule\(steps\) must be"):
+        optimizer.step()
+    assert optimizer.steps == 0
+    np.testing.assert_array_equal(flatten(optimizer.parameters), FIXTURES["initial"])
+
+
+@pytest.mark.parametrize("max_norm", [0.5, 100.0])
+def test_clipping_is_that_of_pytorch(max_norm, dtype):
+    parameters = make_parameters(dtype)
+    fill(parameters.gradients, FIXTURES["gradients"][0])
+    expected = FIXTURES[f"clip {max_norm}"]
+    norm = optim.clip_gradient_norm(parameters, max_norm)
+    assert_close(norm, expected[0], TOLERANCES[dtype])
+    assert_close(flatten(parameters.gradients), expected[1:], TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_clipping_leaves_gradients_without_a_finite_norm(bad):
+    parameters = make_parameters()
+    parameters.gradients["p1"][...] = [bad, 1, 2, 3, 4]
+    norm = optim.clip_gradient_norm(parameters, 1.0)
+    assert not math.isfinite(norm)
+    np.testing.assert_array_equal(parameters.gradients["p1"], [bad, 1, 2, 3, 4])
+
+
+def test_clipping_where_squares_overflow():
+    parameters = make_parameters("float32")
+    parameters.gradients["p1"][...] = 1e30
+    norm = optim.clip_gradient_norm(parameters, 2.0)
+    assert_close(norm, 1e30 * math.sqrt(5), TOLERANCES["float32"])
+    assert_close(parameters.gradients["p1"], np.full(5, 2 / math.sqrt(5)), TOLERANCES["float32"])
+
+
+@pytest.mark.parametrize("max_norm", [0, -1, math.nan])
+def test_clipping_needs_a_positive_norm(max_norm):
+    with pytest.raises(ValueError, match="max_norm must be"):
+        optim.clip_gradient_norm(make_parameters(), max_norm)
+
+
+@pytest.mark.parametrize(
+    ("case", "schedule"),
+    [
+        ("step", optim.StepDecay(3, 0.5)),
+        ("exponential", optim.ExponentialDecay(0.9)),
+        ("cosine", optim.CosineDecay(10, 0.1)),
+        ("warm-up", optim.WarmUp(4)),
+    ],
+)
+def test_schedules_are_those_of_pytorch(case, schedule):
+    expected = FIXTURES[f"schedule {case}"]
+    factors = [schedule(step) for step in range(len(expected))]
+    assert_close(factors, expected, TOLERANCES["float64"])
+
+
+def test_schedules_past_their_end():
+    assert optim.Constant()(10**9) == 1
+    assert optim.CosineDecay(10, 0.1)(25) == pytest.approx(0.1, abs=1e-15)
+    decay = optim.StepDecay(2, 0.5)
+    warm_up = optim.WarmUp(3, decay)
+    assert [warm_up(step) for step in range(3, 9)] == [decay(step) for step in range(6)]
+
+
+@pytest.mark.parametrize(
+    "make_schedule",
+    [
+        lambda: optim.StepDecay(0),
+        lambda: optim.StepDecay(3, -0.5),
+        lambda: optim.ExponentialDecay(math.nan),
+        lambda: optim.CosineDecay(0),
+        lambda: optim.CosineDecay(10, -1),
+        lambda: optim.WarmUp(0),
+    ],
+)
+def test_impossible_schedules(make_schedule):
+    with pytest.raises(ValueError, match="must be"):
+        make_schedule()

@@ -1,0 +1,294 @@
+"""One flat buffer, and the names of its pieces."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+from fastrnn.layers.base import Module, Pullback
+from fastrnn.parameters import Parameters, join
+
+SHAPES = {"weight": (3, 5), "bias": (3,), "scale": ()}
+
+
+class Part(Module):
+    """A module with nothing but parameters, each value and gradient a different number."""
+
+    def __init__(self, shapes, dtype="float64", start=0):
+        self.parameters = Parameters(shapes, dtype)
+        for array in self.parameters.values():
+            array[...] = np.arange(start, start + array.size).reshape(array.shape)
+            start += array.size
+        for name, array in self.gradients.items():
+            array[...] = -self.parameters[name]
+
+
+class Joined(Module):
+    """A module of modules."""
+
+    def __init__(self, **parts):
+        self.parts = parts
+        self.parameters = join(parts)
+
+
+def assert_laid_out(parameters):
+    """Check that arrays are aligned views of the buffers, that they do not overlap, and padding."""
+    claimed = np.zeros(parameters.flat_values.size, int)
+    for name, view in parameters.items():
+        gradient = parameters.gradients[name]
+        assert view.shape == gradient.shape
+        for array, flat in [(view, parameters.flat_values), (gradient, parameters.flat_gradients)]:
+            assert array.dtype == parameters.dtype
+            assert array.flags.c_contiguous
+            assert array.flags.writeable
+            assert array.ctypes.data % 64 == 0
+            start = (array.ctypes.data - flat.ctypes.data) // flat.itemsize
+            assert array.size == 0 or np.shares_memory(array, flat)
+        claimed[start : start + view.size] += 1
+    assert claimed.max(initial=0) <= 1
+    assert not parameters.flat_values[claimed == 0].any()
+    assert not parameters.flat_gradients[claimed == 0].any()
+
+
+def test_new_parameters_are_zero_and_laid_out(dtype):
+    parameters = Parameters(SHAPES, dtype)
+    assert list(parameters) == list(parameters.gradients) == list(SHAPES)
+    assert {name: view.shape for name, view in parameters.items()} == SHAPES
+    assert not parameters.flat_values.any()
+    assert not parameters.flat_gradients.any()
+    parameters.flat_values.fill(1)
+    assert sum(view.sum() for view in parameters.values()) == 19
+    parameters.flat_values.fill(0)
+    assert_laid_out(parameters)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float16", "complex128", "U3", None, "no such"])
+def test_other_dtypes_are_refused(dtype):
+    with pytest.raises(ValueError, match="dtype must be float32 or float64"):
+        Parameters(SHAPES, dtype)
+
+
+def test_values_can_be_assigned_in_every_way():
+    part = Part(SHAPES)
+    view = part.parameters["bias"]
+    view[...] = 1
+    part.parameters["bias"] *= 2
+    part.parameters["bias"] = part.parameters["bias"] + np.arange(3)
+    assert part.parameters["bias"] is view
+    np.testing.assert_array_equal(view, [2, 3, 4])
+    with pytest.raises(ValueError, match=r"bias must be \(3,\), got \(1,\)"):
+        part.parameters["bias"] = [1.0]
+    with pytest.raises(KeyError):
+        part.parameters["other"] = 1.0
+    np.testing.assert_array_equal(view, [2, 3, 4])
+
+
+def test_gradients_are_a_read_only_mapping_of_writable_arrays():
+    part = Part(SHAPES)
+    with pytest.raises(TypeError):
+        part.gradients["bias"] = np.zeros(3)
+    part.gradients["bias"][1] = 7
+    assert 7 in part.parameters.flat_gradients
+    part.zero_gradients()
+    assert not part.parameters.flat_gradients.any()
+    assert part.parameters.flat_values.any()
+
+
+def test_buffers_of_the_same_layout():
+    parameters = Part(SHAPES).parameters
+    buffer = parameters.new_buffer()
+    assert not buffer.any()
+    assert not np.shares_memory(buffer, parameters.flat_values)
+    buffer[...] = parameters.flat_values
+    for name, view in parameters.views(buffer).items():
+        np.testing.assert_array_equal(view, parameters[name])
+
+
+def test_state_dict_copies_out_and_in():
+    source, target = Part(SHAPES, start=5), Part(SHAPES)
+    state = source.state_dict()
+    assert list(state) == list(SHAPES)
+    target.load_state_dict(state)
+    for name, array in state.items():
+        np.testing.assert_array_equal(target.parameters[name], source.parameters[name])
+        assert not np.shares_memory(array, source.parameters.flat_values)
+        array[...] = -1
+    assert source.parameters.flat_values.min() == target.parameters.flat_values.min() == 0
+
+
+def test_load_state_dict_casts():
+    part = Part({"weight": (2, 3)}, "float32")
+    big_endian = np.arange(6, dtype=">f8").reshape(3, 2).T
+    part.load_state_dict({"weight": big_endian})
+    np.testing.assert_array_equal(part.parameters["weight"], [[0, 2, 4], [1, 3, 5]])
+    part.load_state_dict({"weight": [[1, 2, 3], [4, 5, 6]]})
+    np.testing.assert_array_equal(part.parameters["weight"], [[1, 2, 3], [4, 5, 6]])
+
+
+def test_load_state_dict_swaps_its_own_views():
+    part = Part({"a": (2,), "b": (2,)})
+    part.load_state_dict({"a": part.parameters["b"], "b": part.parameters["a"]})
+    np.testing.assert_array_equal(part.parameters["a"], [2, 3])
+    np.testing.assert_array_equal(part.parameters["b"], [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "messages"),
+    [
+        (
+            {"bias": None, "scale": None, "w": 1.0, "weight": np.ones((5, 3))},
+            KeyError,
+            ["missing bias, scale", "unexpected w", "weight must be (3, 5), got (5, 3)"],
+        ),
+        (
+            {"weight": np.ones((3, 4)), "bias": [1j, 2, 3], "scale": [1.0]},
+            ValueError,
+            ["weight must be (3, 5)", "bias must be castable to float64", "scale must be ()"],
+        ),
+        ({"bias": ["a", "b", "c"]}, TypeError, ["bias must be castable"]),
+    ],
+)
+def test_a_refused_state_lists_all_and_changes_nothing(change, error, messages):
+    part = Part(SHAPES, start=5)
+    before = part.parameters.flat_values.copy()
+    state = {**Part(SHAPES, start=50).state_dict(), **change}
+    with pytest.raises(error) as info:
+        part.load_state_dict({name: value for name, value in state.items() if value is not None})
+    for message in messages:
+        assert message in str(info.value)
+    np.testing.assert_array_equal(part.parameters.flat_values, before)
+
+
+def test_a_state_must_be_a_mapping():
+    with pytest.raises(TypeError, match="state must be a mapping of names to arrays, got list"):
+        Part(SHAPES).load_state_dict([1, 2])
+
+
+def test_join_shares_memory_and_keeps_names_and_numbers(dtype):
+    first = Part(SHAPES, dtype, start=1)
+    second = Part({"weight": (7, 2)}, dtype, start=100)
+    own = {name: part.parameters for name, part in [("first", first), ("second", second)]}
+    held = first.gradients
+    before = {f"first.{name}": array for name, array in first.state_dict().items()}
+    before |= {f"second.{name}": array for name, array in second.state_dict().items()}
+    joined = join({"first": first, "second": second})
+    assert list(joined) == ["first.weight", "first.bias", "first.scale", "second.weight"]
+    assert_laid_out(joined)
+    for part_name, part in [("first", first), ("second", second)]:
+        assert part.parameters is own[part_name]
+        assert_laid_out(part.parameters)
+        assert np.shares_memory(part.parameters.flat_values, joined.flat_values)
+        for name, view in part.parameters.items():
+            full = f"{part_name}.{name}"
+            np.testing.assert_array_equal(joined[full], before[full])
+            np.testing.assert_array_equal(joined.gradients[full], -before[full])
+            assert np.shares_memory(view, joined[full])
+            assert np.shares_memory(part.gradients[name], joined.gradients[full])
+    joined["second.weight"][3, 1] = -8
+    assert second.parameters["weight"][3, 1] == -8
+    held["bias"][2] = 9
+    assert joined.gradients["first.bias"][2] == 9
+
+
+def test_parts_are_neighbours_that_do_not_overlap():
+    first, second = Part(SHAPES), Part(SHAPES)
+    joined = join({"first": first, "second": second})
+    first.parameters.flat_values.fill(1)
+    second.parameters.flat_values.fill(2)
+    n = first.parameters.flat_values.size
+    np.testing.assert_array_equal(joined.flat_values, np.repeat([1, 2], n))
+
+
+def test_join_of_joined():
+    inner = Joined(a=Part(SHAPES, start=1), b=Part({"weight": (4,)}, start=40))
+    outer = Joined(inner=inner, c=Part({"weight": (2, 2)}, start=80))
+    assert list(outer.parameters) == [
+        "inner.a.weight",
+        "inner.a.bias",
+        "inner.a.scale",
+        "inner.b.weight",
+        "c.weight",
+    ]
+    assert_laid_out(outer.parameters)
+    leaf = inner.parts["b"]
+    for view in (
+        leaf.parameters["weight"],
+        inner.parameters["b.weight"],
+        outer.parameters["inner.b.weight"],
+    ):
+        np.testing.assert_array_equal(view, [40, 41, 42, 43])
+        assert view.ctypes.data == leaf.parameters["weight"].ctypes.data
+    leaf.gradients["weight"][...] = 6
+    np.testing.assert_array_equal(outer.gradients["inner.b.weight"], [6, 6, 6, 6])
+
+
+def test_join_takes_parts_without_parameters():
+    joined = join({"nothing": Part({}, "float32"), "part": Part(SHAPES, "float64")})
+    assert list(joined) == ["part.weight", "part.bias", "part.scale"]
+    assert joined.dtype == np.float64
+
+
+def shared_twice():
+    part = Part(SHAPES)
+    return {"a": part, "b": part}
+
+
+def shared_with_another_model():
+    part = Part(SHAPES)
+    join({"x": part})
+    return {"new": Part(SHAPES), "b": part}
+
+
+@pytest.mark.parametrize(
+    ("make_parts", "message"),
+    [
+        (shared_twice, "b already belongs to a model"),
+        (shared_with_another_model, "b already belongs to a model"),
+        (lambda: {"a.b": Part(SHAPES)}, "must not contain a dot, got 'a.b'"),
+        (
+            lambda: {"a": Part(SHAPES), "b": Part(SHAPES, "float32")},
+            "one dtype, got a float64, b float32",
+        ),
+        (lambda: {"a": Part({})}, "got no parameters"),
+        (dict, "got no parameters"),
+    ],
+)
+def test_a_refused_join_changes_nothing(make_parts, message):
+    parts = make_parts()
+    buffers = {name: part.parameters.flat_values for name, part in parts.items()}
+    with pytest.raises(ValueError, match=message):
+        join(parts)
+    for name, part in parts.items():
+        assert part.parameters.flat_values is buffers[name]
+
+
+@pytest.mark.parametrize(
+    "duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
+)
+def test_copies_of_a_model_share_memory_inside_and_none_with_it(duplicate):
+    model = Joined(inner=Joined(a=Part(SHAPES, start=1)), b=Part({"weight": (4,)}, start=40))
+    twin = duplicate(model)
+    assert_laid_out(twin.parameters)
+    np.testing.assert_array_equal(twin.parameters.flat_values, model.parameters.flat_values)
+    np.testing.assert_array_equal(twin.parameters.flat_gradients, model.parameters.flat_gradients)
+    assert not np.shares_memory(twin.parameters.flat_values, model.parameters.flat_values)
+    leaf = twin.parts["inner"].parts["a"]
+    leaf.parameters["bias"][...] = -3
+    np.testing.assert_array_equal(twin.parameters["inner.a.bias"], [-3, -3, -3])
+    with pytest.raises(ValueError, match="already belongs"):
+        join({"leaf": leaf})
+
+
+def test_a_pullback_is_used_once_and_outlives_a_refusal():
+    def adjoint(d_output):
+        if d_output is None:
+            raise ValueError("d_output must be a number")
+        return 2 * d_output
+
+    pullback = Pullback(adjoint)
+    with pytest.raises(ValueError, match="d_output"):
+        pullback(None)
+    assert pullback(3) == 6
+    with pytest.raises(RuntimeError, match="has been used"):
+        pullback(3)
