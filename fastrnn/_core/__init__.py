@@ -1,1 +1,1 @@
-"""Compiled kernels and the time loop. Imports no Python of ours; absent where the package was built without a compiler."""
+"""The compiled kernels and the time loop; empty where the package was built without a compiler."""

@@ -91,3 +91,5 @@ cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil
 cdef void parallel(int size, fr_work work, void *context) noexcept nogil
 cdef void barrier(fr_team *team) noexcept nogil
 cdef int thread_count() noexcept nogil
+cdef uint64_t flush_denormals() noexcept nogil
+cdef void restore_denormals(uint64_t saved) noexcept nogil

@@ -1,5 +1,7 @@
 """Instruction sets, threads and elementwise functions of the C kernels."""
 cimport numpy as cnp
+from libc.stdint cimport uint64_t
+
 import numpy as np
 
 from fastrnn._core.kernels cimport fr_kernels, fr_map, fr_team, fr_work
@@ -14,6 +16,8 @@ cdef extern from "fastrnn_kernels.h" nogil:
     const fr_kernels *fr_active(Py_ssize_t item_size)
     void fr_parallel(int size, fr_work work, void *context)
     void fr_barrier(fr_team *team)
+    uint64_t fr_flush_denormals()
+    void fr_restore_denormals(uint64_t saved)
 
 
 cdef int n_threads = 1
@@ -29,6 +33,14 @@ cdef void parallel(int size, fr_work work, void *context) noexcept nogil:
 
 cdef void barrier(fr_team *team) noexcept nogil:
     fr_barrier(team)
+
+
+cdef uint64_t flush_denormals() noexcept nogil:
+    return fr_flush_denormals()
+
+
+cdef void restore_denormals(uint64_t saved) noexcept nogil:
+    fr_restore_denormals(saved)
 
 
 cdef int thread_count() noexcept nogil:

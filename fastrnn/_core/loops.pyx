@@ -41,6 +41,8 @@ cdef extern from "Python.h":
 
 # Work that is worth a second thread: starting one costs 10-20 us, a million flops take about 20.
 cdef double FLOPS_A_THREAD = 2e6
+# Work of a step, over all threads, that is worth a barrier.
+cdef double FLOPS_A_BARRIER = 4e5
 # Between two looks for Ctrl-C.
 cdef double FLOPS_A_POLL = 2e8
 # Without a tape the input product is made for so many bytes of gates at a time, which stay in L2.
@@ -76,6 +78,9 @@ cdef struct Run:
     char *initial[2]
     char *final[2]
     Py_ssize_t width[2]
+    # Elements from one row to the next: widths, padded.
+    Py_ssize_t gates_row, extra_row
+    Py_ssize_t state_row[2]
     char *extra
     char *out
     Py_ssize_t out_row
@@ -116,12 +121,19 @@ cdef inline Py_ssize_t running(const Run *r, Py_ssize_t s) noexcept nogil:
 cdef inline char *state_at(const Run *r, int k, Py_ssize_t s) noexcept nogil:
     """State k before the s-th step: kept for all steps on a tape, else in turn in two places."""
     cdef Py_ssize_t row = r.offsets[step_of(r, s)] if r.keep else (s & 1) * r.B
-    return r.state[k] + row * r.width[k] * r.item
+    return r.state[k] + row * r.state_row[k] * r.item
 
 
 cdef inline char *extra_at(const Run *r, Py_ssize_t s) noexcept nogil:
     cdef Py_ssize_t row = r.offsets[step_of(r, s)] if r.keep else 0
-    return r.extra + row * r.H * r.item
+    return r.extra + row * r.extra_row * r.item
+
+
+cdef Py_ssize_t padded(Py_ssize_t columns, Py_ssize_t item) noexcept nogil:
+    """A stride for rows: whole cache lines, and no multiple of 512 bytes, at which rows would
+    compete for the same few sets of the cache."""
+    cdef Py_ssize_t line = 64 // item, lines = (columns + line - 1) // line
+    return (lines + (lines % 8 == 0)) * line
 
 
 cdef void poll(Run *r, Py_ssize_t s) noexcept nogil:
@@ -193,12 +205,12 @@ cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept 
 
 
 cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
-                            const char *operand, char *gates) noexcept nogil:
+                            const char *operand, Py_ssize_t operand_row, char *gates) noexcept nogil:
     """Units low:high of every gate of a stage: gates (rows, slots, units) (+)= operand W^T."""
     cdef const fr_kernels *kernels = r.kernels
     cdef const fr_stage *stage = &r.cell.stage[k]
     cdef const StageWeights *w = &r.stage[k]
-    cdef Py_ssize_t row, item = r.item, gates_row = r.cell.slots * r.H
+    cdef Py_ssize_t row, item = r.item
     cdef fr_product p
     cdef int g
     cdef bint add
@@ -210,29 +222,31 @@ cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low
             for row in range(rows):
                 kernels.matvec(high - low, w.depth,
                                w.weight + (g * w.units + low) * w.depth * item, w.depth,
-                               operand + row * w.depth * item, to + row * gates_row * item, add)
+                               operand + row * operand_row * item, to + row * r.gates_row * item,
+                               add)
         else:
             p.rows = rows
             p.cols = high - low
             p.depth = w.depth
             p.a = operand
-            p.a_row = w.depth
+            p.a_row = operand_row
             p.b = (w.forward
                    + (g * w.gate_panels + low // kernels.tile_cols) * w.forward_panel * item)
             p.b_panel = w.forward_panel
             p.c = to
-            p.c_row = gates_row
+            p.c_row = r.gates_row
             p.accumulate = add
             kernels.product(&p)
 
 
 cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
-                           const char *gates, char *d_operand, bint add) noexcept nogil:
+                           const char *gates, char *d_operand, Py_ssize_t d_row,
+                           bint add) noexcept nogil:
     """Columns low:high of d_operand (rows, depth) (+)= d_gates W, over the gates of a stage."""
     cdef const fr_kernels *kernels = r.kernels
     cdef const fr_stage *stage = &r.cell.stage[k]
     cdef const StageWeights *w = &r.stage[k]
-    cdef Py_ssize_t row, item = r.item, gates_row = r.cell.slots * r.H
+    cdef Py_ssize_t row, item = r.item
     cdef fr_product p
     cdef int g = 0, n
     cdef const char *source
@@ -243,19 +257,19 @@ cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low,
             for row in range(rows):
                 kernels.matvec_transposed(n * w.units, high - low,
                                           w.weight + (g * w.units * w.depth + low) * item, w.depth,
-                                          source + row * gates_row * item,
-                                          d_operand + (row * w.depth + low) * item, add)
+                                          source + row * r.gates_row * item,
+                                          d_operand + (row * d_row + low) * item, add)
         else:
             p.rows = rows
             p.cols = high - low
             p.depth = n * w.units
             p.a = source
-            p.a_row = gates_row
+            p.a_row = r.gates_row
             p.b = (w.adjoint + (low // kernels.tile_cols * w.adjoint_panel
                                 + g * w.units * kernels.tile_cols) * item)
             p.b_panel = w.adjoint_panel
             p.c = d_operand + low * item
-            p.c_row = w.depth
+            p.c_row = d_row
             p.accumulate = add
             kernels.product(&p)
         add = True
@@ -277,12 +291,12 @@ cdef void input_product(const Run *r, Py_ssize_t first, Py_ssize_t last, char *g
     """Rows first:last of gates (N, slots, H) = x W_ih^T, the rank's share of them."""
     cdef Py_ssize_t low = first + share(last - first, rank, size)
     cdef Py_ssize_t high = first + share(last - first, rank + 1, size)
-    cdef Py_ssize_t row, gates_row = r.cell.slots * r.H, columns = r.cell.gates * r.H
+    cdef Py_ssize_t row, columns = r.cell.gates * r.H
     cdef Matrix x, w, z
     if high - low <= FEW_ROWS:
         for row in range(low, high):
             r.kernels.matvec(columns, r.inputs, r.weight_ih, r.inputs, r.x + row * r.inputs * r.item,
-                             gates + row * gates_row * r.item, False)
+                             gates + row * r.gates_row * r.item, False)
         return
     x.data = r.x + low * r.inputs * r.item
     x.row = r.inputs
@@ -290,8 +304,8 @@ cdef void input_product(const Run *r, Py_ssize_t first, Py_ssize_t last, char *g
     w.data = r.weight_ih
     w.row = r.inputs
     w.transposed = True
-    z.data = gates + low * gates_row * r.item
-    z.row = gates_row
+    z.data = gates + low * r.gates_row * r.item
+    z.row = r.gates_row
     z.transposed = False
     gemm(r.item, high - low, columns, r.inputs, x, w, False, z)
 
@@ -304,8 +318,9 @@ cdef void begin_rows(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high
     if first >= last or (r.split_units and rank > 0):
         return
     for k in range(r.cell.states):
-        row = r.width[k] * r.item
-        memcpy(state_at(r, k, s) + first * row, r.initial[k] + first * row, (last - first) * row)
+        for row in range(first, last):
+            memcpy(state_at(r, k, s) + row * r.state_row[k] * r.item,
+                   r.initial[k] + row * r.width[k] * r.item, r.width[k] * r.item)
 
 
 cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high,
@@ -317,7 +332,7 @@ cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_
     cdef fr_frame f
     cdef int j
     f.units = units
-    f.gates_row = cell.slots * r.H
+    f.gates_row = r.gates_row
     f.gates_slot = r.H
     f.bias = NULL if r.bias == NULL else r.bias + unit * item
     f.bias_slot = r.H
@@ -328,16 +343,20 @@ cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_
         f.rows = last - first
         f.gates = gates + (first * f.gates_row + unit) * item
         for j in range(cell.states):
-            row = r.width[j]
+            row = r.state_row[j]
             f.state[j] = state_at(r, j, s) + (first * row + unit) * item
             f.state_row[j] = row
-            f.next[j] = ((state_at(r, j, s + 1) if first < going_on else r.final[j])
-                         + (first * row + unit) * item)
+            if first < going_on:
+                f.next[j] = state_at(r, j, s + 1) + (first * row + unit) * item
+            else:
+                row = r.width[j]
+                f.next[j] = r.final[j] + (first * row + unit) * item
             f.next_row[j] = row
         f.out = r.out + ((offset + first) * r.out_row + unit) * item
         f.out_row = r.out_row
-        f.extra = NULL if r.extra == NULL else extra_at(r, s) + (first * r.H + unit) * item
-        f.extra_row = r.H
+        f.extra = NULL if r.extra == NULL else (extra_at(r, s)
+                                                + (first * r.extra_row + unit) * item)
+        f.extra_row = r.extra_row
         cell.stage[k].forward(&f)
         first = last
 
@@ -346,7 +365,7 @@ cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
                        int rank, int size, fr_team *team) noexcept nogil:
     cdef const fr_cell *cell = r.cell
     cdef Py_ssize_t unit, unit_low, unit_high, units, tile = r.kernels.tile_cols
-    cdef Py_ssize_t rows = high - low, block, gates_row = cell.slots * r.H
+    cdef Py_ssize_t rows = high - low, block, operand_row
     cdef const char *operand
     cdef int k
     for k in range(cell.stages):
@@ -354,17 +373,19 @@ cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
             barrier(team)
         unit_range(r, r.stage[k].units, rank, size, &unit_low, &unit_high)
         if cell.stage[k].operand == FR_OPERAND_EXTRA:
-            operand = extra_at(r, s) + low * r.H * r.item
+            operand_row = r.extra_row
+            operand = extra_at(r, s) + low * operand_row * r.item
         else:
-            operand = state_at(r, 0, s) + low * r.P * r.item
+            operand_row = r.state_row[0]
+            operand = state_at(r, 0, s) + low * operand_row * r.item
         block = r.H
         if r.stage[k].forward != NULL:
             block = max(1, BLOCK_BYTES // (rows * cell.slots * tile * r.item)) * tile
         unit = unit_low
         while unit < unit_high:
             units = min(block, unit_high - unit)
-            recurrent_product(r, k, rows, unit, unit + units, operand,
-                              gates + low * gates_row * r.item)
+            recurrent_product(r, k, rows, unit, unit + units, operand, operand_row,
+                              gates + low * r.gates_row * r.item)
             pointwise(r, k, s, low, high, unit, units, gates)
             unit += units
 
@@ -373,7 +394,7 @@ cdef void forward_work(void *context, int rank, int size, fr_team *team) noexcep
     cdef Run *r = <Run *>context
     cdef Py_ssize_t s = 0, end, low = 0, high = r.B, first, last, top, rows, done
     cdef char *gates            # of row 0, were it there
-    cdef Py_ssize_t gates_row = r.cell.slots * r.H * r.item, every = poll_interval(r, size)
+    cdef Py_ssize_t gates_row = r.gates_row * r.item, every = poll_interval(r, size)
     if not r.split_units:
         rows_of(r, rank, size, &low, &high)
     pack_weights(r, False, rank, size)
@@ -427,44 +448,45 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
                        int size, fr_team *team) noexcept nogil:
     cdef const fr_cell *cell = r.cell
     cdef Py_ssize_t item = r.item, unit, unit_high, offset = r.offsets[step_of(r, s)] + low, row
-    cdef char *gates = r.gates + offset * cell.slots * r.H * item
+    cdef char *gates = r.gates + offset * r.gates_row * item
     cdef fr_frame f
     cdef int k, j
     f.rows = high - low
-    f.gates_row = cell.slots * r.H
+    f.gates_row = r.gates_row
     f.gates_slot = r.H
     for k in range(cell.stages - 1, -1, -1):
         unit_range(r, r.stage[k].units, rank, size, &unit, &unit_high)
         f.units = unit_high - unit
         f.gates = gates + unit * item
         for j in range(cell.states):
-            row = r.width[j]
+            row = r.state_row[j]
             f.state[j] = state_at(r, j, s) + (low * row + unit) * item
             f.state_row[j] = row
             f.d_state[j] = r.d_state[j] + (low * row + unit) * item
             f.d_state_row[j] = row
         f.d_out = NULL if r.d_out == NULL else r.d_out + (offset * r.d_out_row + unit) * item
         f.d_out_row = r.d_out_row
-        f.d_extra = NULL if r.d_extra == NULL else r.d_extra + (low * r.H + unit) * item
-        f.d_extra_row = r.H
+        f.d_extra = NULL if r.d_extra == NULL else r.d_extra + (low * r.extra_row + unit) * item
+        f.d_extra_row = r.extra_row
         cell.stage[k].adjoint(&f)
         if r.split_units:
             barrier(team)
         unit_range(r, r.stage[k].depth, rank, size, &unit, &unit_high)
         if cell.stage[k].operand == FR_OPERAND_EXTRA:
             operand_gradient(r, k, high - low, unit, unit_high, gates,
-                             r.d_extra + low * r.H * item, False)
+                             r.d_extra + low * r.extra_row * item, r.extra_row, False)
         else:
             operand_gradient(r, k, high - low, unit, unit_high, gates,
-                             r.d_state[0] + low * r.P * item, cell.d_state_direct)
+                             r.d_state[0] + low * r.state_row[0] * item, r.state_row[0],
+                             cell.d_state_direct)
 
 
 cdef void add_weight_gradient(Run *r, int rank, int size, Py_ssize_t gate_rows, int slot,
-                              const char *operand, Py_ssize_t depth, char *d_weight,
-                              char *d_bias) noexcept nogil:
+                              const char *operand, Py_ssize_t operand_row, Py_ssize_t depth,
+                              char *d_weight, char *d_bias) noexcept nogil:
     """The rank's share of d_weight (gate_rows, depth) += d_gates^T operand, of d_bias likewise."""
     cdef Py_ssize_t low = share(gate_rows, rank, size), high = share(gate_rows, rank + 1, size)
-    cdef Py_ssize_t item = r.item, gates_row = r.cell.slots * r.H, row = 0, rows
+    cdef Py_ssize_t item = r.item, gates_row = r.gates_row, row = 0, rows
     cdef Py_ssize_t most = 256 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + (high - low) * depth))
     cdef char *d_gates = r.gates + (slot * r.H + low) * item
     cdef Matrix g, a, w
@@ -472,7 +494,7 @@ cdef void add_weight_gradient(Run *r, int rank, int size, Py_ssize_t gate_rows, 
         return
     g.row = gates_row
     g.transposed = True
-    a.row = depth
+    a.row = operand_row
     a.transposed = False
     w.data = d_weight + low * depth * item
     w.row = depth
@@ -480,7 +502,7 @@ cdef void add_weight_gradient(Run *r, int rank, int size, Py_ssize_t gate_rows, 
     while row < r.N and not r.stopped:
         rows = min(most, r.N - row)
         g.data = d_gates + row * gates_row * item
-        a.data = <char *>operand + row * depth * item
+        a.data = <char *>operand + row * operand_row * item
         gemm(item, high - low, depth, rows, g, a, True, w)
         if d_bias != NULL:
             r.kernels.add_column_sums(rows, high - low, d_gates + row * gates_row * item, gates_row,
@@ -494,7 +516,8 @@ cdef void adjoint_work(void *context, int rank, int size, fr_team *team) noexcep
     cdef Run *r = <Run *>context
     cdef const fr_stage *stage
     cdef Py_ssize_t s, low = 0, high = r.B, top, row, rows, every = poll_interval(r, size)
-    cdef Py_ssize_t block, gates_row = r.cell.slots * r.H
+    cdef Py_ssize_t block, gates_row = r.gates_row
+    cdef bint extra
     cdef int k, g, n
     cdef Matrix z, w, x
     if not r.split_units:
@@ -532,16 +555,19 @@ cdef void adjoint_work(void *context, int rank, int size, fr_team *team) noexcep
         if rank == 0 and row < top:
             poll(r, 0)
     # Gradients are added last, and an interrupted call may have added some of them.
-    add_weight_gradient(r, rank, size, r.cell.gates * r.H, 0, r.x, r.inputs, r.d_weight_ih, r.d_bias_ih)
+    add_weight_gradient(r, rank, size, r.cell.gates * r.H, 0, r.x, r.inputs, r.inputs,
+                        r.d_weight_ih, r.d_bias_ih)
     for k in range(r.cell.stages):
         stage = &r.cell.stage[k]
+        extra = stage.operand == FR_OPERAND_EXTRA
         g = 0
         while g < stage.gates:
             n = neighbours(stage, g, r.stage[k].units == r.H)
             block = g * r.stage[k].units
             add_weight_gradient(
                 r, rank, size, n * r.stage[k].units, stage.slot[g],
-                r.extra if stage.operand == FR_OPERAND_EXTRA else r.state[0], r.stage[k].depth,
+                r.extra if extra else r.state[0], r.extra_row if extra else r.state_row[0],
+                r.stage[k].depth,
                 r.d_stage_weight[k] + block * r.stage[k].depth * r.item,
                 NULL if r.d_stage_bias[k] == NULL else r.d_stage_bias[k] + block * r.item)
             g += n
@@ -632,8 +658,11 @@ cdef class Scan:
         r.out = self.own(strided("out", out, self.typenum, r.N, r.P, &r.out_row))
         for k in range(r.cell.states):
             r.width[k] = r.P if k == 0 else r.H
+            r.state_row[k] = padded(r.width[k], r.item)
             array = checked("state", state[k], self.typenum, r.B, r.width[k])
             r.initial[k] = self.own(array)
+        r.gates_row = padded(r.cell.slots * r.H, r.item)
+        r.extra_row = padded(r.H, r.item)
         self.find_weights()
         self.add_biases()
 
@@ -713,9 +742,11 @@ cdef class Scan:
     cdef int threads(self, double work):
         """Choose the number of threads and what they divide, from sizes alone."""
         cdef Run *r = &self.run
-        cdef int size = min(thread_count(), 1 + <int>(work / FLOPS_A_THREAD))
-        r.split_units = r.B < 4 * size
+        cdef int size = <int>min(<double>thread_count(), 1 + work / FLOPS_A_THREAD)
+        r.split_units = r.B < 2 * size
         if r.split_units:
+            if 2. * r.B * r.cell.gates * r.H * r.P < FLOPS_A_BARRIER:
+                size = 1
             size = min(size, <int>((r.H + r.kernels.tile_cols - 1) // r.kernels.tile_cols))
         return max(1, size)
 
@@ -727,12 +758,12 @@ cdef class Scan:
         """Run all steps, fill `out`; return the final states as new arrays."""
         cdef Run *r = &self.run
         cdef StageWeights *w
-        cdef Py_ssize_t tile = r.kernels.tile_cols, rows, gates_row = r.cell.slots * r.H
+        cdef Py_ssize_t tile = r.kernels.tile_cols, rows
         cdef int k, size
         final = []
         for k in range(r.cell.states):
             rows = r.N if r.keep else 2 * r.B
-            r.state[k] = self.new(rows, r.width[k])
+            r.state[k] = self.new(rows, r.state_row[k])
             array = self.initial[k].copy()
             r.final[k] = data(array)
             final.append(array)
@@ -740,10 +771,10 @@ cdef class Scan:
             return tuple(final)
         r.chunk_rows = r.N
         if not r.keep:
-            r.chunk_rows = min(r.N, max(r.B, CHUNK_BYTES // (gates_row * r.item)))
-        r.gates = self.new(r.chunk_rows, gates_row)
+            r.chunk_rows = min(r.N, max(r.B, CHUNK_BYTES // (r.gates_row * r.item)))
+        r.gates = self.new(r.chunk_rows, r.gates_row)
         if r.cell.stages > 1:
-            r.extra = self.new(r.N if r.keep else r.B, r.H)
+            r.extra = self.new(r.N if r.keep else r.B, r.extra_row)
         if r.N > FEW_ROWS and r.B > 1:
             for k in range(r.cell.stages):
                 w = &r.stage[k]
@@ -773,13 +804,13 @@ cdef class Scan:
             r.d_out = data(array)
         d_initial = []
         for k in range(r.cell.states):
-            if d_final is None or d_final[k] is None:
-                d_state = np.zeros((r.B, r.width[k]), d_x_type(self.typenum))
-            else:
-                d_state = checked("d_state", d_final[k], self.typenum, r.B, r.width[k]).copy()
+            d_state = np.zeros((r.B, r.state_row[k]), element_type(self.typenum))
+            if d_final is not None and d_final[k] is not None:
+                d_state[:, :r.width[k]] = checked("d_state", d_final[k], self.typenum, r.B,
+                                                  r.width[k])
             r.d_state[k] = data(d_state)
-            d_initial.append(d_state)
-        d_x = np.empty((r.N, r.inputs), d_x_type(self.typenum))
+            d_initial.append(d_state[:, :r.width[k]])
+        d_x = np.empty((r.N, r.inputs), element_type(self.typenum))
         r.d_x = data(d_x)
         r.d_weight_ih = data(
             checked("weight_ih", gradients["weight_ih"], self.typenum, r.cell.gates * r.H, r.inputs))
@@ -804,7 +835,7 @@ cdef class Scan:
         if r.N == 0:
             return d_x, tuple(d_initial)
         if r.cell.stages > 1:
-            r.d_extra = self.new(r.B, r.H)
+            r.d_extra = self.new(r.B, r.extra_row)
         if r.N > FEW_ROWS and r.B > 1:
             for k in range(r.cell.stages):
                 w = &r.stage[k]
@@ -821,5 +852,5 @@ cdef class Scan:
         return d_x, tuple(d_initial)
 
 
-cdef object d_x_type(int typenum):
+cdef object element_type(int typenum):
     return np.float32 if typenum == cnp.NPY_FLOAT else np.float64

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fastrnn._core.loops import Scan
+from fastrnn._core.stream import Stepper
 from fastrnn.cells import CellSpec
 
 Weights = Mapping[str, np.ndarray]
+
+__all__ = ["Stepper", "scan", "scan_adjoint"]
 
 
 def scan(

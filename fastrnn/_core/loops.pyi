@@ -1,0 +1,23 @@
+from collections.abc import Mapping
+
+import numpy as np
+
+class Scan:
+    def __init__(
+        self,
+        cell: str,
+        weights: Mapping[str, np.ndarray],
+        x: np.ndarray,
+        offsets: np.ndarray,
+        state: tuple[np.ndarray, ...],
+        out: np.ndarray,
+        reverse: bool,
+        keep: bool,
+    ) -> None: ...
+    def forward(self) -> tuple[np.ndarray, ...]: ...
+    def adjoint(
+        self,
+        d_out: np.ndarray | None,
+        d_final: tuple[np.ndarray | None, ...] | None,
+        gradients: Mapping[str, np.ndarray],
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]: ...

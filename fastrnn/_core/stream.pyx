@@ -1,0 +1,246 @@
+"""One time step of a stack of layers, with the states kept in place.
+
+At one row a step is bound by reading the weights, so they are read as they are: nothing is packed,
+and a weight that was changed in place is in effect at once.
+"""
+cimport numpy as cnp
+from libc.stdint cimport uint64_t
+from libc.string cimport memcpy, memset, strcmp
+
+from fastrnn._core.kernels cimport (
+    FR_OPERAND_EXTRA,
+    FR_WEIGHT_HR,
+    active,
+    fr_cell,
+    fr_frame,
+    fr_kernels,
+    fr_stage,
+    flush_denormals,
+    restore_denormals,
+)
+
+import numpy as np
+
+cnp.import_array()
+
+# Steps with less work than this keep the GIL, which costs 0.1 us to release and take.
+cdef double FLOPS_WITHOUT_GIL = 2e5
+
+cdef enum:
+    MAX_STATES = 2
+
+
+cdef struct Layer:
+    Py_ssize_t inputs
+    char *weight_ih
+    char *weight_hh
+    char *weight_hr
+    char *bias_ih               # NULL without biases
+    char *bias_hh
+    char *state[MAX_STATES]     # (B, width) each
+    char *x                     # (B, inputs)
+    char *out                   # (B, P), or NULL: the next layer reads the state
+
+
+cdef class Stepper:
+    """Advances a stack of one cell step by step.
+
+    Parameters
+    ----------
+    cell : str
+    passes : callable
+        Returns a list with the weights of each layer, by name, as they now are.
+    parameters : Parameters
+        Of the stack; when its buffer changes, `passes` is asked again.
+    states : tuple of ndarray, each (layers, B, width)
+        Are advanced in place.
+    check : callable
+        ``x, out = check(x, out)`` brings a step's arguments into the form this class takes, contiguous
+        arrays of the element type, (B, inputs) or (inputs,) and as wide; raises on what cannot be.
+    """
+    cdef const fr_kernels *kernels
+    cdef const fr_cell *cell
+    cdef Layer *layers
+    cdef object parameters, bound, passes, check
+    cdef tuple states
+    cdef list owners
+    cdef Py_ssize_t n_layers, B, H, P, inputs, item
+    cdef Py_ssize_t width[MAX_STATES]
+    cdef int typenum
+    cdef bint long_step
+    cdef char *gates
+    cdef char *extra
+
+    def __cinit__(self, str cell, object passes, object parameters, tuple states, object check):
+        cdef cnp.ndarray first = states[0]
+        cdef int k
+        self.typenum = cnp.PyArray_TYPE(first)
+        self.item = cnp.PyArray_ITEMSIZE(first)
+        self.kernels = active(self.item)
+        self.cell = self.kernels.cells
+        name = cell.encode()
+        while self.cell.name != NULL and strcmp(self.cell.name, <bytes>name) != 0:
+            self.cell += 1
+        if self.cell.name == NULL:
+            raise ValueError(f"cell must have compiled kernels, got {cell!r}")
+        self.passes = passes
+        self.parameters = parameters
+        self.states = states
+        self.check = check
+        self.n_layers = first.shape[0]
+        self.B = first.shape[1]
+        self.P = first.shape[2]
+        for k in range(self.cell.states):
+            self.width[k] = states[k].shape[2]
+        scratch = np.empty(self.n_layers * sizeof(Layer), np.uint8)
+        self.owners = [scratch]
+        self.layers = <Layer *>cnp.PyArray_DATA(<cnp.ndarray>scratch)
+        self.bind()
+
+    cdef int bind(self) except -1:
+        """Look up where the weights and the states are."""
+        cdef Layer *layer
+        cdef Py_ssize_t n, row
+        cdef cnp.ndarray array
+        cdef double flops = 0
+        cdef int k
+        weights = self.passes()
+        del self.owners[1:]
+        self.owners.append(weights)
+        self.H = weights[0]["weight_ih"].shape[0] // self.cell.gates
+        for n in range(self.n_layers):
+            layer = &self.layers[n]
+            memset(layer, 0, sizeof(Layer))
+            named = weights[n]
+            layer.inputs = named["weight_ih"].shape[1]
+            layer.weight_ih = address(named["weight_ih"])
+            layer.weight_hh = address(named["weight_hh"])
+            if "weight_hr" in named:
+                layer.weight_hr = address(named["weight_hr"])
+            if "bias_ih" in named:
+                layer.bias_ih = address(named["bias_ih"])
+                layer.bias_hh = address(named["bias_hh"])
+            for k in range(self.cell.states):
+                row = self.B * self.width[k] * self.item
+                layer.state[k] = address(self.states[k]) + n * row
+            if n > 0:
+                layer.x = self.layers[n - 1].state[0]
+            flops += 2. * self.B * self.cell.gates * self.H * (layer.inputs + self.P)
+        self.inputs = self.layers[0].inputs
+        self.long_step = flops > FLOPS_WITHOUT_GIL
+        array = np.empty((self.B * (self.cell.slots + 1) * self.H,), weights[0]["weight_ih"].dtype)
+        self.owners.append(array)
+        self.gates = address(array)
+        self.extra = self.gates + self.B * self.cell.slots * self.H * self.item
+        self.bound = self.parameters.flat_values
+        return 0
+
+    def step(self, object x, object out=None):
+        """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
+        cdef cnp.npy_intp shape[2]
+        if self.parameters.flat_values is not self.bound:
+            self.bind()
+        if not self.plain(x, self.inputs) or (out is not None and not self.plain(out, self.P)):
+            x, out = self.check(x, out)
+        cdef cnp.ndarray rows = x
+        if out is None:
+            shape[0] = self.B
+            shape[1] = self.P
+            if cnp.PyArray_NDIM(rows) == 1:
+                out = cnp.PyArray_SimpleNew(1, &shape[1], self.typenum)
+            else:
+                out = cnp.PyArray_SimpleNew(2, shape, self.typenum)
+        self.layers[0].x = cnp.PyArray_BYTES(rows)
+        self.layers[self.n_layers - 1].out = address(out)
+        if self.long_step:
+            with nogil:
+                self.run()
+        else:
+            self.run()
+        return out
+
+    cdef bint plain(self, object value, Py_ssize_t width):
+        """Whether the value can be used as it is; whatever cannot is left to `check`."""
+        cdef cnp.ndarray array
+        if type(value) is not np.ndarray:
+            return False
+        array = value
+        cdef int ndim = cnp.PyArray_NDIM(array)
+        return (cnp.PyArray_TYPE(array) == self.typenum and cnp.PyArray_ISCARRAY(array)
+                and ((ndim == 1 and self.B == 1 and cnp.PyArray_DIM(array, 0) == width)
+                     or (ndim == 2 and cnp.PyArray_DIM(array, 0) == self.B
+                         and cnp.PyArray_DIM(array, 1) == width)))
+
+    cdef void run(self) noexcept nogil:
+        cdef uint64_t saved = flush_denormals()
+        cdef Py_ssize_t n
+        for n in range(self.n_layers):
+            self.run_layer(&self.layers[n])
+        restore_denormals(saved)
+
+    cdef void run_layer(self, const Layer *layer) noexcept nogil:
+        cdef const fr_kernels *kernels = self.kernels
+        cdef const fr_cell *cell = self.cell
+        cdef const fr_stage *stage
+        cdef Py_ssize_t item = self.item, H = self.H, row, units, depth
+        cdef char *gates
+        cdef const char *operand
+        cdef const char *weight
+        cdef fr_frame f
+        cdef int k, j, g, n
+        memset(&f, 0, sizeof(f))
+        f.gates_slot = H
+        f.rows = 1
+        for row in range(self.B):
+            gates = self.gates + row * cell.slots * H * item
+            if layer.bias_ih != NULL:
+                memcpy(gates, layer.bias_ih, cell.gates * H * item)
+            kernels.matvec(cell.gates * H, layer.inputs, layer.weight_ih, layer.inputs,
+                           layer.x + row * layer.inputs * item, gates, layer.bias_ih != NULL)
+            for k in range(cell.stages):
+                stage = &cell.stage[k]
+                units = self.P if stage.weight == FR_WEIGHT_HR else H
+                depth = H if stage.operand == FR_OPERAND_EXTRA else self.P
+                if stage.operand == FR_OPERAND_EXTRA:
+                    operand = self.extra + row * H * item
+                else:
+                    operand = layer.state[0] + row * self.P * item
+                g = 0
+                while g < stage.gates:
+                    # Gates in slots side by side are one product.
+                    n = 1
+                    while g + n < stage.gates and stage.slot[g + n] == stage.slot[g] + n:
+                        n += 1
+                    self.recurrent_product(layer, stage, g, n * units, depth, operand,
+                                           gates + stage.slot[g] * H * item)
+                    g += n
+                f.units = units
+                f.gates = gates
+                f.extra = self.extra + row * H * item
+                for j in range(cell.states):
+                    f.next[j] = layer.state[j] + row * self.width[j] * item
+                    f.state[j] = f.next[j]
+                f.out = NULL if layer.out == NULL else layer.out + row * self.P * item
+                stage.forward(&f)
+
+    cdef void recurrent_product(self, const Layer *layer, const fr_stage *stage, int g,
+                                Py_ssize_t rows, Py_ssize_t depth, const char *operand,
+                                char *to) noexcept nogil:
+        """Add W operand + b_hh of some gates to what the slots hold, or set them."""
+        cdef const fr_kernels *kernels = self.kernels
+        cdef bint add = stage.slot[g] < self.cell.gates
+        cdef Py_ssize_t first = (stage.first_gate + g) * self.H
+        if stage.weight == FR_WEIGHT_HR:
+            kernels.matvec(rows, depth, layer.weight_hr, depth, operand, to, False)
+            return
+        if layer.bias_hh != NULL:
+            if add:
+                kernels.add_column_sums(1, rows, layer.bias_hh + first * self.item, rows, to)
+            else:
+                memcpy(to, layer.bias_hh + first * self.item, rows * self.item)
+        kernels.matvec(rows, depth, layer.weight_hh + first * depth * self.item, depth, operand,
+                       to, add or layer.bias_hh != NULL)
+
+
+cdef char *address(object array):
+    return cnp.PyArray_BYTES(<cnp.ndarray?>array)

@@ -1,0 +1,225 @@
+"""The time loop in NumPy, for any cell: the truth that the compiled backend is tested against.
+
+One call runs one layer in one direction. Sequences are *packed*: ``x`` holds the rows of step 0,
+then those of step 1, and so on; step t owns the rows ``offsets[t]:offsets[t + 1]``, one for each
+sequence that is still running, longest sequence first, so that the rows of a step are always the
+first rows of the state. Without lengths that is just (T, B, I) seen as (T*B, I).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastrnn.cells import CELLS, CellSpec, Stage
+
+Weights = Mapping[str, np.ndarray]
+
+
+class Tape(NamedTuple):
+    """What `scan` keeps for `scan_adjoint`, which reads it once."""
+
+    cell: CellSpec
+    weights: Weights
+    x: np.ndarray
+    shapes: list[tuple[int, int]]  # of the states
+    steps: list[slice]  # the rows of each step, in the order in which they ran
+    operands: list[np.ndarray]  # of each stage, (N, width): what its weight multiplied
+    saved: list[list]  # of each step, of each stage: what its pointwise function kept
+
+
+def scan(
+    cell: CellSpec,
+    weights: Weights,
+    x: np.ndarray,
+    offsets: np.ndarray,
+    state: Sequence[np.ndarray],
+    out: np.ndarray,
+    *,
+    reverse: bool = False,
+    keep_tape: bool = False,
+) -> tuple[tuple[np.ndarray, ...], Tape | None]:
+    """Run a cell over all steps.
+
+    Parameters
+    ----------
+    cell : CellSpec
+    weights : mapping
+        ``weight_ih`` (G*H, I), ``weight_hh`` (G*H, P) and, where the layer has them, ``bias_ih``
+        and ``bias_hh`` (G*H,) and ``weight_hr`` (P, H). P is the width of h, H if not projected.
+    x : ndarray, shape (N, I)
+        Packed input rows. A tape refers to them, so nobody may write there; it refers to
+        no other argument but the weights.
+    offsets : ndarray of int64, shape (T + 1,)
+        Where each step's rows begin in `x`; the steps never grow, and N is the last offset.
+    state : sequence of ndarray, each (B, width)
+        Initial states in the order of ``cell.states``, rows sorted as those of `x`. Rows beyond the
+        first step's are sequences of length 0 and keep their state.
+    out : ndarray, shape (N, P)
+        Is filled with h at every step; may be a column slice of a wider array.
+    reverse : bool
+        Run each sequence from its own last step to step 0.
+    keep_tape : bool
+        Return what `scan_adjoint` needs.
+
+    Returns
+    -------
+    final_state : tuple of ndarray, each (B, width)
+        New arrays: the states after each sequence's own last step.
+    tape : Tape or None
+
+    """
+    steps = [slice(*rows) for rows in zip(offsets[:-1].tolist(), offsets[1:].tolist())]
+    if reverse:
+        steps.reverse()
+    zx = _affine(x, weights["weight_ih"], weights.get("bias_ih"))
+    blocks = [_blocks(cell, stage, weights) for stage in cell.stages]
+    operands = [np.empty((len(x), w.shape[1]), x.dtype) for _, w, _ in blocks] if keep_tape else []
+    saved = []
+    now = {name: array.copy() for name, array in zip(cell.states, state)}
+    for rows in steps:
+        n = rows.stop - rows.start
+        values = {name: array[:n] for name, array in now.items()}
+        step_saved = []
+        for k, (stage, (columns, weight, bias)) in enumerate(zip(cell.stages, blocks)):
+            operand = values[stage.operand]
+            part = None if columns is None else zx[rows, columns]
+            outputs, kept = stage.forward(part, _affine(operand, weight, bias), values)
+            values.update(outputs)
+            if keep_tape:
+                operands[k][rows] = operand
+                step_saved.append(kept)
+        if keep_tape:
+            saved.append(step_saved)
+        out[rows] = values["h"]
+        # Sequences that are not running at this step keep their state.
+        now = {name: np.concatenate((values[name], now[name][n:])) for name in now}
+    tape = None
+    if keep_tape:
+        shapes = [array.shape for array in state]
+        tape = Tape(cell, weights, x, shapes, steps, operands, saved)
+    return tuple(now.values()), tape
+
+
+def scan_adjoint(
+    tape: Tape,
+    d_out: np.ndarray | None,
+    d_final: Sequence[np.ndarray | None] | None,
+    gradients: Weights,
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+    """Run the adjoint of `scan`: backpropagation through time.
+
+    Parameters
+    ----------
+    tape : Tape
+        From `scan` with ``keep_tape=True``; the weights are still those of that call.
+    d_out : ndarray, shape (N, P), or None
+        Gradient of ``out``; None is zero, as below.
+    d_final : sequence of (ndarray, shape (B, width), or None), or None
+        Gradients of the final states.
+    gradients : mapping
+        Arrays named and shaped like ``weights``, which are added into.
+
+    Returns
+    -------
+    d_x : ndarray, shape (N, I)
+    d_initial : tuple of ndarray, each (B, width)
+
+    """
+    cell, weights, x, shapes, steps, operands, saved = tape
+    blocks = [_blocks(cell, stage, weights) for stage in cell.stages]
+    d_zx = np.empty((len(x), len(weights["weight_ih"])), x.dtype)
+    d_zh = [np.empty((len(x), len(weight)), x.dtype) for _, weight, _ in blocks]
+    d_final = [None] * len(shapes) if d_final is None else d_final
+    d_now = {
+        name: np.zeros(shape, x.dtype) if d is None else d.copy()
+        for name, shape, d in zip(cell.states, shapes, d_final)
+    }
+    for rows in reversed(steps):
+        n = rows.stop - rows.start
+        step_saved = saved.pop()
+        d_values = {name: d[:n] for name, d in d_now.items()}
+        if d_out is not None:
+            d_values["h"] = d_values["h"] + d_out[rows]
+        for k in reversed(range(len(cell.stages))):
+            stage, (columns, weight, _) = cell.stages[k], blocks[k]
+            d_outputs = {name: d_values.pop(name) for name in stage.outputs}
+            d_part, d_product, d_entry = stage.adjoint(step_saved[k], d_outputs)
+            if columns is not None:
+                d_zx[rows, columns] = d_part
+            d_zh[k][rows] = d_product
+            for name, d in ((stage.operand, d_product @ weight), *d_entry.items()):
+                d_values[name] = d_values[name] + d if name in d_values else d
+        d_now = {name: np.concatenate((d_values[name], d_now[name][n:])) for name in d_now}
+    # One product over all steps a weight, not one a step.
+    _add_affine(d_zx, x, gradients["weight_ih"], gradients.get("bias_ih"))
+    for k, stage in enumerate(cell.stages):
+        _, d_weight, d_bias = _blocks(cell, stage, gradients)
+        _add_affine(d_zh[k], operands[k], d_weight, d_bias)
+    return d_zx @ weights["weight_ih"], tuple(d_now.values())
+
+
+class Stepper:
+    """Advances a stack of one cell step by step, with the states kept in place.
+
+    Parameters
+    ----------
+    cell : str
+    passes : callable
+        Returns a list with the weights of each layer, by name, as they now are.
+    parameters : Parameters
+        Of the stack.
+    states : tuple of ndarray, each (layers, B, width)
+        Are advanced in place.
+    check : callable
+        ``x, out = check(x, out)`` brings a step's arguments into the form the layer wants, (B, I) or
+        (I,), or raises.
+
+    """
+
+    def __init__(self, cell, passes, parameters, states, check):
+        self._cell, self._passes, self._states, self._check = CELLS[cell], passes, states, check
+        self._offsets = np.array([0, states[0].shape[1]], np.int64)
+
+    def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
+        """Advance every sequence by one step; see `fastrnn.streaming.Stream.step`."""
+        x, out = self._check(x, out)
+        h = x.reshape(self._offsets[1], -1)
+        for layer, weights in enumerate(self._passes()):
+            below, h = h, np.empty_like(self._states[0][layer])
+            before = [array[layer] for array in self._states]
+            after, _ = scan(self._cell, weights, below, self._offsets, before, h)
+            for array, value in zip(self._states, after):
+                array[layer] = value
+        y = h[0] if x.ndim == 1 else h
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+
+def _blocks(
+    cell: CellSpec, stage: Stage, weights: Weights
+) -> tuple[slice | None, np.ndarray, np.ndarray | None]:
+    """Return a stage's columns of the input product and its rows of its weight and bias."""
+    weight, bias = weights[stage.weight], weights.get(stage.bias)
+    if stage.gates is None:
+        return None, weight, bias
+    H = len(weight) // len(cell.gates)
+    rows = slice(stage.gates.start * H, stage.gates.stop * H)
+    return rows, weight[rows], None if bias is None else bias[rows]
+
+
+def _affine(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """Return x W^T + b."""
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def _add_affine(
+    d_y: np.ndarray, x: np.ndarray, d_weight: np.ndarray, d_bias: np.ndarray | None
+) -> None:
+    """Add the gradients of W and b in y = x W^T + b into `d_weight` and `d_bias`."""
+    d_weight += d_y.T @ x
+    if d_bias is not None:
+        d_bias += d_y.sum(axis=0)

@@ -1,0 +1,103 @@
+"""The map between a caller's sequences and the rows a backend runs through."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastrnn._validation import check_lengths
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class Packing:
+    """Puts the rows that hold data in the order in which a backend wants them, and back.
+
+    Packed rows (N, width) are those of step 0, then those of step 1, and so on; a step has a row
+    for each sequence that is still running, longest sequence first. Padding has no row, so it is
+    never read. States (layers, B, width) have their sequences in the same order.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Leading axes of the caller's arrays: (T, B), (B, T) if `batch_first`, or (T,).
+    batch_first : bool
+    lengths : array_like of int or None, shape (B,)
+        Valid steps of each sequence, each in 0..T. None: all T.
+
+    Attributes
+    ----------
+    B : int
+        Number of sequences, 1 for (T,).
+    offsets : ndarray of int64, shape (number of steps + 1,)
+        Where each step's rows begin; the last is N. Steps end with the longest sequence.
+
+    Raises
+    ------
+    ValueError
+        If T = 0, or a length is not in 0..T.
+    TypeError
+        If lengths are no integers.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], batch_first: bool, lengths: ArrayLike | None = None
+    ) -> None:
+        self._shape = shape
+        self._batch_first = batch_first and len(shape) == 2
+        T, B = shape[::-1] if self._batch_first else (shape[0], 1) if len(shape) == 1 else shape
+        if T == 0:
+            raise ValueError(f"sequences must have at least 1 step, got T = 0 in {shape}")
+        self.B = B
+        self._order = self._rows = None
+        if lengths is None:
+            self.offsets = np.arange(T + 1, dtype=np.int64) * B
+            return
+        lengths = check_lengths(lengths, T, B)
+        self._order = np.argsort(-lengths, kind="stable")
+        running = np.arange(lengths.max(initial=0))[:, None] < lengths[self._order]
+        self.offsets = np.zeros(len(running) + 1, np.int64)
+        np.cumsum(running.sum(axis=1), out=self.offsets[1:])
+        step, rank = np.nonzero(running)
+        sequence = self._order[rank]
+        self._rows = sequence * T + step if self._batch_first else step * B + sequence
+
+    def pack(self, x: np.ndarray) -> np.ndarray:
+        """Return the packed rows (N, width) of `x` (*shape, width): a view where nothing moves."""
+        if self._rows is None:
+            return _rows(x.swapaxes(0, 1) if self._batch_first else x)
+        return _rows(x).take(self._rows, axis=0)
+
+    def unpack(self, rows: np.ndarray) -> np.ndarray:
+        """Return (*shape, width) with `rows` (N, width) in place, zeros in the padding."""
+        width = rows.shape[1]
+        if self._rows is not None:
+            x = np.zeros((*self._shape, width), rows.dtype)
+            _rows(x)[self._rows] = rows
+            return x
+        if self._batch_first:
+            return rows.reshape(*self._shape[::-1], width).swapaxes(0, 1)
+        return rows.reshape(*self._shape, width)
+
+    def sort(self, state: np.ndarray) -> np.ndarray:
+        """Return a caller's state as (layers, B, width), in the order of the packed rows."""
+        if len(self._shape) == 1:
+            return state[:, None]
+        return state if self._order is None else state.take(self._order, axis=1)
+
+    def restore(self, state: np.ndarray) -> np.ndarray:
+        """Return a state that is in the order of the packed rows as the caller's."""
+        if len(self._shape) == 1:
+            return state[:, 0]
+        if self._order is None:
+            return state
+        restored = np.empty_like(state)
+        restored[:, self._order] = state
+        return restored
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    """Return (..., width) as (number of rows, width); -1 would not do, there may be no rows."""
+    return x.reshape(x.size // x.shape[-1], x.shape[-1])

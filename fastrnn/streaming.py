@@ -1,0 +1,118 @@
+"""Inference one time step at a time, with a state that is kept between the steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import as_array, check_array, check_output, check_positive_int
+from fastrnn.backends import active_backend
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    from fastrnn.layers.recurrent import Recurrent
+
+
+class Stream:
+    """A recurrent layer fed step by step; made by ``layer.stream()``.
+
+    Parameters
+    ----------
+    layer : Recurrent
+        Its parameters are read at each step, so a change takes effect with the next one.
+    batch_size : int
+        Number of sequences B that run side by side.
+
+    Raises
+    ------
+    ValueError
+        If the layer is bidirectional: its output needs the end of the sequence.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastrnn as fr
+    >>> stream = fr.GRU(3, 4).stream()
+    >>> stream.step(np.ones(3)).shape
+    (4,)
+    """
+
+    def __init__(self, layer: Recurrent, batch_size: int = 1) -> None:
+        if layer.bidirectional:
+            raise ValueError(
+                "a bidirectional layer cannot stream: its output needs the end of the sequence"
+            )
+        self.layer = layer
+        self.batch_size = check_positive_int("batch_size", batch_size)
+        self._states = tuple(
+            [
+                np.zeros((layer.num_layers, self.batch_size, width), layer.dtype)
+                for width in layer.state_widths
+            ]
+        )
+        self._stepper = active_backend().Stepper(
+            layer.cell.name,
+            lambda: [weights for _, weights, _ in layer.passes()],
+            layer.parameters,
+            self._states,
+            self._check,
+        )
+        # The method below without its frame of Python, which would cost as much as a small step.
+        self.step = self._stepper.step
+
+    def reset(self) -> None:
+        """Set the state to zero."""
+        for array in self._states:
+            array.fill(0)
+
+    @property
+    def state(self) -> Any:
+        """The layer's state (num_layers, B, H), for an LSTM a pair; a copy.
+
+        Can be set, to None for zero, and for ``batch_size=1`` also without its B.
+        """
+        state = tuple([array.copy() for array in self._states])
+        return state[0] if len(state) == 1 else state
+
+    @state.setter
+    def state(self, value: Any) -> None:
+        layer, B = self.layer, self.batch_size
+        is_pair = len(layer.state_widths) > 1 and isinstance(value, (tuple, list)) and value
+        alone = B == 1 and np.ndim(value[0] if is_pair else value) == 2
+        checked = layer.check_state("state", value, None if alone else B)
+        for own, array in zip(self._states, checked):
+            own[...] = 0 if array is None else array.reshape(own.shape)
+
+    def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
+        """Advance every sequence by one step.
+
+        Parameters
+        ----------
+        x : array_like, shape (B, I), or (I,) for ``batch_size=1``
+        out : ndarray or None, shape (B, H) or (H,), the layer's dtype
+            Where to write the output; None makes a new array.
+
+        Returns
+        -------
+        y : ndarray, shape (B, H) or (H,) as `x`
+            h of the last layer (``proj_size`` wide where there is a projection); `out` if given. No
+            later step writes to it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `x` or `out` has another shape or dtype; the state is then unchanged.
+        """
+        return self._stepper.step(x, out)
+
+    def _check(self, x: Any, out: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the arguments of a step as contiguous arrays of the layer's dtype."""
+        layer, B = self.layer, self.batch_size
+        x = as_array("x", x)
+        leading = () if B == 1 and x.ndim == 1 else (B,)
+        rows = check_array("x", x, layer.dtype, (*leading, layer.input_size))
+        if out is not None:
+            check_output("out", out, layer.dtype, (*leading, layer.output_size))
+        return rows, out
