@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastrnn._validation import check_array, check_ids
+from fastrnn.backends import active_backend
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -65,7 +66,7 @@ def softmax_cross_entropy(
     if len(rows) == 0:
         raise ValueError("there must be at least one token that counts, got none")
     d_rows = np.empty_like(rows)
-    loss = _softmax_cross_entropy(rows, ids.ravel(), d_rows)
+    loss = active_backend().softmax_cross_entropy(rows, ids.ravel(), d_rows)
     return loss, _unmask(d_rows, mask, logits)
 
 
@@ -121,21 +122,6 @@ def perplexity(nats: float) -> float:
     """Return the exponential of a mean loss in nats; infinity where that overflows."""
     with np.errstate(over="ignore"):
         return float(np.exp(np.float64(nats)))
-
-
-def _softmax_cross_entropy(rows: np.ndarray, ids: np.ndarray, d_rows: np.ndarray) -> float:
-    """Return the mean loss of (N, V) scores and (N,) ids; its gradient goes to `d_rows` (N, V)."""
-    count = len(rows)
-    tokens = np.arange(count)
-    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN and flows on
-        np.subtract(rows, rows.max(axis=1, keepdims=True), out=d_rows)
-    shifted = d_rows[tokens, ids]
-    np.exp(d_rows, out=d_rows)
-    totals = d_rows.sum(axis=1)
-    loss = float(np.subtract(np.log(totals), shifted).mean(dtype=np.float64))
-    d_rows /= (totals * count)[:, None]
-    d_rows[tokens, ids] -= 1 / count
-    return loss
 
 
 def _check_floats(name: str, value: ArrayLike) -> np.ndarray:

@@ -1,5 +1,5 @@
 """The C kernels (src/kernels/fastrnn_kernels.h) as the other extensions see them."""
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 
 cdef extern from "fastrnn_kernels.h" nogil:
@@ -61,6 +61,14 @@ cdef extern from "fastrnn_kernels.h" nogil:
         fr_index c_row
         int accumulate
 
+    ctypedef struct fr_adam:
+        void *values
+        const void *gradients
+        void *exp_avg
+        void *exp_avg_sq
+        double beta1, beta2, eps
+        double weight_decay, shrink, step, root_scale
+
     ctypedef void (*fr_map)(fr_index n, const void *x, void *y) noexcept nogil
 
     ctypedef struct fr_kernels:
@@ -74,11 +82,18 @@ cdef extern from "fastrnn_kernels.h" nogil:
                        void *y, int accumulate) noexcept nogil
         void (*matvec_transposed)(fr_index n, fr_index k, const void *w, fr_index w_row,
                                   const void *x, void *y, int accumulate) noexcept nogil
+        void (*add_transposed)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,
+                               fr_index y_row) noexcept nogil
         void (*add_column_sums)(fr_index rows, fr_index cols, const void *x, fr_index x_row,
                                 void *y) noexcept nogil
         fr_map exp
         fr_map tanh
         fr_map sigmoid
+        void (*softmax_cross_entropy)(fr_index rows, fr_index columns, const void *x,
+                                      const int64_t *ids, double scale, void *d_x,
+                                      double *losses) noexcept nogil
+        double (*sum_of_squares)(fr_index n, const void *x) noexcept nogil
+        void (*adam)(const fr_adam *adam, fr_index first, fr_index last) noexcept nogil
         const fr_cell *cells
 
     ctypedef struct fr_team:

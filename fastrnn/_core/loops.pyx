@@ -69,7 +69,13 @@ cdef struct Run:
     Py_ssize_t item, T, N, B, inputs, H, P
     const int64_t *offsets
     bint reverse, keep, split_units
+    # The input is x (N, inputs), or row ids[n] of a table, inputs wide and `symbols` high; without
+    # a table, of the identity.
     char *x
+    const int64_t *ids
+    Py_ssize_t symbols
+    char *table
+    char *table_product         # (symbols, gates * H), where it is cheaper than N rows; or NULL
     char *weight_ih
     StageWeights stage[2]
     char *gates
@@ -91,6 +97,8 @@ cdef struct Run:
     char *d_state[2]
     char *d_extra
     char *d_x
+    char *d_table
+    char *d_table_product
     char *d_weight_ih
     char *d_bias_ih
     char *d_stage_weight[2]
@@ -286,6 +294,39 @@ cdef int neighbours(const fr_stage *stage, int g, bint full_width) noexcept nogi
 
 # ----------------------------------------------------------------------------------- forward
 
+cdef void fill_table_product(const Run *r, int rank, int size) noexcept nogil:
+    """table_product = table W_ih^T, the rank's share of its rows."""
+    cdef Py_ssize_t low = share(r.symbols, rank, size), high = share(r.symbols, rank + 1, size)
+    cdef Py_ssize_t columns = r.cell.gates * r.H, start = low * columns * r.item
+    cdef Matrix x, w, z
+    if r.table == NULL:
+        memset(r.table_product + start, 0, (high - low) * columns * r.item)
+        r.kernels.add_transposed(columns, high - low, r.weight_ih + low * r.item, r.inputs,
+                                 r.table_product + start, columns)
+        return
+    x.data = r.table + low * r.inputs * r.item
+    x.row = r.inputs
+    x.transposed = False
+    w.data = r.weight_ih
+    w.row = r.inputs
+    w.transposed = True
+    z.data = r.table_product + start
+    z.row = columns
+    z.transposed = False
+    gemm(r.item, high - low, columns, r.inputs, x, w, False, z)
+
+
+cdef void look_up(const Run *r, Py_ssize_t row, char *z) noexcept nogil:
+    """z (gates * H) = the input product of a row that is given by its id."""
+    cdef Py_ssize_t columns = r.cell.gates * r.H
+    if r.table_product != NULL:
+        memcpy(z, r.table_product + r.ids[row] * columns * r.item, columns * r.item)
+        return
+    # A column of the weight: the product with a unit vector.
+    memset(z, 0, columns * r.item)
+    r.kernels.add_transposed(columns, 1, r.weight_ih + r.ids[row] * r.item, r.inputs, z, columns)
+
+
 cdef void input_product(const Run *r, Py_ssize_t first, Py_ssize_t last, char *gates, int rank,
                         int size) noexcept nogil:
     """Rows first:last of gates (N, slots, H) = x W_ih^T, the rank's share of them."""
@@ -293,6 +334,10 @@ cdef void input_product(const Run *r, Py_ssize_t first, Py_ssize_t last, char *g
     cdef Py_ssize_t high = first + share(last - first, rank + 1, size)
     cdef Py_ssize_t row, columns = r.cell.gates * r.H
     cdef Matrix x, w, z
+    if r.x == NULL:
+        for row in range(low, high):
+            look_up(r, row, gates + row * r.gates_row * r.item)
+        return
     if high - low <= FEW_ROWS:
         for row in range(low, high):
             r.kernels.matvec(columns, r.inputs, r.weight_ih, r.inputs, r.x + row * r.inputs * r.item,
@@ -398,6 +443,9 @@ cdef void forward_work(void *context, int rank, int size, fr_team *team) noexcep
     if not r.split_units:
         rows_of(r, rank, size, &low, &high)
     pack_weights(r, False, rank, size)
+    if r.table_product != NULL:
+        fill_table_product(r, rank, size)
+        barrier(team)
     while s < r.T:
         # The next chunk of steps: s:end, whose rows are first:last of x.
         end = s
@@ -512,14 +560,73 @@ cdef void add_weight_gradient(Run *r, int rank, int size, Py_ssize_t gate_rows, 
             poll(r, 0)
 
 
+cdef void input_gradient(Run *r, char *d_z, Py_ssize_t d_z_row, Py_ssize_t n, char *d_x, bint add,
+                         int rank, int size) noexcept nogil:
+    """The rank's share of d_x (n, inputs) = d_z W_ih, or += with `add`."""
+    cdef Py_ssize_t low = share(n, rank, size), high = share(n, rank + 1, size), rows
+    cdef Matrix z, w, x
+    z.row = d_z_row
+    z.transposed = False
+    w.data = r.weight_ih
+    w.row = r.inputs
+    w.transposed = False
+    x.row = r.inputs
+    x.transposed = False
+    while low < high and not r.stopped:
+        rows = min(high - low, product_rows(r, 1))
+        z.data = d_z + low * d_z_row * r.item
+        x.data = d_x + low * r.inputs * r.item
+        gemm(r.item, rows, r.inputs, r.cell.gates * r.H, z, w, add, x)
+        low += rows
+        if rank == 0 and low < high:
+            poll(r, 0)
+
+
+cdef void id_gradients(Run *r, int rank, int size, fr_team *team) noexcept nogil:
+    """Gradients of W_ih, b_ih and the table, by way of that of the table's product."""
+    cdef const fr_kernels *kernels = r.kernels
+    cdef Py_ssize_t item = r.item, columns = r.cell.gates * r.H, row
+    cdef Py_ssize_t low = share(columns, rank, size), high = share(columns, rank + 1, size)
+    cdef char *d_gates = r.gates + low * item
+    cdef char *d_weight = r.d_weight_ih + low * r.inputs * item
+    cdef Matrix z, x, w
+    if r.d_bias_ih != NULL:
+        kernels.add_column_sums(r.N, high - low, d_gates, r.gates_row, r.d_bias_ih + low * item)
+    if r.table_product == NULL:
+        for row in range(r.N):
+            kernels.add_transposed(1, high - low, d_gates + row * r.gates_row * item, 0,
+                                   d_weight + r.ids[row] * item, r.inputs)
+        return
+    for row in range(r.symbols):
+        memset(r.d_table_product + (row * columns + low) * item, 0, (high - low) * item)
+    for row in range(r.N):
+        kernels.add_column_sums(1, high - low, d_gates + row * r.gates_row * item, 0,
+                                r.d_table_product + (r.ids[row] * columns + low) * item)
+    if r.table == NULL:
+        kernels.add_transposed(r.symbols, high - low, r.d_table_product + low * item, columns,
+                               d_weight, r.inputs)
+        return
+    z.data = r.d_table_product + low * item
+    z.row = columns
+    z.transposed = True
+    x.data = r.table
+    x.row = r.inputs
+    x.transposed = False
+    w.data = d_weight
+    w.row = r.inputs
+    w.transposed = False
+    gemm(item, high - low, r.inputs, r.symbols, z, x, True, w)
+    barrier(team)
+    input_gradient(r, r.d_table_product, columns, r.symbols, r.d_table, True, rank, size)
+
+
 cdef void adjoint_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
     cdef Run *r = <Run *>context
     cdef const fr_stage *stage
-    cdef Py_ssize_t s, low = 0, high = r.B, top, row, rows, every = poll_interval(r, size)
+    cdef Py_ssize_t s, low = 0, high = r.B, top, every = poll_interval(r, size)
     cdef Py_ssize_t block, gates_row = r.gates_row
     cdef bint extra
     cdef int k, g, n
-    cdef Matrix z, w, x
     if not r.split_units:
         rows_of(r, rank, size, &low, &high)
     pack_weights(r, True, rank, size)
@@ -537,26 +644,13 @@ cdef void adjoint_work(void *context, int rank, int size, fr_team *team) noexcep
     if r.stopped:
         return
 
-    z.row = gates_row
-    z.transposed = False
-    w.data = r.weight_ih
-    w.row = r.inputs
-    w.transposed = False
-    x.row = r.inputs
-    x.transposed = False
-    row = share(r.N, rank, size)
-    top = share(r.N, rank + 1, size)
-    while row < top and not r.stopped:
-        rows = min(top - row, product_rows(r, 1))
-        z.data = r.gates + row * gates_row * r.item
-        x.data = r.d_x + row * r.inputs * r.item
-        gemm(r.item, rows, r.inputs, r.cell.gates * r.H, z, w, False, x)
-        row += rows
-        if rank == 0 and row < top:
-            poll(r, 0)
     # Gradients are added last, and an interrupted call may have added some of them.
-    add_weight_gradient(r, rank, size, r.cell.gates * r.H, 0, r.x, r.inputs, r.inputs,
-                        r.d_weight_ih, r.d_bias_ih)
+    if r.x == NULL:
+        id_gradients(r, rank, size, team)
+    else:
+        input_gradient(r, r.gates, gates_row, r.N, r.d_x, False, rank, size)
+        add_weight_gradient(r, rank, size, r.cell.gates * r.H, 0, r.x, r.inputs, r.inputs,
+                            r.d_weight_ih, r.d_bias_ih)
     for k in range(r.cell.stages):
         stage = &r.cell.stage[k]
         extra = stage.operand == FR_OPERAND_EXTRA
@@ -636,10 +730,11 @@ cdef class Scan:
         cdef cnp.ndarray array
         cdef int k
         memset(r, 0, sizeof(Run))
-        self.typenum = cnp.PyArray_TYPE(<cnp.ndarray?>x)
+        array = weights["weight_ih"]
+        self.typenum = cnp.PyArray_TYPE(array)
         if self.typenum not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
-            raise TypeError(f"x must be float32 or float64, got {x.dtype}")
-        r.item = cnp.PyArray_ITEMSIZE(<cnp.ndarray>x)
+            raise TypeError(f"weights must be float32 or float64, got {array.dtype}")
+        r.item = cnp.PyArray_ITEMSIZE(array)
         r.kernels = active(r.item)
         r.cell = r.kernels.cells
         name = cell.encode()
@@ -654,7 +749,7 @@ cdef class Scan:
         r.reverse = reverse
         r.keep = keep
         r.stop_at = r.T + 1
-        r.x = self.own(checked("x", x, self.typenum, r.N, r.inputs))
+        self.find_input(x)
         r.out = self.own(strided("out", out, self.typenum, r.N, r.P, &r.out_row))
         for k in range(r.cell.states):
             r.width[k] = r.P if k == 0 else r.H
@@ -673,7 +768,8 @@ cdef class Scan:
         r.T = len(offsets) - 1
         r.offsets = <const int64_t *>data(steps)
         self.owners.append(steps)
-        r.N, r.inputs = x.shape
+        r.N = len(x)
+        r.inputs = self.weights["weight_ih"].shape[1]
         r.B, r.P = state[0].shape
         r.H = self.weights["weight_ih"].shape[0] // r.cell.gates
         previous = r.B
@@ -686,6 +782,27 @@ cdef class Scan:
             raise ValueError(f"offsets must run from 0 to {r.N}")
         if max(r.cell.slots * r.H, r.inputs) >= 2**31:
             raise OverflowError("hidden_size and input_size must stay below 2**31 / slots")
+        return 0
+
+    cdef int find_input(self, object x) except -1:
+        cdef Run *r = &self.run
+        cdef Py_ssize_t n
+        if x.ndim == 2:
+            r.x = self.own(checked("x", x, self.typenum, r.N, r.inputs))
+            return 0
+        r.ids = <const int64_t *>self.own(checked("ids", x, cnp.NPY_INT64, r.N, -1))
+        r.symbols = r.inputs
+        table = self.weights.get("embedding")
+        if table is not None:
+            r.symbols = len(table)
+            r.table = self.own(checked("embedding", table, self.typenum, r.symbols, r.inputs))
+        for n in range(r.N):
+            if r.ids[n] < 0 or r.ids[n] >= r.symbols:
+                raise ValueError(f"ids must be in 0..{r.symbols - 1}, got {r.ids[n]}")
+        if r.symbols <= r.N:
+            r.table_product = self.new(r.symbols, r.cell.gates * r.H)
+        elif table is not None:
+            r.x = self.own(table.take(x, axis=0))
         return 0
 
     cdef int find_weights(self) except -1:
@@ -752,7 +869,7 @@ cdef class Scan:
 
     cdef double flops(self):
         cdef Run *r = &self.run
-        return 2. * r.N * r.cell.gates * r.H * (r.inputs + r.P)
+        return 2. * r.N * r.cell.gates * r.H * (r.P if r.x == NULL else r.inputs + r.P)
 
     def forward(self):
         """Run all steps, fill `out`; return the final states as new arrays."""
@@ -795,7 +912,7 @@ cdef class Scan:
         cdef Run *r = &self.run
         cdef StageWeights *w
         cdef const fr_stage *stage
-        cdef Py_ssize_t tile = r.kernels.tile_cols
+        cdef Py_ssize_t tile = r.kernels.tile_cols, n
         cdef int k, size
         if self.used or not r.keep:
             raise RuntimeError("a tape can be used once")
@@ -810,8 +927,15 @@ cdef class Scan:
                                                   r.width[k])
             r.d_state[k] = data(d_state)
             d_initial.append(d_state[:, :r.width[k]])
-        d_x = np.empty((r.N, r.inputs), element_type(self.typenum))
-        r.d_x = data(d_x)
+        d_x = None
+        if r.x != NULL:
+            d_x = np.empty((r.N, r.inputs), element_type(self.typenum))
+            r.d_x = data(d_x)
+        if r.table != NULL:
+            r.d_table = data(checked("embedding", gradients["embedding"], self.typenum, r.symbols,
+                                     r.inputs))
+        if r.table_product != NULL:
+            r.d_table_product = self.new(r.symbols, r.cell.gates * r.H)
         r.d_weight_ih = data(
             checked("weight_ih", gradients["weight_ih"], self.typenum, r.cell.gates * r.H, r.inputs))
         if r.bias != NULL:
@@ -833,7 +957,7 @@ cdef class Scan:
                 r.d_stage_bias[k] += stage.first_gate * r.H * r.item
         self.used = True
         if r.N == 0:
-            return d_x, tuple(d_initial)
+            return None if r.ids != NULL else d_x, tuple(d_initial)
         if r.cell.stages > 1:
             r.d_extra = self.new(r.B, r.extra_row)
         if r.N > FEW_ROWS and r.B > 1:
@@ -849,6 +973,11 @@ cdef class Scan:
         restore_threads()
         if r.stopped:
             reraise()
+        if r.ids != NULL and r.d_x != NULL:
+            for n in range(r.N):
+                r.kernels.add_column_sums(1, r.inputs, r.d_x + n * r.inputs * r.item, 0,
+                                          r.d_table + r.ids[n] * r.inputs * r.item)
+            d_x = None
         return d_x, tuple(d_initial)
 
 

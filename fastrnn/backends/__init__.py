@@ -1,4 +1,4 @@
-"""Backends: who runs the time loop. Both modules export ``scan`` and ``scan_adjoint``.
+"""Backends: who runs the time loop and the passes over whole buffers; both modules export the same.
 
 The environment variable ``FASTRNN_BACKEND`` chooses one; without it the compiled one runs where its
 extension imports, and the NumPy reference where it does not.

@@ -5,12 +5,22 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fastrnn._core.loops import Scan
+from fastrnn._core.passes import adam, affine, affine_adjoint, norm, softmax_cross_entropy
 from fastrnn._core.stream import Stepper
 from fastrnn.cells import CellSpec
 
 Weights = Mapping[str, np.ndarray]
 
-__all__ = ["Stepper", "scan", "scan_adjoint"]
+__all__ = [
+    "Stepper",
+    "adam",
+    "affine",
+    "affine_adjoint",
+    "norm",
+    "scan",
+    "scan_adjoint",
+    "softmax_cross_entropy",
+]
 
 
 def scan(
@@ -35,6 +45,6 @@ def scan_adjoint(
     d_out: np.ndarray | None,
     d_final: Sequence[np.ndarray | None] | None,
     gradients: Weights,
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
     """Run the adjoint of `scan`, as :func:`fastrnn.backends.reference.scan_adjoint` does."""
     return tape.adjoint(d_out, None if d_final is None else tuple(d_final), gradients)

@@ -11,7 +11,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastrnn.backends.passes import (
+    adam,
+    add_affine,
+    affine,
+    affine_adjoint,
+    norm,
+    softmax_cross_entropy,
+)
 from fastrnn.cells import CELLS, CellSpec, Stage
+
+__all__ = [
+    "Stepper",
+    "adam",
+    "affine",
+    "affine_adjoint",
+    "norm",
+    "scan",
+    "scan_adjoint",
+    "softmax_cross_entropy",
+]
 
 Weights = Mapping[str, np.ndarray]
 
@@ -47,8 +66,9 @@ def scan(
     weights : mapping
         ``weight_ih`` (G*H, I), ``weight_hh`` (G*H, P) and, where the layer has them, ``bias_ih``
         and ``bias_hh`` (G*H,) and ``weight_hr`` (P, H). P is the width of h, H if not projected.
-    x : ndarray, shape (N, I)
-        Packed input rows. A tape refers to them, so nobody may write there; it refers to
+    x : ndarray, shape (N, I), or of int64, shape (N,)
+        Packed input rows; or ids, of the rows of ``weights["embedding"]`` (V, I) or, without it, of
+        unit vectors (one-hot). A tape refers to them, so nobody may write there; it refers to
         no other argument but the weights.
     offsets : ndarray of int64, shape (T + 1,)
         Where each step's rows begin in `x`; the steps never grow, and N is the last offset.
@@ -72,9 +92,13 @@ def scan(
     steps = [slice(*rows) for rows in zip(offsets[:-1].tolist(), offsets[1:].tolist())]
     if reverse:
         steps.reverse()
-    zx = _affine(x, weights["weight_ih"], weights.get("bias_ih"))
+    zx = _input_product(weights, x)
     blocks = [_blocks(cell, stage, weights) for stage in cell.stages]
-    operands = [np.empty((len(x), w.shape[1]), x.dtype) for _, w, _ in blocks] if keep_tape else []
+    operands = (
+        [np.empty((len(x), w.shape[1]), weights["weight_ih"].dtype) for _, w, _ in blocks]
+        if keep_tape
+        else []
+    )
     saved = []
     now = {name: array.copy() for name, array in zip(cell.states, state)}
     for rows in steps:
@@ -84,7 +108,7 @@ def scan(
         for k, (stage, (columns, weight, bias)) in enumerate(zip(cell.stages, blocks)):
             operand = values[stage.operand]
             part = None if columns is None else zx[rows, columns]
-            outputs, kept = stage.forward(part, _affine(operand, weight, bias), values)
+            outputs, kept = stage.forward(part, affine(operand, weight, bias), values)
             values.update(outputs)
             if keep_tape:
                 operands[k][rows] = operand
@@ -106,7 +130,7 @@ def scan_adjoint(
     d_out: np.ndarray | None,
     d_final: Sequence[np.ndarray | None] | None,
     gradients: Weights,
-) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
     """Run the adjoint of `scan`: backpropagation through time.
 
     Parameters
@@ -122,17 +146,17 @@ def scan_adjoint(
 
     Returns
     -------
-    d_x : ndarray, shape (N, I)
+    d_x : ndarray, shape (N, I), or None for ids
     d_initial : tuple of ndarray, each (B, width)
 
     """
     cell, weights, x, shapes, steps, operands, saved = tape
     blocks = [_blocks(cell, stage, weights) for stage in cell.stages]
-    d_zx = np.empty((len(x), len(weights["weight_ih"])), x.dtype)
-    d_zh = [np.empty((len(x), len(weight)), x.dtype) for _, weight, _ in blocks]
+    d_zx = np.empty((len(x), len(weights["weight_ih"])), weights["weight_ih"].dtype)
+    d_zh = [np.empty((len(x), len(weight)), weights["weight_ih"].dtype) for _, weight, _ in blocks]
     d_final = [None] * len(shapes) if d_final is None else d_final
     d_now = {
-        name: np.zeros(shape, x.dtype) if d is None else d.copy()
+        name: np.zeros(shape, weights["weight_ih"].dtype) if d is None else d.copy()
         for name, shape, d in zip(cell.states, shapes, d_final)
     }
     for rows in reversed(steps):
@@ -152,11 +176,43 @@ def scan_adjoint(
                 d_values[name] = d_values[name] + d if name in d_values else d
         d_now = {name: np.concatenate((d_values[name], d_now[name][n:])) for name in d_now}
     # One product over all steps a weight, not one a step.
-    _add_affine(d_zx, x, gradients["weight_ih"], gradients.get("bias_ih"))
+    d_x = _input_gradient(weights, gradients, x, d_zx)
     for k, stage in enumerate(cell.stages):
         _, d_weight, d_bias = _blocks(cell, stage, gradients)
-        _add_affine(d_zh[k], operands[k], d_weight, d_bias)
-    return d_zx @ weights["weight_ih"], tuple(d_now.values())
+        add_affine(d_zh[k], operands[k], d_weight, d_bias)
+    return d_x, tuple(d_now.values())
+
+
+def _input_product(weights: Weights, x: np.ndarray) -> np.ndarray:
+    """Return the input product of all rows (N, G*H); ids look theirs up, nothing is multiplied."""
+    weight, bias = weights["weight_ih"], weights.get("bias_ih")
+    if x.ndim == 2:
+        return affine(x, weight, bias)
+    if "embedding" in weights:
+        return affine(weights["embedding"][x], weight, bias)
+    return weight.T[x] if bias is None else weight.T[x] + bias
+
+
+def _input_gradient(
+    weights: Weights, gradients: Weights, x: np.ndarray, d_zx: np.ndarray
+) -> np.ndarray | None:
+    """Add the gradients of the input product's weights; return that of x, None for ids."""
+    weight, d_weight, d_bias = (
+        weights["weight_ih"],
+        gradients["weight_ih"],
+        gradients.get("bias_ih"),
+    )
+    if x.ndim == 2:
+        return affine_adjoint(d_zx, x, weight, d_weight, d_bias)
+    if "embedding" in weights:
+        rows = weights["embedding"][x]
+        d_rows = affine_adjoint(d_zx, rows, weight, d_weight, d_bias)
+        np.add.at(gradients["embedding"], x, d_rows)
+    else:
+        np.add.at(d_weight.T, x, d_zx)
+        if d_bias is not None:
+            d_bias += d_zx.sum(axis=0)
+    return None
 
 
 class Stepper:
@@ -172,8 +228,8 @@ class Stepper:
     states : tuple of ndarray, each (layers, B, width)
         Are advanced in place.
     check : callable
-        ``x, out = check(x, out)`` brings a step's arguments into the form the layer wants, (B, I) or
-        (I,), or raises.
+        ``x, out = check(x, out)`` brings a step's arguments into the form the layer wants, (B, I)
+        or (I,), or raises.
 
     """
 
@@ -208,18 +264,3 @@ def _blocks(
     H = len(weight) // len(cell.gates)
     rows = slice(stage.gates.start * H, stage.gates.stop * H)
     return rows, weight[rows], None if bias is None else bias[rows]
-
-
-def _affine(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    """Return x W^T + b."""
-    y = x @ weight.T
-    return y if bias is None else y + bias
-
-
-def _add_affine(
-    d_y: np.ndarray, x: np.ndarray, d_weight: np.ndarray, d_bias: np.ndarray | None
-) -> None:
-    """Add the gradients of W and b in y = x W^T + b into `d_weight` and `d_bias`."""
-    d_weight += d_y.T @ x
-    if d_bias is not None:
-        d_bias += d_y.sum(axis=0)

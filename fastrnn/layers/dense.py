@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn._validation import check_array, check_bool, check_dtype, check_positive_int
+from fastrnn.backends import active_backend
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.parameters import Parameters
 
@@ -84,16 +85,18 @@ class Dense(Module):
             ``d_x = pullback(d_output)`` with arrays of the shapes of `x` and `output`.
         """
         x = self._check(x, copy)
+        backend = active_backend()
 
         def adjoint(d_output: ArrayLike) -> np.ndarray:
             shape = (*x.shape[:-1], self.out_features)
             d_rows = check_array("d_output", d_output, self.dtype, shape)
-            d_rows = d_rows.reshape(-1, self.out_features)
-            # (out, in) += (N, out)^T (N, in): one product over the rows of all steps and sequences.
-            self.gradients["weight"][...] += d_rows.T @ x.reshape(-1, self.in_features)
-            if self.bias:
-                self.gradients["bias"][...] += d_rows.sum(axis=0)
-            return (d_rows @ self.parameters["weight"]).reshape(x.shape)
+            return backend.affine_adjoint(
+                d_rows.reshape(-1, self.out_features),
+                x.reshape(-1, self.in_features),
+                self.parameters["weight"],
+                self.gradients["weight"],
+                self.gradients.get("bias"),
+            ).reshape(x.shape)
 
         return self._apply(x), Pullback(adjoint)
 
@@ -101,8 +104,8 @@ class Dense(Module):
         return check_array("x", x, self.dtype, (*np.shape(x)[:-1], self.in_features), copy=copy)
 
     def _apply(self, x: np.ndarray) -> np.ndarray:
-        # One product of two matrices: on more axes NumPy would do one product a leading index.
-        output = x.reshape(-1, self.in_features) @ self.parameters["weight"].T
-        if self.bias:
-            output += self.parameters["bias"]
+        # One product over the rows of all leading axes.
+        rows = x.reshape(-1, self.in_features)
+        parameters = self.parameters
+        output = active_backend().affine(rows, parameters["weight"], parameters.get("bias"))
         return output.reshape(*x.shape[:-1], self.out_features)

@@ -13,6 +13,7 @@ from fastrnn._validation import (
     check_bool,
     check_choice,
     check_dtype,
+    check_ids,
     check_non_negative_int,
     check_positive_int,
     check_probability,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from numpy.typing import ArrayLike, DTypeLike
+
+    from fastrnn.layers.embedding import Embedding
 
     State = ArrayLike | tuple[ArrayLike, ArrayLike]
 
@@ -180,6 +183,58 @@ class Recurrent(Module):
         """
         return self._run(x, state, lengths, keep_tape=True)
 
+    def on_ids(
+        self,
+        ids: ArrayLike,
+        embedding: Embedding | None,
+        state: State | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> tuple[np.ndarray, Any]:
+        """Run the layer for inference on the vectors of ids, as ``self(embedding(ids), ...)`` does.
+
+        The vectors need not be made: where symbols are fewer than steps, the input product is that
+        of the table, of which each step takes a row.
+
+        Parameters
+        ----------
+        ids : array_like of int, shape (T, B), (B, T) if ``batch_first``, or (T,)
+        embedding : Embedding or None
+            Gives the vectors, `input_size` wide. None takes one-hot vectors.
+        state, lengths
+            As for a call.
+
+        Returns
+        -------
+        output, state
+            As for a call.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an id has no vector, or as for a call.
+        """
+        output, final, _ = self._run_ids(ids, embedding, state, lengths, keep_tape=False)
+        return output, final
+
+    def vjp_on_ids(
+        self,
+        ids: ArrayLike,
+        embedding: Embedding | None,
+        state: State | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> tuple[np.ndarray, Any, Pullback]:
+        """Run the layer for training on the vectors of ids; see :meth:`on_ids` and :meth:`vjp`.
+
+        Returns
+        -------
+        output, state
+            As for :meth:`vjp`.
+        pullback : callable
+            ``None, d_state = pullback(d_output=None, d_state=None)``, once; adds the gradient of
+            the embedding into its ``gradients`` too.
+        """
+        return self._run_ids(ids, embedding, state, lengths, keep_tape=True)
+
     def stream(self, batch_size: int = 1) -> Stream:
         """Return a `Stream`, which takes one step at a time and keeps its own state.
 
@@ -227,6 +282,36 @@ class Recurrent(Module):
         leading = ("T",) if unbatched else ("B", "T") if self.batch_first else ("T", "B")
         x = check_array("x", given, self.dtype, (*leading, self.input_size))
         packing = Packing(x.shape[:-1], self.batch_first, lengths)
+        rows = packing.pack(x)
+        if keep_tape and np.may_share_memory(rows, given):
+            rows = rows.copy()  # the tape refers to it, and the caller may overwrite x
+        return self._run_rows(rows, packing, unbatched, state, keep_tape, None)
+
+    def _run_ids(
+        self, ids: Any, embedding: Embedding | None, state: Any, lengths: Any, keep_tape: bool
+    ) -> tuple[Any, ...]:
+        if embedding is not None:
+            table = embedding.parameters["weight"]
+            check_array("embedding", table, self.dtype, ("V", self.input_size))
+        symbols = self.input_size if embedding is None else embedding.num_embeddings
+        ids = check_ids("ids", ids, symbols)
+        if ids.ndim not in (1, 2):
+            raise ValueError(f"ids must be (T, B) or (T,), got {ids.shape}")
+        packing = Packing(ids.shape, self.batch_first, lengths)
+        rows = packing.pack(ids[..., None]).reshape(-1)
+        if keep_tape:
+            rows = rows.copy()
+        return self._run_rows(rows, packing, ids.ndim == 1, state, keep_tape, embedding)
+
+    def _run_rows(
+        self,
+        rows: np.ndarray,
+        packing: Packing,
+        unbatched: bool,
+        state: Any,
+        keep_tape: bool,
+        embedding: Embedding | None,
+    ) -> tuple[Any, ...]:
         B = None if unbatched else packing.B
         given_state = self.check_state("state", state, B)
         initial = [
@@ -235,13 +320,9 @@ class Recurrent(Module):
             else packing.sort(array)
             for array, width in zip(given_state, self.state_widths)
         ]
-        rows = packing.pack(x)
-        if keep_tape and np.may_share_memory(rows, given):
-            rows = rows.copy()  # the tape refers to it, and the caller may overwrite x
-
         backend = active_backend()
         rows, final, tapes, dropped = self._forward(
-            backend, rows, packing.offsets, initial, keep_tape
+            backend, rows, packing.offsets, initial, keep_tape, embedding
         )
         output = packing.unpack(rows)
         final = _as_state([packing.restore(array) for array in final])
@@ -255,9 +336,11 @@ class Recurrent(Module):
             d_rows = None
             if d_output is not None:
                 d_rows = packing.pack(check_array("d_output", d_output, self.dtype, shape))
-            d_rows, d_initial = self._adjoint(backend, tapes, dropped, d_rows, d_final, packing.B)
+            d_rows, d_initial = self._adjoint(
+                backend, tapes, dropped, d_rows, d_final, packing.B, embedding
+            )
             d_initial = _as_state([packing.restore(d) for d in d_initial])
-            return packing.unpack(d_rows), d_initial
+            return None if d_rows is None else packing.unpack(d_rows), d_initial
 
         return output, final, Pullback(adjoint)
 
@@ -268,6 +351,7 @@ class Recurrent(Module):
         offsets: np.ndarray,
         initial: list[np.ndarray],
         keep_tape: bool,
+        embedding: Embedding | None,
     ) -> tuple[np.ndarray, list[np.ndarray], list[Any], list[Pullback]]:
         """Run all passes over packed rows; see `fastrnn.backends.reference.scan`.
 
@@ -284,6 +368,8 @@ class Recurrent(Module):
                 if k and keep_tape and self.dropout:
                     below, pullback = self._between.vjp(below)
                     dropped.append(pullback)
+            if embedding is not None and k < self.num_directions:
+                weights = {**weights, "embedding": embedding.parameters["weight"]}
             last, tape = backend.scan(
                 self.cell,
                 weights,
@@ -307,12 +393,15 @@ class Recurrent(Module):
         d_rows: np.ndarray | None,
         d_final: list[np.ndarray | None],
         B: int,
-    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        embedding: Embedding | None,
+    ) -> tuple[np.ndarray | None, list[np.ndarray]]:
         """Run the adjoints of all passes; see `fastrnn.backends.reference.scan_adjoint`."""
         d_initial = [np.empty((self.depth, B, width), self.dtype) for width in self.state_widths]
         P = self.output_size
         d_below = None
         for k, (direction, _, gradients) in reversed(list(enumerate(self.passes()))):
+            if embedding is not None and k < self.num_directions:
+                gradients = {**gradients, "embedding": embedding.gradients["weight"]}
             d_x, d_first = backend.scan_adjoint(
                 tapes.pop(),
                 None if d_rows is None else d_rows[:, direction * P : (direction + 1) * P],
@@ -322,7 +411,7 @@ class Recurrent(Module):
             for array, value in zip(d_initial, d_first):
                 array[k] = value
             # Both directions read the same rows.
-            d_below = d_x if d_below is None else d_below + d_x
+            d_below = d_x if d_below is None or d_x is None else d_below + d_x
             if direction == 0:
                 d_rows, d_below = d_below, None
                 if dropped:

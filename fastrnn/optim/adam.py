@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastrnn._validation import check_non_negative_float, check_positive_float
+from fastrnn.backends import active_backend
 from fastrnn.optim.base import Optimizer, check_decay_rate
 from fastrnn.parameters import Parameters
 
@@ -79,17 +79,20 @@ class Adam(Optimizer):
         return ("exp_avg", "exp_avg_sq")
 
     def _update(self, values: np.ndarray, learning_rate: float) -> None:
-        adam_update(
+        self._step(values, learning_rate, weight_decay=self._settings["weight_decay"], shrink=1.0)
+
+    def _step(self, values: np.ndarray, learning_rate: float, **decay: float) -> None:
+        active_backend().adam(
             values,
-            self._gradients(),
+            self.parameters.flat_gradients,
             self._buffers["exp_avg"],
             self._buffers["exp_avg_sq"],
-            self._scratch,
-            self.steps,
-            learning_rate,
-            self._settings["beta1"],
-            self._settings["beta2"],
-            self._settings["eps"],
+            step=self.steps,
+            learning_rate=learning_rate,
+            beta1=self._settings["beta1"],
+            beta2=self._settings["beta2"],
+            eps=self._settings["eps"],
+            **decay,
         )
 
 
@@ -135,28 +138,6 @@ class AdamW(Adam):
             schedule=schedule,
         )
 
-    def _gradients(self) -> np.ndarray:
-        return self.parameters.flat_gradients
-
     def _update(self, values: np.ndarray, learning_rate: float) -> None:
-        values *= 1 - learning_rate * self._settings["weight_decay"]
-        super()._update(values, learning_rate)
-
-
-def adam_update(
-    values, gradients, exp_avg, exp_avg_sq, scratch, step, learning_rate, beta1, beta2, eps
-) -> None:
-    """Make step number `step` >= 1; all arrays (n,), `values` and both averages in place."""
-    np.subtract(gradients, exp_avg, out=scratch)
-    scratch *= 1 - beta1
-    exp_avg += scratch
-    np.multiply(gradients, gradients, out=scratch)
-    scratch *= 1 - beta2
-    exp_avg_sq *= beta2
-    exp_avg_sq += scratch
-    np.sqrt(exp_avg_sq, out=scratch)
-    scratch *= 1 / math.sqrt(1 - beta2**step)
-    scratch += eps
-    np.divide(exp_avg, scratch, out=scratch)
-    scratch *= learning_rate / (1 - beta1**step)
-    values -= scratch
+        shrink = 1 - learning_rate * self._settings["weight_decay"]
+        self._step(values, learning_rate, weight_decay=0.0, shrink=shrink)

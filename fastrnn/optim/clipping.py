@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from fastrnn._validation import check_positive_float
+from fastrnn.backends import active_backend
 from fastrnn.parameters import Parameters
 
 
@@ -35,10 +34,7 @@ def clip_gradient_norm(parameters: Parameters, max_norm: float) -> float:
     """
     max_norm = check_positive_float("max_norm", max_norm)
     gradients = parameters.flat_gradients
-    with np.errstate(over="ignore", invalid="ignore"):
-        norm = math.sqrt(np.dot(gradients, gradients))
-        if not math.isfinite(norm):  # squares overflow float32 long before the gradients do
-            norm = float(np.linalg.norm(gradients.astype(np.float64)))
+    norm = active_backend().norm(gradients)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
         gradients *= scale

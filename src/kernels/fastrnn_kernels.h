@@ -93,6 +93,20 @@ typedef struct {
     int accumulate;
 } fr_product;
 
+/* ---- optimisers ----------------------------------------------------------------------------- */
+
+/* A step of Adam on buffers (n,): values, exp_avg and exp_avg_sq in place. */
+typedef struct {
+    void *values;
+    const void *gradients;
+    void *exp_avg, *exp_avg_sq;
+    double beta1, beta2, eps;
+    double weight_decay; /* of the gradient: g + weight_decay * value */
+    double shrink;       /* of the value, past the moments: AdamW's decay */
+    double step;         /* learning rate / (1 - beta1^t) */
+    double root_scale;   /* 1 / sqrt(1 - beta2^t) */
+} fr_adam;
+
 /* ---- one set of kernels --------------------------------------------------------------------- */
 
 typedef void (*fr_map)(fr_index n, const void *x, void *y);
@@ -111,11 +125,20 @@ typedef struct {
                    int accumulate);
     void (*matvec_transposed)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x,
                               void *y, int accumulate);
+    /* y (cols, rows) += the transpose of x (rows, cols). */
+    void (*add_transposed)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,
+                           fr_index y_row);
     /* y (cols) += sum of the rows of x (rows, cols). */
     void (*add_column_sums)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y);
 
     /* Elementwise functions; error bounds in ULP stand in math.inc.h. */
     fr_map exp, tanh, sigmoid;
+
+    /* losses (rows,) of scores x (rows, columns) against ids; d_x gets `scale` times the gradient */
+    void (*softmax_cross_entropy)(fr_index rows, fr_index columns, const void *x,
+                                  const int64_t *ids, double scale, void *d_x, double *losses);
+    double (*sum_of_squares)(fr_index n, const void *x);
+    void (*adam)(const fr_adam *adam, fr_index first, fr_index last);
 
     const fr_cell *cells; /* ends with a NULL name */
 } fr_kernels;

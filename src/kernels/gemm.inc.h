@@ -204,6 +204,20 @@ static void FN(matvec_transposed)(fr_index n, fr_index k, const void *w_, fr_ind
     if (j < k) FN(matvec_transposed_strip)(1, k - j, n, w + j, w_row, x, y + j, accumulate);
 }
 
+/* y (cols, rows) += the transpose of x (rows, cols). */
+static void FN(add_transposed)(fr_index rows, fr_index cols, const void *x_, fr_index x_row,
+                               void *y_, fr_index y_row) {
+    const real *x = x_;
+    real *y = y_;
+    enum { BLOCK = 16 };
+    for (fr_index first = 0; first < cols; first += BLOCK) {
+        const fr_index last = first + BLOCK < cols ? first + BLOCK : cols;
+        for (fr_index row = 0; row < rows; row++)
+            for (fr_index col = first; col < last; col++)
+                y[col * y_row + row] += x[row * x_row + col];
+    }
+}
+
 static void FN(add_column_sums)(fr_index rows, fr_index cols, const void *x_, fr_index x_row,
                                 void *y_) {
     const real *x = x_;

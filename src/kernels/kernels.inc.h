@@ -4,6 +4,8 @@
  * FN(name) keeps the two apart. The text below is written over the vocabulary of SIMD_HEADER:
  * V is a vector of V_WIDTH `real`, arithmetic is by operators, the rest by the v_* names.
  */
+#include <math.h>
+
 #include "fastrnn_kernels.h"
 
 #define CAT_(a, b) a##_f##b
@@ -29,6 +31,7 @@ typedef double real;
 /* clang-format off */
 #include "math.inc.h"
 #include "gemm.inc.h"
+#include "passes.inc.h"
 #include "cells/pointwise.h"
 #include "cells/rnn.h"
 #include "cells/lstm.h"
@@ -48,10 +51,14 @@ static const fr_kernels FN(kernels) = {
     .product = FN(product),
     .matvec = FN(matvec),
     .matvec_transposed = FN(matvec_transposed),
+    .add_transposed = FN(add_transposed),
     .add_column_sums = FN(add_column_sums),
     .exp = FN(map_exp),
     .tanh = FN(map_tanh),
     .sigmoid = FN(map_sigmoid),
+    .softmax_cross_entropy = FN(softmax_cross_entropy),
+    .sum_of_squares = FN(sum_of_squares),
+    .adam = FN(adam),
     .cells = FN(cells),
 };
 

@@ -19,6 +19,7 @@
 #define v_load_n(p, n) _mm256_maskload_ps(p, V_MASK(n))
 #define v_store_n(p, v, n) _mm256_maskstore_ps(p, V_MASK(n), v)
 #define v_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define v_sqrt(v) _mm256_sqrt_ps(v)
 #define v_min(a, b) _mm256_min_ps(a, b)
 #define v_max(a, b) _mm256_max_ps(a, b)
 #define v_where_positive(a, b)                                                                     \
@@ -39,6 +40,7 @@ static inline float FN(v_sum)(__m256 v) {
 #define v_load_n(p, n) _mm256_maskload_pd(p, V_MASK(n))
 #define v_store_n(p, v, n) _mm256_maskstore_pd(p, V_MASK(n), v)
 #define v_fma(a, b, c) _mm256_fmadd_pd(a, b, c)
+#define v_sqrt(v) _mm256_sqrt_pd(v)
 #define v_min(a, b) _mm256_min_pd(a, b)
 #define v_max(a, b) _mm256_max_pd(a, b)
 #define v_where_positive(a, b)                                                                     \

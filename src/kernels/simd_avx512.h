@@ -18,6 +18,7 @@
 #define v_load_n(p, n) _mm512_maskz_loadu_ps(V_MASK(n), p)
 #define v_store_n(p, v, n) _mm512_mask_storeu_ps(p, V_MASK(n), v)
 #define v_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define v_sqrt(v) _mm512_sqrt_ps(v)
 #define v_min(a, b) _mm512_min_ps(a, b)
 #define v_max(a, b) _mm512_max_ps(a, b)
 #define v_where_positive(a, b)                                                                     \
@@ -34,6 +35,7 @@
 #define v_load_n(p, n) _mm512_maskz_loadu_pd(V_MASK(n), p)
 #define v_store_n(p, v, n) _mm512_mask_storeu_pd(p, V_MASK(n), v)
 #define v_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
+#define v_sqrt(v) _mm512_sqrt_pd(v)
 #define v_min(a, b) _mm512_min_pd(a, b)
 #define v_max(a, b) _mm512_max_pd(a, b)
 #define v_where_positive(a, b)                                                                     \

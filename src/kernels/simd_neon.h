@@ -17,6 +17,7 @@
 #define v_fma(a, b, c) vfmaq_f32(c, a, b)
 #define v_where_positive(a, b)                                                                     \
     vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(a), vreinterpretq_u32_f32(b)))
+#define v_sqrt(v) vsqrtq_f32(v)
 #define v_min(a, b) vbslq_f32(vcltq_f32(a, b), a, b)
 #define v_max(a, b) vbslq_f32(vcgtq_f32(a, b), a, b)
 #define v_shift_bits(v, k) vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(v), k))
@@ -30,6 +31,7 @@
 #define v_fma(a, b, c) vfmaq_f64(c, a, b)
 #define v_where_positive(a, b)                                                                     \
     vreinterpretq_f64_u64(vandq_u64(vcgtzq_f64(a), vreinterpretq_u64_f64(b)))
+#define v_sqrt(v) vsqrtq_f64(v)
 #define v_min(a, b) vbslq_f64(vcltq_f64(a, b), a, b)
 #define v_max(a, b) vbslq_f64(vcgtq_f64(a, b), a, b)
 #define v_shift_bits(v, k) vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(v), k))

@@ -21,6 +21,7 @@
 #define v_fma(a, b, c) ((a) * (b) + (c))
 
 #if REAL_BITS == 32
+#define v_sqrt(v) sqrtf(v)
 static inline float FN(v_shift_bits)(float x, int k) {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -29,6 +30,7 @@ static inline float FN(v_shift_bits)(float x, int k) {
     return x;
 }
 #else
+#define v_sqrt(v) sqrt(v)
 static inline double FN(v_shift_bits)(double x, int k) {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);

@@ -21,6 +21,7 @@
 #undef v_max
 #undef v_where_positive
 #undef v_fma
+#undef v_sqrt
 #undef v_shift_bits
 #undef ROUND_MAGIC
 #undef MANTISSA_BITS

@@ -1,0 +1,26 @@
+import numpy as np
+
+def affine(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray: ...
+def affine_adjoint(
+    d_y: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    d_weight: np.ndarray,
+    d_bias: np.ndarray | None,
+) -> np.ndarray: ...
+def softmax_cross_entropy(rows: np.ndarray, ids: np.ndarray, d_rows: np.ndarray) -> float: ...
+def norm(x: np.ndarray) -> float: ...
+def adam(
+    values: np.ndarray,
+    gradients: np.ndarray,
+    exp_avg: np.ndarray,
+    exp_avg_sq: np.ndarray,
+    *,
+    step: int,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    shrink: float,
+) -> None: ...

@@ -1,0 +1,239 @@
+"""Affine layers, cross-entropy and optimiser steps: work that has no time in it.
+
+Every function takes contiguous arrays of one element type, which the Python callers have checked, and
+divides its work among threads such that results do not depend on their number.
+"""
+cimport numpy as cnp
+from libc.math cimport sqrt
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy
+
+from fastrnn._core.blas cimport Matrix, gemm, restore_threads, use_one_thread
+from fastrnn._core.kernels cimport active, fr_adam, fr_kernels, fr_team, parallel, thread_count
+
+import numpy as np
+
+cnp.import_array()
+
+# As in loops.pyx: what is worth a thread, in flops and in elements of a pass.
+cdef double FLOPS_A_THREAD = 2e6
+cdef double ELEMENTS_A_THREAD = 1e5
+# Sums over a buffer are made in such blocks, whoever makes them.
+cdef Py_ssize_t BLOCK = 1 << 16
+
+
+cdef int threads(double work, double a_thread) noexcept:
+    return <int>min(<double>thread_count(), 1 + work / a_thread)
+
+
+cdef Py_ssize_t share(Py_ssize_t n, int rank, int size) noexcept nogil:
+    return n * rank // size
+
+
+# ------------------------------------------------------------------------------------ affine
+
+cdef struct Affine:
+    const fr_kernels *kernels
+    Py_ssize_t rows, inputs, outputs
+    char *x
+    char *weight
+    char *bias
+    char *y
+    char *d_weight
+    char *d_bias
+    char *d_x
+
+
+cdef Matrix matrix(char *data, Py_ssize_t row, bint transposed) noexcept nogil:
+    cdef Matrix m
+    m.data = data
+    m.row = row
+    m.transposed = transposed
+    return m
+
+
+cdef void affine_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    cdef const Affine *a = <const Affine *>context
+    cdef Py_ssize_t item = a.kernels.item_size, row
+    cdef Py_ssize_t low = share(a.rows, rank, size), high = share(a.rows, rank + 1, size)
+    if a.bias != NULL:
+        for row in range(low, high):
+            memcpy(a.y + row * a.outputs * item, a.bias, a.outputs * item)
+    gemm(item, high - low, a.outputs, a.inputs, matrix(a.x + low * a.inputs * item, a.inputs, False),
+         matrix(a.weight, a.inputs, True), a.bias != NULL,
+         matrix(a.y + low * a.outputs * item, a.outputs, False))
+
+
+cdef void affine_adjoint_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    # y holds the gradient of y here.
+    cdef const Affine *a = <const Affine *>context
+    cdef Py_ssize_t item = a.kernels.item_size
+    cdef Py_ssize_t low = share(a.rows, rank, size), high = share(a.rows, rank + 1, size)
+    gemm(item, high - low, a.inputs, a.outputs,
+         matrix(a.y + low * a.outputs * item, a.outputs, False), matrix(a.weight, a.inputs, False),
+         False, matrix(a.d_x + low * a.inputs * item, a.inputs, False))
+    low = share(a.outputs, rank, size)
+    high = share(a.outputs, rank + 1, size)
+    gemm(item, high - low, a.inputs, a.rows, matrix(a.y + low * item, a.outputs, True),
+         matrix(a.x, a.inputs, False), True,
+         matrix(a.d_weight + low * a.inputs * item, a.inputs, False))
+    if a.d_bias != NULL:
+        a.kernels.add_column_sums(a.rows, high - low, a.y + low * item, a.outputs,
+                                  a.d_bias + low * item)
+
+
+cdef char *data(cnp.ndarray array) noexcept:
+    return cnp.PyArray_BYTES(array)
+
+
+def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
+    """x W^T + b (N, outputs) for x (N, inputs), W (outputs, inputs) and b (outputs,) or None."""
+    cdef Affine a
+    a.kernels = active(cnp.PyArray_ITEMSIZE(x))
+    a.rows = x.shape[0]
+    a.inputs = x.shape[1]
+    a.outputs = weight.shape[0]
+    y = np.empty((a.rows, a.outputs), x.dtype)
+    a.x = data(x)
+    a.weight = data(weight)
+    a.bias = NULL if bias is None else data(bias)
+    a.y = data(y)
+    cdef int size = threads(2. * a.rows * a.inputs * a.outputs, FLOPS_A_THREAD)
+    use_one_thread()
+    with nogil:
+        parallel(size, affine_work, &a)
+    restore_threads()
+    return y
+
+
+def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarray d_weight,
+                   cnp.ndarray d_bias):
+    """Add the gradients of W and b in `affine` into d_weight and d_bias; return that of x."""
+    cdef Affine a
+    a.kernels = active(cnp.PyArray_ITEMSIZE(x))
+    a.rows = x.shape[0]
+    a.inputs = x.shape[1]
+    a.outputs = weight.shape[0]
+    d_x = np.empty((a.rows, a.inputs), x.dtype)
+    a.x = data(x)
+    a.weight = data(weight)
+    a.y = data(d_y)
+    a.d_x = data(d_x)
+    a.d_weight = data(d_weight)
+    a.d_bias = NULL if d_bias is None else data(d_bias)
+    cdef int size = threads(4. * a.rows * a.inputs * a.outputs, FLOPS_A_THREAD)
+    use_one_thread()
+    with nogil:
+        parallel(size, affine_adjoint_work, &a)
+    restore_threads()
+    return d_x
+
+
+# ------------------------------------------------------------------------------ cross-entropy
+
+cdef struct CrossEntropy:
+    const fr_kernels *kernels
+    Py_ssize_t rows, columns
+    char *x
+    const int64_t *ids
+    char *d_x
+    double *losses
+
+
+cdef void cross_entropy_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    cdef const CrossEntropy *c = <const CrossEntropy *>context
+    cdef Py_ssize_t low = share(c.rows, rank, size), high = share(c.rows, rank + 1, size)
+    cdef Py_ssize_t start = low * c.columns * c.kernels.item_size
+    c.kernels.softmax_cross_entropy(high - low, c.columns, c.x + start, c.ids + low, 1. / c.rows,
+                                    c.d_x + start, c.losses + low)
+
+
+def softmax_cross_entropy(cnp.ndarray rows, cnp.ndarray ids, cnp.ndarray d_rows):
+    """Mean loss of scores (N, V) against int64 ids (N,); the gradient of the mean goes to d_rows."""
+    cdef CrossEntropy c
+    cdef Py_ssize_t i
+    cdef double total = 0
+    c.kernels = active(cnp.PyArray_ITEMSIZE(rows))
+    c.rows = rows.shape[0]
+    c.columns = rows.shape[1]
+    c.x = data(rows)
+    c.ids = <const int64_t *>data(ids)
+    c.d_x = data(d_rows)
+    cdef cnp.ndarray losses = np.empty(c.rows)
+    c.losses = <double *>data(losses)
+    cdef int size = threads(<double>c.rows * c.columns, ELEMENTS_A_THREAD)
+    with nogil:
+        parallel(size, cross_entropy_work, &c)
+        for i in range(c.rows):
+            total += c.losses[i]
+    return total / c.rows
+
+
+# --------------------------------------------------------------------------------- optimisers
+
+cdef struct Squares:
+    const fr_kernels *kernels
+    Py_ssize_t n, blocks
+    char *x
+    double *sums
+
+
+cdef void squares_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    cdef const Squares *s = <const Squares *>context
+    cdef Py_ssize_t block
+    for block in range(share(s.blocks, rank, size), share(s.blocks, rank + 1, size)):
+        s.sums[block] = s.kernels.sum_of_squares(min(BLOCK, s.n - block * BLOCK),
+                                                 s.x + block * BLOCK * s.kernels.item_size)
+
+
+def norm(cnp.ndarray x):
+    """Euclidean norm of a flat buffer, accumulated in double precision."""
+    cdef Squares s
+    cdef Py_ssize_t i
+    cdef double total = 0
+    s.kernels = active(cnp.PyArray_ITEMSIZE(x))
+    s.n = x.shape[0]
+    s.x = data(x)
+    s.blocks = (s.n + BLOCK - 1) // BLOCK
+    cdef cnp.ndarray sums = np.empty(s.blocks)
+    s.sums = <double *>data(sums)
+    cdef int size = threads(s.n, ELEMENTS_A_THREAD)
+    with nogil:
+        parallel(size, squares_work, &s)
+        for i in range(s.blocks):
+            total += s.sums[i]
+    return sqrt(total)
+
+
+cdef struct AdamStep:
+    const fr_kernels *kernels
+    Py_ssize_t n
+    fr_adam adam
+
+
+cdef void adam_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    cdef const AdamStep *s = <const AdamStep *>context
+    s.kernels.adam(&s.adam, share(s.n, rank, size), share(s.n, rank + 1, size))
+
+
+def adam(cnp.ndarray values, cnp.ndarray gradients, cnp.ndarray exp_avg, cnp.ndarray exp_avg_sq,
+         *, Py_ssize_t step, double learning_rate, double beta1, double beta2, double eps,
+         double weight_decay, double shrink):
+    """Make step number `step` >= 1 of Adam on flat buffers; values and averages in place."""
+    cdef AdamStep s
+    s.kernels = active(cnp.PyArray_ITEMSIZE(values))
+    s.n = values.shape[0]
+    s.adam.values = data(values)
+    s.adam.gradients = data(gradients)
+    s.adam.exp_avg = data(exp_avg)
+    s.adam.exp_avg_sq = data(exp_avg_sq)
+    s.adam.beta1 = beta1
+    s.adam.beta2 = beta2
+    s.adam.eps = eps
+    s.adam.weight_decay = weight_decay
+    s.adam.shrink = shrink
+    s.adam.step = learning_rate / (1 - beta1 ** step)
+    s.adam.root_scale = 1 / sqrt(1 - beta2 ** step)
+    cdef int size = threads(s.n, ELEMENTS_A_THREAD)
+    with nogil:
+        parallel(size, adam_work, &s)

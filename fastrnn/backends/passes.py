@@ -1,0 +1,88 @@
+"""The NumPy form of what has no time in it: affine layers, cross-entropy, optimiser steps.
+
+All arrays are contiguous and of one dtype, which the callers have checked.
+"""
+
+import math
+
+import numpy as np
+
+
+def affine(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """Return x W^T + b, (N, outputs), for x (N, inputs), W (outputs, inputs) and b (outputs,)."""
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+def affine_adjoint(
+    d_y: np.ndarray,
+    x: np.ndarray,
+    weight: np.ndarray,
+    d_weight: np.ndarray,
+    d_bias: np.ndarray | None,
+) -> np.ndarray:
+    """Add the gradients of W and b in `affine` into `d_weight` and `d_bias`; return that of x."""
+    add_affine(d_y, x, d_weight, d_bias)
+    return d_y @ weight
+
+
+def add_affine(
+    d_y: np.ndarray, x: np.ndarray, d_weight: np.ndarray, d_bias: np.ndarray | None
+) -> None:
+    """Add the gradients of W and b in `affine` into `d_weight` and `d_bias`."""
+    d_weight += d_y.T @ x
+    if d_bias is not None:
+        d_bias += d_y.sum(axis=0)
+
+
+def softmax_cross_entropy(rows: np.ndarray, ids: np.ndarray, d_rows: np.ndarray) -> float:
+    """Return the mean loss of (N, V) scores and (N,) ids; its gradient goes to `d_rows` (N, V)."""
+    count = len(rows)
+    tokens = np.arange(count)
+    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN and flows on
+        np.subtract(rows, rows.max(axis=1, keepdims=True), out=d_rows)
+    shifted = d_rows[tokens, ids]
+    np.exp(d_rows, out=d_rows)
+    totals = d_rows.sum(axis=1)
+    loss = float(np.subtract(np.log(totals), shifted).mean(dtype=np.float64))
+    d_rows /= (totals * count)[:, None]
+    d_rows[tokens, ids] -= 1 / count
+    return loss
+
+
+def norm(x: np.ndarray) -> float:
+    """Return the Euclidean norm of a flat buffer."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = math.sqrt(np.dot(x, x))
+        if not math.isfinite(value):  # squares overflow float32 long before their root does
+            value = float(np.linalg.norm(x.astype(np.float64)))
+    return value
+
+
+def adam(
+    values: np.ndarray,
+    gradients: np.ndarray,
+    exp_avg: np.ndarray,
+    exp_avg_sq: np.ndarray,
+    *,
+    step: int,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    shrink: float,
+) -> None:
+    """Make step number `step` >= 1 of Adam; the values and both averages in place.
+
+    ``weight_decay * values`` is added to the gradients; `shrink` multiplies the values, past the
+    averages.
+    """
+    if weight_decay:
+        gradients = gradients + weight_decay * values
+    exp_avg += (gradients - exp_avg) * (1 - beta1)
+    exp_avg_sq *= beta2
+    exp_avg_sq += gradients * gradients * (1 - beta2)
+    root = np.sqrt(exp_avg_sq) * (1 / math.sqrt(1 - beta2**step)) + eps
+    values *= shrink
+    values -= exp_avg / root * (learning_rate / (1 - beta1**step))
