@@ -1,15 +1,16 @@
 """Builds the extension modules; everything static stands in pyproject.toml.
 
-The kernels are compiled once for each instruction set, each file with its own flags, and linked into
-``fastrnn._core.kernels``; the program chooses among them when it runs. Nothing is compiled for the machine
-that happens to build. ``FASTRNN_NO_EXTENSION=1`` leaves the extension out: the package then works with NumPy alone.
+The kernels are compiled once for each instruction set, each file with its own flags, and linked
+into ``fastrnn._core.kernels``, which chooses among them when it is imported. Nothing is compiled
+for the machine that happens to build. ``FASTRNN_NO_EXTENSION=1`` leaves the extension out: the
+package then works with NumPy alone.
 """
 
 import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -22,24 +23,20 @@ KERNELS = Path("src/kernels")
 
 C_FLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
 WARNINGS = ["-Wall", "-Wextra"]
+AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]
 
-# Architecture as the compiler's macros name it: {file: (macro that tells dispatch.c, flags)}.
+# Architecture: {file that is compiled for it alone: (flags, macro that tells dispatch.c)}
 INSTRUCTION_SETS = {
     "x86_64": {
-        "isa_avx2.c": ("FASTRNN_HAVE_AVX2", ["-mavx2", "-mfma"]),
-        "isa_avx512.c": (
-            "FASTRNN_HAVE_AVX512",
-            ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"],
-        ),
+        "isa_avx2.c": (["-mavx2", "-mfma"], "FASTRNN_HAVE_AVX2"),
+        "isa_avx512.c": (AVX512, "FASTRNN_HAVE_AVX512"),
     },
-    "aarch64": {"isa_neon.c": ("FASTRNN_HAVE_NEON", [])},
+    "aarch64": {"isa_neon.c": ([], "FASTRNN_HAVE_NEON")},
 }
-ALL_SETS = {name for sets in INSTRUCTION_SETS.values() for name in sets}
 
 DIRECTIVES = {
     "language_level": 3,
     "binding": True,
-    "embedsignature": True,
     "boundscheck": False,
     "wraparound": False,
     "initializedcheck": False,
@@ -59,60 +56,59 @@ class BuildExtensions(build_ext):
         inputs = [*extension.sources, *extension.depends]
         outdated = self.force or newer_group(inputs, self.get_ext_fullpath(extension.name))
         if extension.name == "fastrnn._core.kernels" and outdated:
-            extension.extra_objects = self.compile_kernels()
+            extension.extra_objects = [
+                path
+                for architecture, flags in self.targets()
+                for path in self.compile_kernels(architecture, flags)
+            ]
         super().build_extension(extension)
 
-    def compile_kernels(self):
-        """Compile ``src/kernels`` for every target architecture; return the object files."""
-        objects = []
-        for architecture, arch_flags in self.targets():
-            compile = partial(
-                self.compiler.compile,
-                output_dir=str(Path(self.build_temp, architecture)),
-                include_dirs=[str(KERNELS)],
-            )
-            flags = [*C_FLAGS, *WARNINGS, *arch_flags]
-            chosen = {
-                name: (macro, isa_flags)
-                for name, (macro, isa_flags) in INSTRUCTION_SETS.get(architecture, {}).items()
-                if self.accepts([*arch_flags, *isa_flags])
-            }
-            macros = [(macro, "1") for macro, _ in chosen.values()]
-            jobs = [
-                ([str(source)], [*flags, *chosen.get(source.name, ("", []))[1]])
-                for source in sorted(KERNELS.glob("*.c"))
-                if source.name in chosen or source.name not in ALL_SETS
-            ]
-            with ThreadPoolExecutor(self.parallel) as pool:
-                compiled = pool.map(
-                    lambda job: compile(job[0], macros=macros, extra_postargs=job[1]), jobs
-                )
-                objects += [path for paths in compiled for path in paths]
-        return objects
-
     def targets(self):
-        """Yield (architecture, flags that select it) for what the compiler writes, which may not be this machine."""
+        """Yield (architecture, flags) of the machines built for, which may not be this one."""
         command = list(self.compiler.compiler_so)
-        if sys.platform == "darwin" and "-arch" in command:  # one, or two for universal2
-            names = [name for flag, name in zip(command, command[1:], strict=False) if flag == "-arch"]
-            for name in dict.fromkeys(names):
+        if sys.platform == "darwin" and "-arch" in command:  # twice for universal2
+            for name in dict.fromkeys(b for a, b in pairwise(command) if a == "-arch"):
                 yield {"arm64": "aarch64"}.get(name, name), ["-arch", name]
             return
-        listing = subprocess.run(
-            [*command, "-dM", "-E", "-x", "c", os.devnull], capture_output=True, text=True, check=True
-        ).stdout
-        known = (name for name in INSTRUCTION_SETS if f"#define __{name}__ 1" in listing)
+        listing = [*command, "-dM", "-E", "-x", "c", os.devnull]
+        macros = subprocess.run(listing, capture_output=True, text=True, check=True).stdout
+        known = (name for name in INSTRUCTION_SETS if f"#define __{name}__ 1\n" in macros)
         yield next(known, "other"), []
 
-    def accepts(self, flags):
+    def compile_kernels(self, architecture, arch_flags):
+        """Compile ``src/kernels`` for an architecture; return the object files."""
+        output = str(Path(self.build_temp, architecture))
+        sets = {
+            name: (flags, macro)
+            for name, (flags, macro) in INSTRUCTION_SETS.get(architecture, {}).items()
+            if self.accepts([*arch_flags, *flags], output)
+        }
+        macros = [(macro, "1") for _, macro in sets.values()]
+        foreign = {name for table in INSTRUCTION_SETS.values() for name in table} - sets.keys()
+
+        def compile_one(source):
+            isa_flags, _ = sets.get(source.name, ([], None))
+            return self.compiler.compile(
+                [str(source)],
+                output_dir=output,
+                macros=macros,
+                include_dirs=[str(KERNELS)],
+                extra_postargs=[*C_FLAGS, *WARNINGS, *arch_flags, *isa_flags],
+            )
+
+        sources = [path for path in sorted(KERNELS.glob("*.c")) if path.name not in foreign]
+        with ThreadPoolExecutor(self.parallel) as pool:
+            return [path for paths in pool.map(compile_one, sources) for path in paths]
+
+    def accepts(self, flags, output):
         """Whether the compiler knows ``flags``; an older one may lack AVX-512."""
-        probe = Path(self.build_temp, "probe.c")
+        probe = Path(output, "probe.c")
         probe.parent.mkdir(parents=True, exist_ok=True)
         probe.write_text("int probe(void) { return 0; }\n")
         try:
-            self.compiler.compile([str(probe)], output_dir=self.build_temp, extra_postargs=flags)
+            self.compiler.compile([str(probe)], output_dir=output, extra_postargs=flags)
         except CompileError:
-            self.warn(f"the compiler refuses {' '.join(flags)}: building without this instruction set")
+            self.warn(f"the compiler refuses {' '.join(flags)}: this instruction set is left out")
             return False
         return True
 

@@ -1,0 +1,33 @@
+"""fastrnn: recurrent networks for Python on a compiled core.
+
+A recurrent layer is one formula applied at every time step with the same parameters,
+h_t = f_W(h_{t-1}, x_t). Here are the tanh RNN, LSTM and GRU as layers, the models, losses,
+optimisers and training that go with them, and a NumPy backend that verifies the compiled one.
+"""
+
+from fastrnn import data, losses, models, optim, training
+from fastrnn._config import get_num_threads, set_num_threads, show_config
+from fastrnn._version import __version__
+from fastrnn.backends import use_backend
+from fastrnn.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding
+from fastrnn.training import Trainer
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Trainer",
+    "__version__",
+    "data",
+    "get_num_threads",
+    "losses",
+    "models",
+    "optim",
+    "set_num_threads",
+    "show_config",
+    "training",
+    "use_backend",
+]

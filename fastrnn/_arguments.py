@@ -1,0 +1,290 @@
+"""What the command ``fastrnn`` accepts, and the words in which it explains it."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from fastrnn._version import __version__
+from fastrnn.models.language_model import CELLS
+from fastrnn.training.run import DEFAULTS, OPTIMIZERS
+
+DEFAULT_OUTPUT = "fastrnn-model.safetensors"
+
+
+def report(message: str) -> None:
+    """Write an error to standard error, in one line."""
+    print(f"fastrnn: error: {' '.join(message.splitlines())}", file=sys.stderr)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one line, without the usage above it."""
+
+    def error(self, message: str) -> NoReturn:
+        report(f"{message} (see {self.prog} --help)")
+        raise SystemExit(2)
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")
+
+
+def _whole(lowest: int) -> Callable[[str], int]:
+    """Return the argparse type of whole numbers from `lowest` on."""
+
+    def parse(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = lowest - 1
+        if number < lowest:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number of at least {lowest}, got {text[:40]!r}"
+            )
+        return number
+
+    return parse
+
+
+def _number(expected: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
+    """Return the argparse type of finite numbers that `accepts` is true of."""
+
+    def parse(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not (math.isfinite(number) and accepts(number)):
+            raise argparse.ArgumentTypeError(f"must be {expected}, got {text[:40]!r}")
+        return number
+
+    return parse
+
+
+_POSITIVE = _number("a number above 0", lambda number: number > 0)
+_NOT_NEGATIVE = _number("a number of at least 0", lambda number: number >= 0)
+_FRACTION = _number("at least 0 and below 1", lambda number: 0 <= number < 1)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line; ``command`` is the name of the command given."""
+    parser = _Parser(
+        prog="fastrnn",
+        description="Train a recurrent network to write text like yours, one character at a time.",
+        epilog="A first try, two minutes: fastrnn train && fastrnn sample " + DEFAULT_OUTPUT,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"fastrnn {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", required=True, dest="command", metavar="COMMAND"
+    )
+    _add_train(commands)
+    _add_sample(commands)
+    _add_eval(commands)
+    commands.add_parser(
+        "config",
+        help="show versions, instruction set and threads",
+        description="Show versions, the BLAS library, the instruction set and the threads in use.",
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    train = commands.add_parser(
+        "train",
+        help="train a model on a text file",
+        description=(
+            "Train a model that predicts the next character of a text. After each epoch (one "
+            "reading of the text) it prints how many bits it needs per character: the lower, the "
+            "better; English text begins near 5, and reads like words below 2.5. Everything is "
+            "saved as it goes; Ctrl-C stops, --resume goes on."
+        ),
+        allow_abbrev=False,
+    )
+    train.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="the text, in UTF-8; 1 MB is a good size, 100 kB the least that is fun. Default: the "
+        "documentation of the Python language, which every Python carries",
+    )
+
+    # Defaults are None in the parser: a resumed run must know what was asked for and what was not.
+    def add(group: Any, key: str, kind: Any, metavar: str, text: str, typical: str = "") -> None:
+        default = DEFAULTS[key]
+        notes = [f"default: {default}"] if default is not None else []
+        notes += [f"typical: {typical}"] if typical else []
+        group.add_argument(
+            _option(key), type=kind, metavar=metavar, help=f"{text} ({'; '.join(notes)})"
+        )
+
+    model = train.add_argument_group("the network")
+    model.add_argument(
+        "--cell",
+        choices=CELLS,
+        help="what a unit does at a step: a plain tanh, or with gates that let it remember longer "
+        f"(default: {DEFAULTS['cell']}; gru is as good and cheaper, rnn the simplest)",
+    )
+    add(model, "hidden_size", _whole(1), "N", "units a layer: its memory", "64 to 512")
+    add(model, "num_layers", _whole(1), "N", "layers on top of each other", "1 to 3")
+    add(
+        model,
+        "embedding_size",
+        _whole(0),
+        "N",
+        "numbers that stand for a character at the input; 0 gives each an input of its own",
+        "16 to 128",
+    )
+    add(
+        model,
+        "dropout",
+        _FRACTION,
+        "P",
+        "share of units switched off at random in training, against learning a short text by heart",
+        "0 to 0.5",
+    )
+
+    learning = train.add_argument_group("the training")
+    add(
+        learning,
+        "seq_length",
+        _whole(1),
+        "N",
+        "characters read before each update: how far back causes are looked for",
+        "25 to 200",
+    )
+    add(
+        learning,
+        "batch_size",
+        _whole(1),
+        "N",
+        "places of the text read side by side; less learns more from a short text, more is faster",
+        "10 to 100",
+    )
+    add(learning, "epochs", _whole(1), "N", "times the whole text is read", "5 to 50")
+    add(
+        learning,
+        "learning_rate",
+        _POSITIVE,
+        "X",
+        "size of a step; lower it if the loss jumps",
+        "0.0005 to 0.005 with adam",
+    )
+    learning.add_argument(
+        "--optimizer",
+        choices=tuple(OPTIMIZERS),
+        help=f"how gradients become steps (default: {DEFAULTS['optimizer']})",
+    )
+    add(
+        learning,
+        "clip",
+        _NOT_NEGATIVE,
+        "X",
+        "largest length of the gradient, against sudden jumps; 0 does not limit it",
+        "1 to 5",
+    )
+    add(
+        learning,
+        "validation_fraction",
+        _FRACTION,
+        "P",
+        "share of the text, at its end, that is kept back to measure on; 0 measures nothing",
+        "0.05 to 0.2",
+    )
+    learning.add_argument(
+        "--patience",
+        type=_whole(1),
+        metavar="N",
+        help="stop after N epochs without a better one (default: never; typical: 3)",
+    )
+    add(
+        learning, "seed", _whole(0), "N", "start of the random numbers: the same seed, the same run"
+    )
+    learning.add_argument(
+        "--threads",
+        type=_whole(1),
+        metavar="N",
+        help="processor cores to use (default: all of them)",
+    )
+
+    files = train.add_argument_group("the files")
+    files.add_argument(
+        "--output",
+        default=DEFAULT_OUTPUT,
+        metavar="MODEL",
+        help="where the model is saved; beside it MODEL.best.safetensors (the best epoch) and "
+        "MODEL.history.csv (default: %(default)s)",
+    )
+    existing = files.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with the run saved in --output, with its settings; --epochs may be raised",
+    )
+    existing.add_argument(
+        "--force", action="store_true", help="overwrite what another run has saved there"
+    )
+    files.add_argument(
+        "--checkpoint-every",
+        type=_NOT_NEGATIVE,
+        default=30.0,
+        metavar="SECONDS",
+        help="save at least this often, beside after every epoch (default: 30; 0: every step)",
+    )
+    files.add_argument(
+        "--plot",
+        action="store_true",
+        help="draw the learning curve into MODEL.curve.png (needs Matplotlib)",
+    )
+
+
+def _add_sample(commands: Any) -> None:
+    sample = commands.add_parser(
+        "sample",
+        help="let a model write",
+        description="Write text with a trained model, one character after the other.",
+        allow_abbrev=False,
+    )
+    sample.add_argument("model", metavar="MODEL", help="a file that fastrnn train saved")
+    sample.add_argument(
+        "--length", type=_whole(0), default=500, metavar="N", help="characters (default: 500)"
+    )
+    sample.add_argument(
+        "--temperature",
+        type=_NOT_NEGATIVE,
+        default=0.8,
+        metavar="X",
+        help="how daring: 0 always takes the likeliest character, 1 draws as the model believes, "
+        "more is wilder (default: 0.8; typical: 0.5 to 1)",
+    )
+    sample.add_argument(
+        "--top-k",
+        type=_whole(1),
+        metavar="K",
+        help="draw from the K likeliest characters only (default: from all; typical: 5 to 20)",
+    )
+    sample.add_argument(
+        "--prompt", metavar="TEXT", help="the beginning, to be gone on from (default: a new line)"
+    )
+    sample.add_argument(
+        "--seed",
+        type=_whole(0),
+        metavar="N",
+        help="start of the random numbers; the same seed writes the same (default: a new one)",
+    )
+
+
+def _add_eval(commands: Any) -> None:
+    score = commands.add_parser(
+        "eval",
+        help="score a text with a model",
+        description="Measure how well a model predicts a text: bits per character, the lower the "
+        "better. The text is read once, from its beginning to its end.",
+        allow_abbrev=False,
+    )
+    score.add_argument("model", metavar="MODEL", help="a file that fastrnn train saved")
+    score.add_argument("file", metavar="FILE", help="the text, in UTF-8")

@@ -1,0 +1,399 @@
+"""Predict the next symbol of a sequence from all before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import (
+    check_array,
+    check_bool,
+    check_choice,
+    check_dtype,
+    check_ids,
+    check_non_negative_float,
+    check_non_negative_int,
+    check_positive_int,
+    check_probability,
+)
+from fastrnn.backends import active_backend
+from fastrnn.layers.base import Module, Pullback
+from fastrnn.layers.dense import Dense
+from fastrnn.layers.dropout import Dropout
+from fastrnn.layers.embedding import Embedding
+from fastrnn.layers.recurrent import GRU, LSTM, RNN
+from fastrnn.losses import softmax_cross_entropy
+from fastrnn.parameters import Parameters, join
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from fastrnn.layers.recurrent import State
+
+_LAYERS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+CELLS = tuple(_LAYERS)
+_GATES = {"rnn": 1, "lstm": 4, "gru": 3}
+
+
+class LanguageModel(Module):
+    r"""Ids in, scores of the next id out.
+
+    .. math:: h_t = f_W(h_{t-1}, E_{i_t}), \qquad y_t = W_{hy} h_t + b_y, \qquad
+              p(i_{t+1} \mid i_1 \dots i_t) = \mathrm{softmax}(y_t)
+
+    Parameters
+    ----------
+    vocabulary_size : int
+        Number of symbols V.
+    hidden_size : int
+        Units H of each recurrent layer.
+    num_layers : int
+        Recurrent layers, one on top of the other.
+    cell : {"rnn", "lstm", "gru"}
+    embedding_size : int or None
+        Size E of the vector that stands for a symbol; None takes one-hot vectors, E = V.
+    dropout : float
+        Probability with which outputs of each recurrent layer are dropped in training.
+    dtype : {"float32", "float64"}
+    seed : int, numpy.random.SeedSequence or None
+        Source of the initial parameters and of the dropout masks.
+    tie_weights : bool
+        True makes the embedding the output's weight too; needs ``embedding_size == hidden_size``.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the parts ``embedding`` (absent for one-hot), ``recurrent`` and ``output``.
+    config : dict
+        The arguments but the seed: ``LanguageModel(**model.config)`` has the same shapes.
+    generators : dict of str to numpy.random.Generator
+        The dropouts' sources; a resumed run restores their states.
+
+    Source: Mikolov et al., "Recurrent neural network based language model" (2010); dropout as
+    Zaremba et al., "Recurrent neural network regularization" (2014); tying as Press and Wolf,
+    "Using the output embedding to improve language models" (2017).
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        cell: str = "lstm",
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        *,
+        dtype: DTypeLike = "float32",
+        seed: int | np.random.SeedSequence | None = None,
+        tie_weights: bool = False,
+    ) -> None:
+        self.config = _check_config(
+            {
+                "vocabulary_size": vocabulary_size,
+                "hidden_size": hidden_size,
+                "num_layers": num_layers,
+                "cell": cell,
+                "embedding_size": embedding_size,
+                "dropout": dropout,
+                "dtype": dtype,
+                "tie_weights": tie_weights,
+            }
+        )
+        config = self.config
+        dtype = config["dtype"]
+        V, H, E = config["vocabulary_size"], config["hidden_size"], config["embedding_size"]
+        if not isinstance(seed, np.random.SeedSequence):
+            seed = np.random.SeedSequence(seed)
+        seeds = [np.random.default_rng(child) for child in seed.spawn(4)]
+        self.embedding = None if E is None else Embedding(V, E, dtype=dtype, seed=seeds[0])
+        self.recurrent = _LAYERS[config["cell"]](
+            V if E is None else E,
+            H,
+            config["num_layers"],
+            dropout=config["dropout"] if config["num_layers"] > 1 else 0.0,
+            dtype=dtype,
+            seed=seeds[1],
+        )
+        self.dropout = Dropout(config["dropout"], seed=seeds[2])
+        if config["tie_weights"]:
+            self.output = _TiedDense(self.embedding, seed=seeds[3])
+        else:
+            self.output = Dense(H, V, dtype=dtype, seed=seeds[3])
+        parts = {"embedding": self.embedding, "recurrent": self.recurrent, "output": self.output}
+        self.parameters = join({name: part for name, part in parts.items() if part is not None})
+        self.generators = {
+            "recurrent": self.recurrent.generator,
+            "dropout": self.dropout.generator,
+        }
+
+    def __call__(self, ids: ArrayLike, state: State | None = None) -> tuple[np.ndarray, State]:
+        """Return scores and the state after the last step.
+
+        Parameters
+        ----------
+        ids : array_like of int, shape (T, B) or (T,)
+        state : state of the recurrent layers, or None for zero
+
+        Returns
+        -------
+        logits : ndarray, shape (T, B, V) or (T, V)
+        state : what the next call takes to go on from here
+        """
+        hidden, state = self.recurrent.on_ids(ids, self.embedding, state)
+        return self.output(hidden), state
+
+    def vjp(self, ids: ArrayLike, state: State | None = None) -> tuple[np.ndarray, State, Pullback]:
+        """Return what the call returns, and its pullback.
+
+        Returns
+        -------
+        logits, state
+            As from the call, with dropout.
+        pullback : callable
+            ``d_state = pullback(d_logits, d_state=None)`` adds the parameters' gradients into
+            ``gradients`` and returns that of the initial state.
+        """
+        hidden, state, recurrent_pullback = self.recurrent.vjp_on_ids(ids, self.embedding, state)
+        dropout_pullback = None
+        if self.dropout.p:
+            hidden, dropout_pullback = self.dropout.vjp(hidden)
+        logits, output_pullback = self.output.vjp(hidden, copy=False)
+
+        def adjoint(d_logits: ArrayLike, d_state: Any = None) -> State:
+            d_hidden = output_pullback(d_logits)
+            if dropout_pullback is not None:
+                d_hidden = dropout_pullback(d_hidden)
+            return recurrent_pullback(d_hidden, d_state)[1]
+
+        return logits, state, Pullback(adjoint)
+
+    def loss(
+        self, ids: ArrayLike, targets: ArrayLike, state: State | None = None
+    ) -> tuple[float, State]:
+        """Return the mean cross-entropy of the next symbols, without dropout.
+
+        Parameters
+        ----------
+        ids, targets : array_like of int, shape (T, B) or (T,)
+            ``targets[t]`` is what follows ``ids[t]``.
+        state : state of the recurrent layers, or None for zero
+
+        Returns
+        -------
+        loss : float
+            Nats, mean over the T * B predictions.
+        state
+            After the last step.
+        """
+        logits, state = self(ids, state)
+        return softmax_cross_entropy(logits, targets)[0], state
+
+    def loss_vjp(
+        self, ids: ArrayLike, targets: ArrayLike, state: State | None = None
+    ) -> tuple[float, State, Pullback]:
+        """Return what :meth:`loss` returns, with dropout, and its pullback.
+
+        Returns
+        -------
+        loss, state
+        pullback : callable
+            ``pullback()`` adds the gradient of the loss into ``gradients``.
+        """
+        logits, state, logits_pullback = self.vjp(ids, state)
+        loss, d_logits = softmax_cross_entropy(logits, targets)
+
+        def adjoint() -> None:
+            logits_pullback(d_logits)
+
+        return loss, state, Pullback(adjoint)
+
+    def stream(self, batch_size: int = 1) -> LanguageModelStream:
+        """Return an object that reads one symbol at a time and keeps the state."""
+        return LanguageModelStream(self, batch_size)
+
+    def sample(
+        self,
+        prompt: ArrayLike,
+        length: int,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        seed: int | np.random.Generator | None = None,
+    ) -> Iterator[int]:
+        r"""Go on from a prompt, one symbol at a time.
+
+        Parameters
+        ----------
+        prompt : array_like of int, shape (n,)
+            At least one id, read before the first is drawn and not given back.
+        length : int
+            Number of ids to draw.
+        temperature : float
+            Scores are divided by it: below 1 the likely symbols become likelier, 0 always takes the
+            likeliest.
+        top_k : int or None
+            Draw from the `top_k` likeliest symbols only.
+        seed : int, numpy.random.Generator or None
+            Source of the draws.
+
+        Returns
+        -------
+        ids : iterator of int
+            Each is drawn when it is asked for.
+
+        Raises
+        ------
+        TypeError, ValueError
+            At once, if an argument is wrong; while drawing, if scores are not finite.
+        """
+        prompt = check_ids("prompt", prompt, self.config["vocabulary_size"])
+        if prompt.ndim != 1 or prompt.size == 0:
+            raise ValueError(f"prompt must be (n,) with n >= 1, got {prompt.shape}")
+        length = check_non_negative_int("length", length)
+        temperature = check_non_negative_float("temperature", temperature)
+        if top_k is not None:
+            top_k = check_positive_int("top_k", top_k)
+        generator = np.random.default_rng(seed)
+
+        def draw() -> Iterator[int]:
+            stream = self.stream()
+            for symbol in prompt:
+                logits = stream.step([symbol])
+            for _ in range(length):
+                symbol = _draw(logits[0], temperature, top_k, generator)
+                yield symbol
+                logits = stream.step([symbol])
+
+        return draw()
+
+    def _look_up(self, ids: ArrayLike) -> np.ndarray:
+        """Return the recurrent layers' input (..., E) of ids (...)."""
+        if self.embedding is not None:
+            return self.embedding(ids)
+        ids = check_ids("ids", ids, self.config["vocabulary_size"])
+        one_hot = np.zeros((*ids.shape, self.config["vocabulary_size"]), self.config["dtype"])
+        np.put_along_axis(one_hot, ids[..., None], 1, axis=-1)
+        return one_hot
+
+
+class LanguageModelStream:
+    """A language model that reads one symbol a call.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    batch_size : int
+        Number of sequences B read side by side.
+    """
+
+    def __init__(self, model: LanguageModel, batch_size: int = 1) -> None:
+        self._model = model
+        self._recurrent = model.recurrent.stream(batch_size)
+
+    def step(self, ids: ArrayLike) -> np.ndarray:
+        """Return the scores (B, V) of what follows the symbols `ids` (B,)."""
+        return self._model.output(self._recurrent.step(self._model._look_up(ids)))
+
+    def reset(self) -> None:
+        """Forget what was read: the state is zero again."""
+        self._recurrent.reset()
+
+    @property
+    def state(self) -> State:
+        """The recurrent layers' state, which may be set."""
+        return self._recurrent.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._recurrent.state = state
+
+
+def parameter_count(config: Mapping[str, Any]) -> int:
+    """Return how many parameters ``LanguageModel(**config)`` has, without making it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it could not be made.
+    """
+    config = _check_config(config)
+    V, H, E = config["vocabulary_size"], config["hidden_size"], config["embedding_size"]
+    rows = _GATES[config["cell"]] * H
+    recurrent = rows * ((E or V) + H + 2) + (config["num_layers"] - 1) * rows * (2 * H + 2)
+    return V * (E or 0) + recurrent + V * (1 if config["tie_weights"] else H + 1)
+
+
+def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments in plain types, in the order of the constructor."""
+    checked = {
+        "vocabulary_size": check_positive_int("vocabulary_size", config["vocabulary_size"]),
+        "hidden_size": check_positive_int("hidden_size", config["hidden_size"]),
+        "num_layers": check_positive_int("num_layers", config["num_layers"]),
+        "cell": check_choice("cell", config["cell"], CELLS),
+        "embedding_size": config["embedding_size"],
+        "dropout": check_probability("dropout", config["dropout"]),
+        "dtype": check_dtype(config["dtype"]).name,
+        "tie_weights": check_bool("tie_weights", config["tie_weights"]),
+    }
+    if checked["embedding_size"] is not None:
+        checked["embedding_size"] = check_positive_int("embedding_size", checked["embedding_size"])
+    if checked["tie_weights"] and checked["embedding_size"] != checked["hidden_size"]:
+        raise ValueError(
+            f"embedding_size must be hidden_size {checked['hidden_size']} where weights are tied, "
+            f"got {checked['embedding_size']}"
+        )
+    return checked
+
+
+def _draw(
+    logits: np.ndarray, temperature: float, top_k: int | None, generator: np.random.Generator
+) -> int:
+    """Return an id drawn from the softmax of ``logits / temperature``, logits (V,)."""
+    if not np.isfinite(logits).all():
+        raise ValueError("the model's scores are not finite; train it again with a lower rate")
+    if temperature == 0:
+        return int(logits.argmax())
+    with np.errstate(over="ignore"):
+        scores = (logits - logits.max()).astype(np.float64) / temperature
+    if top_k is not None and top_k < scores.size:
+        scores[np.argpartition(scores, -top_k)[:-top_k]] = -np.inf
+    # The largest of scores with Gumbel noise is distributed as their softmax.
+    return int((scores + generator.gumbel(size=scores.size)).argmax())
+
+
+class _TiedDense(Module):
+    """Scores against the rows of an embedding: ``y = x E^T + b``; the weight is the embedding's."""
+
+    def __init__(self, embedding: Embedding, *, seed: np.random.Generator) -> None:
+        self.embedding = embedding
+        self.parameters = Parameters({"bias": (embedding.num_embeddings,)}, embedding.dtype)
+        # Standard normal rows would make scores of size sqrt(H); a Dense layer's fit both ends.
+        bound = embedding.embedding_dim**-0.5
+        weight = embedding.parameters["weight"]
+        weight[...] = seed.uniform(-bound, bound, weight.shape)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        weight = self.embedding.parameters["weight"]
+        rows = active_backend().affine(
+            x.reshape(-1, weight.shape[1]), weight, self.parameters["bias"]
+        )
+        return rows.reshape(*x.shape[:-1], len(weight))
+
+    def vjp(self, x: np.ndarray, *, copy: bool = True) -> tuple[np.ndarray, Pullback]:
+        x = np.array(x, copy=copy or None)
+        weight = self.embedding.parameters["weight"]
+        backend = active_backend()
+
+        def adjoint(d_output: np.ndarray) -> np.ndarray:
+            d_rows = check_array("d_logits", d_output, weight.dtype, (*x.shape[:-1], len(weight)))
+            return backend.affine_adjoint(
+                d_rows.reshape(-1, len(weight)),
+                x.reshape(-1, weight.shape[1]),
+                weight,
+                self.embedding.gradients["weight"],
+                self.gradients["bias"],
+            ).reshape(x.shape)
+
+        return self(x), Pullback(adjoint)

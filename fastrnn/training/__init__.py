@@ -1,0 +1,34 @@
+"""Training: a short loop, callbacks around it, and checkpoints."""
+
+from fastrnn.training.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochReport,
+    HistoryFile,
+    LearningCurve,
+    ProgressBar,
+)
+from fastrnn.training.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    load_language_model,
+    save_checkpoint,
+)
+from fastrnn.training.trainer import Trainer, evaluate
+
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "CheckpointError",
+    "EarlyStopping",
+    "EpochReport",
+    "HistoryFile",
+    "LearningCurve",
+    "ProgressBar",
+    "Trainer",
+    "evaluate",
+    "load_checkpoint",
+    "load_language_model",
+    "save_checkpoint",
+]

@@ -1,0 +1,315 @@
+"""What happens around the training loop: reports, early stopping, saving.
+
+No callback keeps what a resumed run would lack: they look at the trainer's ``history``, which is
+part of the checkpoint.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from fastrnn._validation import check_non_negative_float, check_positive_int
+from fastrnn.losses import bits_per_token
+from fastrnn.training.checkpoint import save_checkpoint
+from fastrnn.training.files import write_atomically
+
+if TYPE_CHECKING:
+    from fastrnn.training.trainer import Trainer
+
+
+class Callback:
+    """Does nothing at every event; override the ones of interest."""
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        """Before the first step of this process."""
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        """Before the first step of an epoch, or where a resumed run enters it."""
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        """After an update of the parameters."""
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        """After validation; ``trainer.history[-1]`` is the epoch's row."""
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        """After Ctrl-C, between two steps; KeyboardInterrupt follows."""
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        """At the very end, after an error too."""
+
+
+class ProgressBar(Callback):
+    """A bar on standard error: loss, bits per symbol, symbols a second and time left.
+
+    Nothing is shown where standard error is not a terminal.
+
+    Parameters
+    ----------
+    unit : str
+        Name of a symbol.
+    """
+
+    def __init__(self, unit: str = "token") -> None:
+        self.unit = unit
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._epoch_size = sum(targets.size for _, targets in trainer.batches)
+        self._bar = tqdm(
+            total=trainer.epochs * self._epoch_size,
+            initial=self._done(trainer),
+            unit=f" {self.unit}",
+            unit_scale=True,
+            disable=None,
+            leave=False,
+        )
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.epochs}", refresh=False)
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        # tqdm draws ten times a second; the text is made for those steps alone.
+        if self._bar.update(trainer.batches[trainer.position - 1][1].size):
+            loss = trainer.loss_sum / trainer.position
+            self._bar.set_postfix_str(
+                f"loss {loss:.3f} = {bits_per_token(loss):.3f} bits/{self.unit}", refresh=False
+            )
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        self._bar.close()
+
+    def _done(self, trainer: Trainer) -> int:
+        fraction = trainer.position / len(trainer.batches)
+        return round((trainer.epoch + fraction) * self._epoch_size)
+
+
+class EpochReport(Callback):
+    """A line on standard output after every epoch.
+
+    Parameters
+    ----------
+    unit : str
+        Name of a symbol.
+    """
+
+    def __init__(self, unit: str = "token") -> None:
+        self.unit = unit
+
+    def on_epoch_begin(self, trainer: Trainer) -> None:
+        self._start, self._seconds, self._symbols = time.perf_counter(), 0.0, 0
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        self._seconds = time.perf_counter() - self._start
+        self._symbols += trainer.batches[trainer.position - 1][1].size
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        row = trainer.history[-1]
+        line = f"epoch {row['epoch']}/{trainer.epochs}: training {self._bits(row['training_loss'])}"
+        if row["validation_loss"] is not None:
+            line += f", validation {self._bits(row['validation_loss'])}"
+        if self._seconds:
+            line += f", {self._symbols / self._seconds:,.0f} {self.unit}s/s"
+        # Through tqdm, so that a bar on the same terminal stays whole.
+        tqdm.write(line, file=sys.stdout)
+        sys.stdout.flush()
+
+    def _bits(self, loss: float) -> str:
+        return f"{bits_per_token(loss):.3f} bits/{self.unit}"
+
+
+class EarlyStopping(Callback):
+    """Stop when the validation loss (the training loss, without validation) no longer falls.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs to go on without a new best.
+    min_delta : float
+        Nats by which a new best must be lower.
+    """
+
+    def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
+        self.patience = check_positive_int("patience", patience)
+        self.min_delta = check_non_negative_float("min_delta", min_delta)
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        best, best_epoch = math.inf, 0
+        for row in trainer.history:
+            if score(row) < best - self.min_delta:
+                best, best_epoch = score(row), row["epoch"]
+        if trainer.epoch - best_epoch >= self.patience:
+            trainer.stop_reason = (
+                f"no better epoch than {best_epoch} in {trainer.epoch - best_epoch} epochs"
+            )
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        self.on_train_begin(trainer)
+
+
+class Checkpoint(Callback):
+    """Save the run: the last state, and the one with the lowest validation loss.
+
+    Parameters
+    ----------
+    path : str or Path
+        The last state, written before the first step, every few seconds, after every epoch and on
+        Ctrl-C.
+    best_path : str or Path or None
+        The state after the best epoch so far, by validation loss (training loss, without
+        validation).
+    every_seconds : float
+        At least this long from save to save within an epoch; 0 saves after every step.
+    extra : mapping of str to mapping
+        Sections added to those of :meth:`Trainer.state_dict`, such as the vocabulary.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        best_path: str | Path | None = None,
+        *,
+        every_seconds: float = 30.0,
+        extra: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.best_path = None if best_path is None else Path(best_path)
+        self.every_seconds = check_non_negative_float("every_seconds", every_seconds)
+        self.extra = dict(extra or {})
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        # A file that cannot be written is found out now, not after the first hour.
+        self._save(trainer, self.path)
+
+    def on_step_end(self, trainer: Trainer) -> None:
+        if time.monotonic() - self._saved_at >= self.every_seconds:
+            self._save(trainer, self.path)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        # The best first: killed in between, the run resumes before this and writes both again.
+        *earlier, last = (score(row) for row in trainer.history)
+        if self.best_path is not None and last < min(earlier, default=math.inf):
+            self._save(trainer, self.best_path)
+        self._save(trainer, self.path)
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        self._save(trainer, self.path)
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        save_checkpoint(path, {**self.extra, **trainer.state_dict()})
+        self._saved_at = time.monotonic()
+
+
+class HistoryFile(Callback):
+    """Write the history after every epoch, whole, so that it fits the checkpoint it goes with.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.json`` makes a list of objects, anything else a table of comma-separated values. Beside
+        what :attr:`Trainer.history` has there are the losses in bits.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        rows = [
+            {
+                **row,
+                "training_bits": bits_per_token(row["training_loss"]),
+                "validation_bits": None
+                if row["validation_loss"] is None
+                else bits_per_token(row["validation_loss"]),
+            }
+            for row in trainer.history
+        ]
+        if self.path.suffix == ".json":
+            text = json.dumps(rows, indent=1) + "\n"
+        else:
+            file = io.StringIO()
+            writer = csv.DictWriter(file, _HISTORY_COLUMNS, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+            text = file.getvalue()
+        write_atomically(self.path, text.encode())
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        self.on_train_begin(trainer)
+
+
+class LearningCurve(Callback):
+    """Draw the losses of all epochs into a PNG file after every epoch. Needs Matplotlib.
+
+    Parameters
+    ----------
+    path : str or Path
+    unit : str
+        Name of a symbol.
+
+    Raises
+    ------
+    ImportError
+        If Matplotlib is not installed; the message says how to get it.
+    """
+
+    def __init__(self, path: str | Path, unit: str = "token") -> None:
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            raise ImportError(
+                "a learning curve needs Matplotlib: python -m pip install 'fastrnn[plot]'"
+            ) from None
+        self._figure_class = Figure
+        self.path = Path(path)
+        self.unit = unit
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        # A Figure of its own, without pyplot: no window, no global state.
+        figure = self._figure_class(figsize=(6, 4), layout="constrained")
+        axes = figure.subplots()
+        for name in ("training", "validation"):
+            points = [
+                (row["epoch"], bits_per_token(row[f"{name}_loss"]))
+                for row in trainer.history
+                if row[f"{name}_loss"] is not None
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker=".", label=name)
+        axes.set(xlabel="epoch", ylabel=f"bits/{self.unit}")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+        axes.grid(alpha=0.3)
+        image = io.BytesIO()
+        figure.savefig(image, format="png", dpi=150)
+        write_atomically(self.path, image.getvalue())
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        if trainer.history:
+            self.on_epoch_end(trainer)
+
+
+_HISTORY_COLUMNS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "training_loss",
+    "validation_loss",
+    "training_bits",
+    "validation_bits",
+)
+
+
+def score(row: Mapping[str, Any]) -> float:
+    """Return an epoch's validation loss, or without one its training loss, nats."""
+    loss = row["validation_loss"]
+    return row["training_loss"] if loss is None else loss

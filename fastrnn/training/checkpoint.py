@@ -1,0 +1,160 @@
+"""Checkpoints: one safetensors file with everything a run needs to go on, or a model to be used.
+
+The file holds arrays, and one metadata entry ``fastrnn`` with a JSON object. Both are split in
+sections (``model``, ``optimizer``, ``progress``, ...): array ``weight`` of section ``model`` is the
+tensor ``model.weight``, everything else of the section is in the JSON object under the section's
+name, and ``sha256`` there is the digest of all of it. There is no pickle in it, and nothing in it
+is executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError
+
+from fastrnn.data import CharVocabulary
+from fastrnn.models.language_model import LanguageModel, parameter_count
+from fastrnn.training.files import write_atomically
+
+FORMAT_VERSION = 1
+_METADATA_KEY = "fastrnn"
+
+Sections = dict[str, dict[str, Any]]
+
+
+class CheckpointError(ValueError):
+    """A file that is no checkpoint of ours, is damaged, or holds not what was asked for."""
+
+
+def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write a checkpoint atomically.
+
+    Parameters
+    ----------
+    path : str or Path
+    sections : mapping of str to mapping
+        Section names (without dots) to named values, each an array or something that JSON holds.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; the one before is still there.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    document: dict[str, Any] = {"format_version": FORMAT_VERSION}
+    for section, values in sections.items():
+        document[section] = {}
+        for name, value in values.items():
+            if isinstance(value, np.ndarray):
+                arrays[f"{section}.{name}"] = np.ascontiguousarray(value)
+            else:
+                document[section][name] = value
+    document["sha256"] = _digest(arrays, document)
+    # A single entry: safetensors writes several in an order that changes from run to run.
+    metadata = {_METADATA_KEY: json.dumps(document)}
+    write_atomically(path, safetensors.numpy.save(arrays, metadata))
+
+
+def load_checkpoint(path: str | Path) -> Sections:
+    """Read a checkpoint; return its sections as they were given to :func:`save_checkpoint`.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file or it is not a whole checkpoint of a known format. One line.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"there is no file {path}")
+    if not path.is_file():
+        raise CheckpointError(f"{path} is not a file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
+    try:
+        arrays = safetensors.numpy.load(data)
+        # safetensors has just checked that the header is whole; its Python face hides the metadata.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or no safetensors file ({_first_line(error)})"
+        ) from None
+    try:
+        document = json.loads(header["__metadata__"][_METADATA_KEY])
+        version, digest = document.pop("format_version"), document.pop("sha256")
+        sections = {section: dict(values) for section, values in document.items()}
+        for key, array in arrays.items():
+            section, name = key.split(".", 1)
+            sections[section][name] = array
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise CheckpointError(
+            f"{path} was not written by fastrnn; give a file that `fastrnn train` saved"
+        ) from None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path} has format version {str(version)[:20]}, this fastrnn reads {FORMAT_VERSION}; "
+            "use the fastrnn that wrote it"
+        )
+    if digest != _digest(arrays, {"format_version": version, **document}):
+        raise CheckpointError(f"{path} is damaged (its checksum is another); use a copy of it")
+    return sections
+
+
+def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary]:
+    """Read the model and the vocabulary of a checkpoint that ``fastrnn train`` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is not one, or its parts do not fit each other. One line.
+    """
+    sections = load_checkpoint(path)
+    return language_model_from(sections, path)
+
+
+def language_model_from(
+    sections: Sections, path: str | Path
+) -> tuple[LanguageModel, CharVocabulary]:
+    """Return the model and the vocabulary of a checkpoint's sections; `path` is for messages."""
+    try:
+        weights = sections["model"]
+        config = sections["language_model"]
+        characters = sections["vocabulary"]["characters"]
+        # Before memory is asked for: a file must hold as many numbers as it says its model has.
+        declared, held = parameter_count(config), sum(array.size for array in weights.values())
+        if declared != held:
+            raise ValueError(f"its model has {declared} parameters, the file {held}")
+        vocabulary = CharVocabulary(characters)
+        if vocabulary.characters != characters or len(vocabulary) != config["vocabulary_size"]:
+            raise ValueError("its vocabulary is not that of the model")
+        model = LanguageModel(**config)
+        model.load_state_dict(weights)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(
+            f"{path} holds no usable language model ({_first_line(error)})"
+        ) from None
+    if not np.isfinite(model.parameters.flat_values).all():
+        raise CheckpointError(f"{path} holds parameters that are not finite; train the model again")
+    return model, vocabulary
+
+
+def _digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of names, types, shapes and contents."""
+    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    return text.splitlines()[0][:200] if text else type(error).__name__

@@ -1,0 +1,238 @@
+"""A training run of a character model: a text, settings, and the files it is saved to."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from fastrnn import optim
+from fastrnn._config import get_num_threads, set_num_threads
+from fastrnn.data import CharVocabulary, Windows, split
+from fastrnn.models.language_model import LanguageModel, parameter_count
+from fastrnn.training.callbacks import Callback, Checkpoint
+from fastrnn.training.checkpoint import (
+    CheckpointError,
+    Sections,
+    language_model_from,
+    load_checkpoint,
+)
+from fastrnn.training.trainer import Trainer
+
+OPTIMIZERS = {
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "rmsprop": optim.RMSprop,
+    "adagrad": optim.Adagrad,
+    "sgd": optim.SGD,
+}
+DEFAULTS: dict[str, Any] = {
+    "cell": "lstm",
+    "hidden_size": 128,
+    "num_layers": 2,
+    "embedding_size": 64,
+    "dropout": 0.1,
+    "seq_length": 50,
+    "batch_size": 50,
+    "epochs": 15,
+    "learning_rate": 3e-3,
+    "optimizer": "adam",
+    "clip": 5.0,
+    "validation_fraction": 0.1,
+    "seed": 0,
+    "threads": None,
+}
+# What a resumed run may have otherwise; the number of threads can change the last bits.
+MAY_CHANGE = ("epochs", "threads")
+# Steps of one inference call when a text is scored; the score does not depend on it.
+SCORING_STEPS = 1000
+
+
+class RunFiles(NamedTuple):
+    """Where a run is saved: the last state, the best epoch, the history, the learning curve."""
+
+    last: Path
+    best: Path
+    history: Path
+    curve: Path
+
+    @classmethod
+    def beside(cls, output: str | Path) -> RunFiles:
+        """Return the files of a run whose last state goes to `output`; ValueError for no name."""
+        output = Path(output)
+        if not output.name:
+            raise ValueError(f"the output must be named, got {str(output)!r}")
+        name = output.name.removesuffix(".safetensors")
+        return cls(
+            output,
+            *(
+                output.with_name(name + suffix)
+                for suffix in (".best.safetensors", ".history.csv", ".curve.png")
+            ),
+        )
+
+
+class Run:
+    """A new run, or one to go on with.
+
+    Parameters
+    ----------
+    text : str
+        What is read; its last part validates.
+    files : RunFiles
+    given : mapping of str to object
+        Settings asked for. Those left out are the defaults in a new run, the run's own in a resumed
+        one.
+    resume : bool
+        True goes on with the run in ``files.last``, or starts one if there is no such file.
+
+    Attributes
+    ----------
+    settings : dict
+        One value for each of ``DEFAULTS``; ``embedding_size`` 0 is one-hot input, ``clip`` 0 none.
+    model : LanguageModel
+    vocabulary : CharVocabulary
+    trainer : Trainer
+        Without callbacks, at the point where the run goes on.
+    windows, validation : Windows
+        Of the two parts of the text; validation is None where it has none.
+
+    Raises
+    ------
+    CheckpointError
+        If ``files.last`` is no run that can be resumed.
+    ValueError
+        If the text is too short, a setting is impossible, or is not that of the resumed run. One
+        line, and nothing was written.
+    """
+
+    def __init__(
+        self, text: str, files: RunFiles, given: Mapping[str, Any], *, resume: bool = False
+    ) -> None:
+        self.files = files
+        saved = load_checkpoint(files.last) if resume and files.last.exists() else None
+        settings = {**DEFAULTS, **given} if saved is None else self._resume(saved, given)
+        if settings["threads"] is not None:
+            set_num_threads(settings["threads"])
+        self.settings = {**settings, "threads": get_num_threads()}
+        self._digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        if saved is None:
+            self.vocabulary = CharVocabulary(text)
+        else:
+            if saved["settings"].get("text_sha256") != self._digest:
+                raise ValueError(
+                    f"the run in {files.last} reads another text; give the same FILE, or another "
+                    "--output"
+                )
+            self.model, self.vocabulary = language_model_from(saved, files.last)
+
+        ids, validation_ids = split(
+            self.vocabulary.encode(text), self.settings["validation_fraction"]
+        )
+        self.windows = Windows(ids, self.settings["batch_size"], self.settings["seq_length"])
+        self.validation = None
+        if len(validation_ids):
+            self.validation = Windows(validation_ids, 1, SCORING_STEPS, keep_rest=True)
+        if saved is None:
+            self.model = self._new_model()
+        self.trainer = Trainer(
+            self.model,
+            OPTIMIZERS[self.settings["optimizer"]](
+                self.model.parameters, self.settings["learning_rate"]
+            ),
+            clip=self.settings["clip"] or None,
+        )
+        if saved is not None:
+            self._restore(saved)
+
+    def fit(self, callbacks: Sequence[Callback], *, checkpoint_every: float) -> None:
+        """Train to the end, saving the last state and the best epoch; see :meth:`Trainer.fit`.
+
+        Parameters
+        ----------
+        callbacks : sequence of Callback
+            Called after an epoch was saved.
+        checkpoint_every : float
+            Seconds from save to save within an epoch.
+        """
+        checkpoint = Checkpoint(
+            self.files.last,
+            self.files.best if self.validation else None,
+            every_seconds=checkpoint_every,
+            extra={
+                "language_model": self.model.config,
+                "vocabulary": {"characters": self.vocabulary.characters},
+                "settings": {**self.settings, "text_sha256": self._digest},
+            },
+        )
+        self.trainer.callbacks = [checkpoint, *callbacks]
+        self.trainer.fit(self.windows, self.settings["epochs"], self.validation)
+
+    def _resume(self, saved: Sections, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a saved run, with what may change taken from those given."""
+        settings = saved.get("settings", {})
+        types = {
+            key: int if default is None else type(default) for key, default in DEFAULTS.items()
+        }
+        if (
+            any(type(settings.get(key)) is not types[key] for key in types)
+            or settings["optimizer"] not in OPTIMIZERS
+        ):
+            raise self._not_resumable("its settings")
+        differences = [
+            f"--{key.replace('_', '-')} {value} (it has {settings[key]})"
+            for key, value in given.items()
+            if key not in MAY_CHANGE and value != settings[key]
+        ]
+        if differences:
+            raise ValueError(
+                f"the run in {self.files.last} has other settings than {', '.join(differences)}; "
+                "leave them out to go on with it, or take another --output"
+            )
+        return {key: given.get(key, settings[key]) for key in DEFAULTS}
+
+    def _restore(self, saved: Sections) -> None:
+        try:
+            self.trainer.load_state_dict(saved)
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise self._not_resumable(str(error)) from None
+        if self.trainer.position > len(self.windows):
+            raise self._not_resumable("its position")
+        if self.settings["epochs"] < self.trainer.epoch:
+            raise ValueError(
+                f"the run in {self.files.last} has finished {self.trainer.epoch} epochs; take "
+                f"--epochs {self.trainer.epoch} or more"
+            )
+
+    def _not_resumable(self, what: str) -> CheckpointError:
+        return CheckpointError(f"{self.files.last} holds no run that could be resumed ({what})")
+
+    def _new_model(self) -> LanguageModel:
+        config = {
+            "vocabulary_size": len(self.vocabulary),
+            "embedding_size": self.settings["embedding_size"] or None,
+            "dtype": "float32",
+            "tie_weights": False,
+            **{key: self.settings[key] for key in ("hidden_size", "num_layers", "cell", "dropout")},
+        }
+        rows = self.settings["batch_size"] * self.settings["seq_length"]
+        _check_memory(config, rows)
+        return LanguageModel(**config, seed=self.settings["seed"])
+
+
+def _check_memory(config: Mapping[str, Any], rows: int) -> None:
+    """Refuse sizes that this machine cannot hold, rather than have the system end the process."""
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return  # a system that does not say
+    # Values, gradients and two buffers of the optimiser; gates and a few states a layer, scores.
+    a_row = 8 * config["num_layers"] * config["hidden_size"] + 3 * config["vocabulary_size"]
+    needed = 4 * (4 * parameter_count(config) + rows * a_row)
+    if needed > available:
+        raise ValueError(
+            f"these sizes need about {needed / 2**30:,.0f} GiB of memory, this machine has "
+            f"{available / 2**30:,.0f}; take a smaller hidden size, batch size or sequence length"
+        )

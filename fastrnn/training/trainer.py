@@ -1,0 +1,306 @@
+"""Fit a model to batches: a short loop, and everything else is a callback."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fastrnn._validation import check_non_negative_int, check_positive_float, check_positive_int
+from fastrnn.optim import Optimizer, clip_gradient_norm
+from fastrnn.parameters import Parameters
+
+if TYPE_CHECKING:
+    from fastrnn.training.callbacks import Callback
+
+Batch = tuple[np.ndarray, np.ndarray]
+_HISTORY_TYPES = {
+    "epoch": int,
+    "step": int,
+    "learning_rate": float,
+    "training_loss": float,
+    "validation_loss": float | None,
+}
+
+
+class Trainable(Protocol):
+    """What a model must offer to be trained: parameters, generators and two forms of its loss.
+
+    ``loss(inputs, targets, state)`` returns the mean loss over the targets, in nats, and the state
+    to carry on; ``loss_vjp`` returns the pullback as well. A model without a state returns None for
+    it.
+    """
+
+    parameters: Parameters
+    generators: Mapping[str, np.random.Generator]
+
+    def loss(self, inputs: Any, targets: Any, state: Any) -> tuple[float, Any]: ...
+    def loss_vjp(self, inputs: Any, targets: Any, state: Any) -> tuple[float, Any, Any]: ...
+    def zero_gradients(self) -> None: ...
+    def state_dict(self) -> dict[str, np.ndarray]: ...
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None: ...
+
+
+class Trainer:
+    """Train a model on the same batches, epoch after epoch.
+
+    The recurrent state is carried from each batch to the next and is zero at the start of an epoch:
+    back-propagation through time truncated to a batch's length.
+
+    Parameters
+    ----------
+    model : Trainable
+        Such as :class:`fastrnn.models.LanguageModel`.
+    optimizer : Optimizer
+        Of the model's parameters.
+    clip : float or None
+        Largest norm of all gradients together; None does not clip.
+    callbacks : iterable of Callback
+        Called in this order.
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs finished.
+    position : int
+        Batches of the current epoch that are done.
+    step : int
+        Batches done in all.
+    state
+        The recurrent state after the last batch, None at the start of an epoch.
+    history : list of dict
+        A row for each epoch finished: ``epoch``, ``step``, ``learning_rate`` of the last step,
+        ``training_loss`` (nats, mean over the epoch while it was trained) and ``validation_loss``
+        (nats, None without validation data).
+    stop_reason : str or None
+        A callback sets it to end training after the current epoch.
+    """
+
+    def __init__(
+        self,
+        model: Trainable,
+        optimizer: Optimizer,
+        *,
+        clip: float | None = None,
+        callbacks: Iterable[Callback] = (),
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.clip = None if clip is None else check_positive_float("clip", clip)
+        self.callbacks = list(callbacks)
+        self.epoch = self.position = self.step = 0
+        self.loss_sum = 0.0
+        self.state: Any = None
+        self.history: list[dict[str, Any]] = []
+        self.stop_reason: str | None = None
+        self.epochs = 0
+        self.batches: Sequence[Batch] = ()
+
+    def fit(
+        self, batches: Sequence[Batch], epochs: int, validation: Iterable[Batch] | None = None
+    ) -> None:
+        """Train until `epochs` epochs are finished, those before this call included.
+
+        Ctrl-C is honoured between two batches, where everything is consistent: callbacks hear
+        ``on_interrupt``, then KeyboardInterrupt is raised. A second Ctrl-C is immediate.
+
+        Parameters
+        ----------
+        batches : sequence of (inputs, targets)
+            Such as :class:`fastrnn.data.Windows`.
+        epochs : int
+        validation : iterable of (inputs, targets) or None
+            Scored after every epoch, in order, with the state carried.
+
+        Raises
+        ------
+        ValueError
+            If there are no batches.
+        FloatingPointError
+            If the loss or the gradients are not finite; the parameters are those before the step.
+        KeyboardInterrupt
+            After Ctrl-C.
+        """
+        self.epochs = check_positive_int("epochs", epochs)
+        if len(batches) == 0:
+            raise ValueError("there is nothing to train on: batches must not be empty")
+        self.batches = batches
+        self.stop_reason = None
+        # What is not finite is found and explained here; NumPy need not warn of it as well.
+        with _DeferredInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
+            self._notify("on_train_begin")
+            try:
+                while self.epoch < self.epochs and self.stop_reason is None:
+                    self._notify("on_epoch_begin")
+                    while self.position < len(batches):
+                        self._train_on(*batches[self.position])
+                        self._notify("on_step_end")
+                        self._stop_if(interrupt)
+                    self._finish_epoch(validation, interrupt)
+                    self._notify("on_epoch_end")
+                    self._stop_if(interrupt)
+            finally:
+                self._notify("on_train_end")
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """Return all that a run needs to go on to the same bits: sections of arrays and JSON.
+
+        The callbacks need nothing: those of this package look at ``history`` alone.
+        """
+        states = self.state if isinstance(self.state, tuple) else (self.state,)
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "state": {str(i): np.array(s) for i, s in enumerate(states) if s is not None},
+            "progress": {
+                "epoch": self.epoch,
+                "position": self.position,
+                "step": self.step,
+                "loss_sum": self.loss_sum,
+                "history": [dict(row) for row in self.history],
+            },
+            "generators": {
+                name: generator.bit_generator.state
+                for name, generator in self.model.generators.items()
+            },
+        }
+
+    def load_state_dict(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take over what :meth:`state_dict` returned, from a trainer with the same settings.
+
+        Raises
+        ------
+        KeyError, ValueError, TypeError
+            If it is of another model or optimiser.
+        """
+        progress = sections["progress"]
+        counts = [
+            check_non_negative_int(name, progress[name]) for name in ("epoch", "position", "step")
+        ]
+        loss_sum, history = float(progress["loss_sum"]), [dict(row) for row in progress["history"]]
+        for row in history:
+            if not all(isinstance(row[key], _HISTORY_TYPES[key]) for key in _HISTORY_TYPES):
+                raise TypeError(f"a row of the history must hold numbers, got {row}")
+        states = tuple(sections["state"][str(i)] for i in range(len(sections["state"])))
+        self.model.load_state_dict(sections["model"])
+        self.optimizer.load_state_dict(sections["optimizer"])
+        for name, generator in self.model.generators.items():
+            generator.bit_generator.state = sections["generators"][name]
+        self.epoch, self.position, self.step = counts
+        self.loss_sum, self.history = loss_sum, history
+        self.state = (states or (None,))[0] if len(states) < 2 else states
+
+    def _train_on(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+        self.model.zero_gradients()
+        loss, state, pullback = self.model.loss_vjp(inputs, targets, self.state)
+        self._check_finite(loss, "loss")
+        pullback()
+        limit = np.finfo(np.float64).max if self.clip is None else self.clip
+        self._check_finite(clip_gradient_norm(self.model.parameters, limit), "gradient norm")
+        self.optimizer.step()
+        self.state = state
+        self.loss_sum += loss
+        self.position += 1
+        self.step += 1
+
+    def _finish_epoch(
+        self, validation: Iterable[Batch] | None, interrupt: _DeferredInterrupt
+    ) -> None:
+        validation_loss = None
+        if validation is not None:
+            validation_loss = evaluate(self.model, self._until(interrupt, validation))
+            self._check_finite(validation_loss, "validation loss")
+        largest = np.abs(self.model.parameters.flat_values).max()
+        self._check_finite(float(largest), "largest parameter")
+        factor = self.optimizer.schedule(self.optimizer.steps - 1)
+        self.epoch += 1
+        self.history.append(
+            {
+                "epoch": self.epoch,
+                "step": self.step,
+                "learning_rate": self.optimizer.learning_rate * factor,
+                "training_loss": self.loss_sum / self.position,
+                "validation_loss": validation_loss,
+            }
+        )
+        self.position, self.loss_sum, self.state = 0, 0.0, None
+
+    def _until(self, interrupt: _DeferredInterrupt, batches: Iterable[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            self._stop_if(interrupt)
+            yield batch
+
+    def _check_finite(self, value: float, name: str) -> None:
+        if not math.isfinite(value):
+            rate = self.optimizer.learning_rate
+            clip = "clip the gradients" if self.clip is None else f"clip (now {self.clip:g}) harder"
+            raise FloatingPointError(
+                f"training diverged: the {name} became {value} in epoch {self.epoch + 1}, "
+                f"step {self.step + 1}; take a lower learning rate (now {rate:g}) or {clip}"
+            )
+
+    def _stop_if(self, interrupt: _DeferredInterrupt) -> None:
+        if interrupt.requested:
+            self._notify("on_interrupt")
+            raise KeyboardInterrupt
+
+    def _notify(self, event: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, event)(self)
+
+
+def evaluate(model: Trainable, batches: Iterable[Batch]) -> float:
+    """Return a model's mean loss over all targets, with the state carried from batch to batch.
+
+    Parameters
+    ----------
+    model : Trainable
+    batches : iterable of (inputs, targets)
+
+    Returns
+    -------
+    loss : float
+        Nats; every target counts the same, whatever the size of its batch.
+
+    Raises
+    ------
+    ValueError
+        If there are no targets.
+    """
+    total, count, state = 0.0, 0, None
+    for inputs, targets in batches:
+        loss, state = model.loss(inputs, targets, state)
+        total += loss * targets.size
+        count += targets.size
+    if count == 0:
+        raise ValueError("there is nothing to evaluate: no batch has a target")
+    return total / count
+
+
+class _DeferredInterrupt:
+    """Turn the first Ctrl-C into a request, so that no step is left half done."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        # Signals reach the main thread alone, and a handler that is not Python's own is someone's.
+        self._ours = (
+            threading.current_thread() is threading.main_thread()
+            and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        )
+
+    def __enter__(self) -> _DeferredInterrupt:
+        if self._ours:
+            signal.signal(signal.SIGINT, self._request)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _request(self, number: int, frame: object) -> None:
+        self.requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)

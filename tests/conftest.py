@@ -1,0 +1,49 @@
+"""Fixtures that run a test on every backend, and on every instruction set of this machine."""
+
+import os
+
+import pytest
+
+import fastrnn as fr
+
+if os.environ.get("FASTRNN_BACKEND") == "reference":
+    COMPILED = []
+else:
+    from fastrnn._core import kernels
+
+    COMPILED = [("compiled", isa) for isa in kernels.available_isas()]
+
+
+def _use(request):
+    name, isa = request.param
+    with fr.use_backend(name):
+        if isa is None:
+            yield name
+            return
+        before = kernels.isa()
+        kernels.use_isa(isa)
+        yield name
+        kernels.use_isa(before)
+
+
+def _label(parameter):
+    name, isa = parameter
+    return name if isa is None else f"{name}-{isa}"
+
+
+@pytest.fixture(params=[("reference", None), *COMPILED], ids=_label)
+def backend(request):
+    """Run the test on each backend and instruction set."""
+    yield from _use(request)
+
+
+@pytest.fixture(params=COMPILED, ids=_label)
+def compiled_backend(request):
+    """Run the test on the compiled backend alone, on each instruction set."""
+    yield from _use(request)
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    """Run the test in each dtype."""
+    return request.param

@@ -1,0 +1,107 @@
+/* Matrix products against plain loops, on small integers, whose sums have the same bits in every
+ * order. */
+#include "selftest.h"
+
+enum { MOST_ROWS = 40, SKIPPED = 2 /* packed rows before those that are multiplied */ };
+
+static matrix pack(matrix b, fr_index cols, fr_index depth, int transposed) {
+    const fr_index panels = (cols + K->tile_cols - 1) / K->tile_cols;
+    const matrix packed = new_matrix(1, panels * K->tile_cols * depth);
+    K->pack(cols, depth, b.data, b.row, transposed, packed.data);
+    expect(gaps_untouched(packed), "pack (%td, %td) writes behind", depth, cols);
+    return packed;
+}
+
+static fr_product product_of(matrix a, matrix packed, matrix c, int accumulate) {
+    return (fr_product){.rows = a.rows,
+                        .cols = c.cols,
+                        .depth = a.cols,
+                        .a = a.data,
+                        .a_row = a.row,
+                        .b = packed.data + SKIPPED * K->tile_cols * K->item_size,
+                        .b_panel = (SKIPPED + a.cols) * K->tile_cols,
+                        .c = c.data,
+                        .c_row = c.row,
+                        .accumulate = accumulate};
+}
+
+static void check_product(fr_index cols, fr_index depth, int transposed, int accumulate) {
+    const fr_index all = SKIPPED + depth;
+    const matrix b = drawn(transposed ? cols : all, transposed ? all : cols, small_integer);
+    const matrix packed = pack(b, cols, all, transposed);
+    for (fr_index rows = 0; rows <= MOST_ROWS; rows++) {
+        const matrix a = drawn(rows, depth, small_integer);
+        const matrix c = accumulate ? drawn(rows, cols, small_integer) : new_matrix(rows, cols);
+        const matrix expected = copy(c);
+        for (fr_index i = 0; i < rows; i++)
+            for (fr_index j = 0; j < cols; j++) {
+                if (!accumulate) set(expected, i, j, 0);
+                for (fr_index k = 0, s = SKIPPED; k < depth; k++, s++)
+                    add(expected, i, j, at(a, i, k) * (transposed ? at(b, j, s) : at(b, s, j)));
+            }
+        const fr_product p = product_of(a, packed, c, accumulate);
+        K->product(&p);
+        expect(same_bits(c, expected, rows),
+               "product (%td, %td, %td), transposed %d, accumulate %d", rows, cols, depth,
+               transposed, accumulate);
+        free_matrices(2);
+    }
+    free_matrices(0);
+}
+
+/* A row's bits do not depend on how many rows are beside it. */
+static void check_rows_alone(fr_index cols, fr_index depth) {
+    const matrix a = drawn(MOST_ROWS, depth, real_number);
+    const matrix b = drawn(SKIPPED + depth, cols, real_number);
+    const matrix most = new_matrix(MOST_ROWS, cols), few = new_matrix(MOST_ROWS, cols);
+    fr_product p = product_of(a, pack(b, cols, b.rows, 0), most, 0);
+    K->product(&p);
+    p.c = few.data;
+    for (p.rows = 1; p.rows < MOST_ROWS; p.rows++) {
+        K->product(&p);
+        expect(same_bits(few, most, p.rows), "a row's bits depend on there being %td", p.rows);
+    }
+    free_matrices(0);
+}
+
+/* The products of one row, and sums of columns. */
+static void check_vectors(fr_index n, fr_index k, int accumulate) {
+    const matrix w = drawn(n, k, small_integer), x = drawn(1, n + k, small_integer);
+    const matrix y = drawn(1, n, small_integer), z = drawn(1, k, small_integer), sums = copy(z);
+    const matrix expected_y = copy(y), expected_z = copy(z), expected_sums = copy(z);
+    for (fr_index i = 0; i < n && !accumulate; i++) set(expected_y, 0, i, 0);
+    for (fr_index j = 0; j < k && !accumulate; j++) set(expected_z, 0, j, 0);
+    for (fr_index i = 0; i < n; i++)
+        for (fr_index j = 0; j < k; j++) {
+            add(expected_y, 0, i, at(w, i, j) * at(x, 0, j));
+            add(expected_z, 0, j, at(w, i, j) * at(x, 0, i));
+            add(expected_sums, 0, j, at(w, i, j));
+        }
+    K->matvec(n, k, w.data, w.row, x.data, y.data, accumulate);
+    K->matvec_transposed(n, k, w.data, w.row, x.data, z.data, accumulate);
+    K->add_column_sums(n, k, w.data, w.row, sums.data);
+    expect(same_bits(y, expected_y, 1), "matvec (%td, %td), accumulate %d", n, k, accumulate);
+    expect(same_bits(z, expected_z, 1), "matvec_transposed (%td, %td), accumulate %d", n, k,
+           accumulate);
+    expect(same_bits(sums, expected_sums, 1), "add_column_sums (%td, %td)", n, k);
+    free_matrices(0);
+}
+
+void check_products(void) {
+    const fr_index tile = K->tile_cols;
+    const struct {
+        fr_index cols, depth;
+    } sizes[] = {{1, 1},
+                 {5, 0},
+                 {tile - 1, 9},
+                 {2 * tile, 16},
+                 {4 * tile + 1, 7},
+                 {2 * tile + 3, 259}}; /* over a block's depth */
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
+        for (int variant = 0; variant < 4; variant++)
+            check_product(sizes[s].cols, sizes[s].depth, variant & 1, variant >> 1);
+    check_rows_alone(4 * tile + 3, 300);
+    for (fr_index n = 0; n < 10; n++)
+        for (fr_index k = 0; k < 140; k++)
+            for (int accumulate = 0; accumulate < 2; accumulate++) check_vectors(n, k, accumulate);
+}

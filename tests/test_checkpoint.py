@@ -1,0 +1,351 @@
+"""Files that can be trusted: whole, checked, and enough to go on to the same bits."""
+
+import json
+import os
+import struct
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastrnn import optim
+from fastrnn.data import CharVocabulary, Windows
+from fastrnn.models import LanguageModel
+from fastrnn.training import (
+    Callback,
+    Checkpoint,
+    CheckpointError,
+    Trainer,
+    load_checkpoint,
+    load_language_model,
+    save_checkpoint,
+)
+
+TEXT = "to be or not to be, that is the question. " * 4
+VOCABULARY = CharVocabulary(TEXT)
+SECTIONS = {
+    "one": {
+        "x": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "pi": 3.141592653589793,
+        "n": 2**100,
+    },
+    "three": {"y.z": np.array([1.5]), "empty": np.zeros((0, 2)), "list": [{"a": None}, "\u2028é"]},
+}
+
+
+def make_model(**options):
+    return LanguageModel(len(VOCABULARY), 4, **{"embedding_size": 3, "seed": 0, **options})
+
+
+def sections_of(model, vocabulary=VOCABULARY):
+    return {
+        "model": model.state_dict(),
+        "language_model": model.config,
+        "vocabulary": {"characters": vocabulary.characters},
+    }
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, dict):
+            assert_same(found[name], value)
+        elif isinstance(value, np.ndarray):
+            assert found[name].dtype == value.dtype
+            assert found[name].shape == value.shape
+            assert found[name].tobytes() == value.tobytes()
+        else:
+            assert type(found[name]) is type(value)
+            assert found[name] == value
+
+
+def test_what_was_saved_is_loaded(tmp_path):
+    path = tmp_path / "file"
+    save_checkpoint(path, SECTIONS)
+    assert_same(load_checkpoint(path), SECTIONS)
+    assert os.listdir(tmp_path) == ["file"]
+    # Any reader of safetensors finds the arrays.
+    assert safetensors.numpy.load_file(path).keys() == {"one.x", "three.y.z", "three.empty"}
+
+
+def test_arrays_in_any_layout_are_saved(tmp_path):
+    array = np.arange(24.0).reshape(4, 6)
+    save_checkpoint(tmp_path / "file", {"a": {"x": array[::2, ::-1], "y": array.T}})
+    loaded = load_checkpoint(tmp_path / "file")["a"]
+    assert np.array_equal(loaded["x"], array[::2, ::-1])
+    assert np.array_equal(loaded["y"], array.T)
+
+
+def test_the_same_contents_are_the_same_bytes(tmp_path):
+    paths = [tmp_path / str(i) for i in range(5)]
+    for path in paths:
+        save_checkpoint(path, SECTIONS)
+    assert len({path.read_bytes() for path in paths}) == 1
+
+
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_a_failed_save_leaves_the_file_before(tmp_path, monkeypatch, function):
+    path = tmp_path / "file"
+    save_checkpoint(path, SECTIONS)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, function, fail)
+    with pytest.raises(OSError, match="No space left"):
+        save_checkpoint(path, {"one": {"x": np.zeros(100)}})
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_only_files_are_replaced(tmp_path):
+    (tmp_path / "directory").mkdir()
+    for path in (tmp_path / "directory", os.devnull):
+        with pytest.raises(OSError, match="is not a regular file"):
+            save_checkpoint(path, SECTIONS)
+    with pytest.raises(FileNotFoundError):
+        save_checkpoint(tmp_path / "absent" / "file", SECTIONS)
+
+
+def check_refused(path, message="."):
+    for load in (load_checkpoint, load_language_model):
+        with pytest.raises(CheckpointError, match=message) as error:
+            load(path)
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+        assert len(str(error.value)) < 600
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0",
+        b"hello, this is a text and nothing else",
+        struct.pack("<Q", 2**63) + b"{}",
+        struct.pack("<Q", 2**40) + b"{}",
+        struct.pack("<Q", 99_000_000) + b"{}",
+        struct.pack("<Q", 4) + b"{}}}",
+        struct.pack("<Q", 2) + b"\xff\xfe",
+        struct.pack("<Q", 100_000) + b"[" * 100_000,
+        b"\x80\x04\x95\x1a\0\0\0\0\0\0\0\x8c\x05posix\x94\x8c\x06system\x94\x93\x94.",  # a pickle
+    ],
+)
+def test_what_is_no_safetensors_file_is_refused(tmp_path, data):
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    check_refused(path, "is damaged or no safetensors file")
+
+
+def test_there_must_be_a_file(tmp_path):
+    check_refused(tmp_path / "absent", "there is no file")
+    check_refused(tmp_path, "is not a file")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {"format": "pt"},
+        {"fastrnn": "no JSON"},
+        {"fastrnn": "[1]"},
+        {"fastrnn": "{}"},
+        {"fastrnn": "[" * 100_000},
+        {"fastrnn": '{"format_version": 1, "sha256": "", "w": 5}'},
+        {"fastrnn": '{"format_version": 1, "sha256": ""}'},
+    ],
+)
+@pytest.mark.parametrize("name", ["w", "w.x"])
+def test_foreign_safetensors_files_are_refused(tmp_path, metadata, name):
+    path = tmp_path / "file"
+    safetensors.numpy.save_file({name: np.zeros(3)}, path, metadata)
+    check_refused(path, "was not written by fastrnn")
+
+
+def test_other_formats_are_refused(tmp_path):
+    path = tmp_path / "file"
+    document = {"format_version": 2, "sha256": "", "w": {}}
+    safetensors.numpy.save_file({"w.x": np.zeros(3)}, path, {"fastrnn": json.dumps(document)})
+    check_refused(path, "has format version 2, this fastrnn reads 1")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a good file, and a place to write a bad one."""
+    path = tmp_path_factory.mktemp("damage") / "file"
+    save_checkpoint(path, sections_of(make_model()))
+    return path.read_bytes(), path
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_any_damage_is_found(whole, data):
+    good, path = whole
+    place = data.draw(st.integers(0, len(good) - 1))
+    if data.draw(st.booleans()):
+        bad = good[:place]
+    else:
+        bad = bytearray(good)
+        bad[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(bad)
+    with pytest.raises(CheckpointError) as error:
+        load_checkpoint(path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_model_comes_back(tmp_path):
+    model = make_model(num_layers=2, cell="gru", dropout=0.5)
+    save_checkpoint(tmp_path / "file", sections_of(model))
+    loaded, vocabulary = load_language_model(tmp_path / "file")
+    assert vocabulary == VOCABULARY
+    assert loaded.config == model.config
+    ids = VOCABULARY.encode("not")
+    assert np.array_equal(loaded(ids)[0], model(ids)[0])
+
+
+def change(section, name, value):
+    def apply(sections):
+        sections[section] = {**sections[section], name: value}
+
+    return apply
+
+
+def remove(section, name=None):
+    def apply(sections):
+        del (sections if name is None else sections[section])[section if name is None else name]
+
+    return apply
+
+
+V = len(VOCABULARY)
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        remove("model"),
+        remove("language_model"),
+        remove("vocabulary"),
+        remove("model", "output.bias"),
+        remove("language_model", "cell"),
+        change("model", "output.bias", np.zeros((V, 1), np.float32)),
+        change("model", "output.bias", np.zeros(V, np.complex64)),
+        change("model", "output.bias", np.zeros(V - 1, np.float32)),
+        change("model", "output.bias", "text"),
+        change("model", "other", np.zeros(3, np.float32)),
+        change("model", "output.bias", np.full(V, np.nan, np.float32)),
+        change("language_model", "hidden_size", 10**12),
+        change("language_model", "num_layers", 10**12),
+        change("language_model", "num_layers", True),
+        change("language_model", "embedding_size", 10**12),
+        change("language_model", "hidden_size", "4"),
+        change("language_model", "hidden_size", 4.0),
+        change("language_model", "cell", "gru"),
+        change("language_model", "cell", ["lstm"]),
+        change("language_model", "dtype", "float16"),
+        change("language_model", "dropout", 7),
+        change("language_model", "extra", 1),
+        change("vocabulary", "characters", TEXT),
+        change("vocabulary", "characters", VOCABULARY.characters[1:]),
+        change("vocabulary", "characters", ""),
+        change("vocabulary", "characters", 5),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(tmp_path, forge):
+    sections = sections_of(make_model())
+    forge(sections)
+    save_checkpoint(tmp_path / "file", sections)
+    with pytest.raises(
+        CheckpointError, match=r"holds no usable language model|not finite"
+    ) as error:
+        load_language_model(tmp_path / "file")
+    assert str(tmp_path / "file") in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+class KilledError(Exception):
+    """Stands for the end of a process after a given step."""
+
+
+class KillAfter(Callback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, trainer):
+        if trainer.step == self.step:
+            raise KilledError
+
+
+def make_run(path, cell, optimizer, *callbacks, resume=False, every_seconds=30):
+    model = make_model(num_layers=2, cell=cell, dropout=0.3, seed=1 + resume)
+    trainer = Trainer(
+        model,
+        getattr(optim, optimizer)(model.parameters, 0.01),
+        clip=1.0,
+        callbacks=[Checkpoint(path, every_seconds=every_seconds), *callbacks],
+    )
+    if resume:
+        trainer.load_state_dict(load_checkpoint(path))
+    ids = VOCABULARY.encode(TEXT)
+    return trainer, Windows(ids[:100], 3, 5), Windows(ids[100:], 1, 20, keep_rest=True)
+
+
+@pytest.mark.parametrize(
+    ("cell", "optimizer"),
+    [("lstm", name) for name in ("SGD", "Adagrad", "RMSprop", "Adam", "AdamW")]
+    + [("rnn", "Adam"), ("gru", "Adam")],
+)
+def test_a_resumed_run_ends_in_the_same_bits(tmp_path, cell, optimizer):
+    trainer, windows, validation = make_run(tmp_path / "whole", cell, optimizer)
+    trainer.fit(windows, 2, validation)
+    expected = (tmp_path / "whole").read_bytes()
+    for step in (2, len(windows), len(windows) + 1):
+        path = tmp_path / str(step)
+        killed, *data = make_run(path, cell, optimizer, KillAfter(step), every_seconds=0)
+        with pytest.raises(KilledError):
+            killed.fit(data[0], 2, data[1])
+        assert load_checkpoint(path)["progress"]["step"] == step
+        resumed, *data = make_run(path, cell, optimizer, resume=True)
+        resumed.fit(data[0], 2, data[1])
+        assert resumed.history == trainer.history
+        assert path.read_bytes() == expected
+
+
+@pytest.mark.parametrize(
+    "forge",
+    [
+        remove("progress"),
+        remove("optimizer"),
+        remove("generators", "dropout"),
+        remove("state", "0"),
+        change("progress", "epoch", -1),
+        change("progress", "position", 1.5),
+        change("progress", "history", [{"epoch": 1}]),
+        change("progress", "history", ["row"]),
+        change("generators", "dropout", {"bit_generator": "MT19937"}),
+        change("generators", "dropout", 7),
+    ],
+)
+def test_a_run_that_does_not_fit_is_refused(tmp_path, forge):
+    path = tmp_path / "file"
+    killed, windows, _ = make_run(path, "lstm", "Adam", KillAfter(2), every_seconds=0)
+    with pytest.raises(KilledError):
+        killed.fit(windows, 1)
+    sections = load_checkpoint(path)
+    forge(sections)
+    trainer, *_ = make_run(path, "lstm", "Adam")
+    with pytest.raises((KeyError, ValueError, TypeError)):
+        trainer.load_state_dict(sections)
+    assert (trainer.epoch, trainer.position, trainer.step) == (0, 0, 0)
+
+
+def test_another_optimizers_state_is_refused(tmp_path):
+    path = tmp_path / "file"
+    trainer, windows, _ = make_run(path, "lstm", "Adam")
+    trainer.fit(windows, 1)
+    with pytest.raises(ValueError, match="state must be of SGD, got Adam"):
+        make_run(path, "lstm", "SGD", resume=True)

@@ -1,0 +1,79 @@
+"""What is installed is what was meant to be."""
+
+import ast
+import importlib
+import os
+import subprocess
+import sys
+from importlib import metadata
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import pytest
+
+import fastrnn as fr
+
+PACKAGE = Path(fr.__file__).parent
+EXTENSIONS = ["blas", "kernels", "loops", "passes", "stream"]
+
+# Set it as the build had it: FASTRNN_NO_EXTENSION=1 builds the package without its compiled part.
+compiled = pytest.mark.skipif(
+    os.environ.get("FASTRNN_NO_EXTENSION") == "1", reason="built without the extension"
+)
+
+
+@pytest.fixture
+def distribution():
+    try:
+        return metadata.distribution("fastrnn")
+    except metadata.PackageNotFoundError:
+        pytest.skip("fastrnn is on the path but not installed")
+
+
+@compiled
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_extension_is_compiled(name):
+    module = importlib.import_module(f"fastrnn._core.{name}")
+    assert module.__file__.endswith(tuple(EXTENSION_SUFFIXES))
+    assert Path(module.__file__).parent == PACKAGE / "_core"
+
+
+@compiled
+@pytest.mark.parametrize("name", EXTENSIONS)
+def test_stub_names_what_the_extension_has(name):
+    module = importlib.import_module(f"fastrnn._core.{name}")
+    public = {n for n, value in vars(module).items() if _defined_in(module, n, value)}
+    stub = ast.parse((PACKAGE / "_core" / f"{name}.pyi").read_text())
+    definitions = (ast.FunctionDef, ast.ClassDef)
+    assert {node.name for node in stub.body if isinstance(node, definitions)} == public
+
+
+def _defined_in(module, name, value):
+    return not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+
+
+def test_version_is_the_installed_one(distribution):
+    assert distribution.version == fr.__version__
+
+
+def test_package_is_typed():
+    assert (PACKAGE / "py.typed").exists()
+
+
+@pytest.mark.skipif((PACKAGE.parent / "pyproject.toml").exists(), reason="runs from the sources")
+def test_sources_of_the_extension_are_not_installed():
+    suffixes = {path.suffix for path in PACKAGE.rglob("*")}
+    assert not suffixes & {".c", ".h", ".pyx", ".pxd"}
+
+
+def test_console_script_is_the_command_line(distribution):
+    (script,) = distribution.entry_points.select(group="console_scripts", name="fastrnn")
+    assert script.load() is importlib.import_module("fastrnn.cli").main
+
+
+def test_import_takes_the_core_dependencies_alone():
+    optional = {"torch", "onnx", "h5py", "sklearn", "matplotlib", "pytest"}
+    code = "import sys, fastrnn.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    command = [sys.executable, "-c", code]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert not optional & set(loaded.stdout.split())

@@ -1,0 +1,94 @@
+"""Gradients of recurrent layers: against central differences, and across dtypes and backends."""
+
+import numpy as np
+import pytest
+from cases import LAYERS, as_tuple, random_call, run
+from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
+
+import fastrnn as fr
+from fastrnn.cells import CELLS
+
+VARIANTS = {
+    "1 layer": ({}, None),
+    "3 layers": ({"num_layers": 3}, None),
+    "no bias": ({"bias": False}, None),
+    "lengths": ({}, [2, 4, 0]),
+    "2 layers bidirectional": ({"num_layers": 2, "bidirectional": True}, [2, 4, 1]),
+}
+
+# T, B, I, H: single units and rows, widths that fill no vector, tiles with edges.
+SIZES = [
+    (1, 1, 1, 1),
+    (3, 1, 4, 7),
+    (1, 5, 3, 16),
+    (4, 2, 19, 19),
+    (3, 7, 5, 33),
+    (5, 13, 8, 70),
+    (2, 50, 6, 24),
+]
+
+
+def test_every_cell_has_a_layer():
+    assert set(CELLS) - set(LAYERS) == {"gru_reset_before"}  # which test_cells.py runs
+    for name, make in LAYERS.items():
+        assert make(3, 5).cell is CELLS[name]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("cell", LAYERS)
+def test_central_differences(backend, cell, variant):
+    options, lengths = VARIANTS[variant]
+    layer = LAYERS[cell](3, 5, dtype="float64", seed=1, **options)
+    call = random_call(layer, T=4, B=3, lengths=lengths)
+    results = run(layer, call)
+
+    def loss():
+        output, state = layer(call.x, call.state, call.lengths)
+        pairs = [(output, call.d_output), *zip(as_tuple(state), as_tuple(call.d_state))]
+        return sum(np.sum(array * d) for array, d in pairs)
+
+    arrays = {"d_x": call.x, **layer.parameters}
+    arrays.update({f"d_state {k}": array for k, array in enumerate(as_tuple(call.state))})
+    step = 1e-5
+    for name, array in arrays.items():
+        expected = np.empty_like(array)
+        for index in np.ndindex(array.shape):
+            value = array[index]
+            array[index] = value + step
+            above = loss()
+            array[index] = value - step
+            below = loss()
+            array[index] = value
+            expected[index] = (above - below) / (2 * step)
+        assert_close(results[name], expected, CENTRAL_DIFFERENCES, name)
+
+
+@pytest.mark.parametrize("num_layers", [1, 3])
+@pytest.mark.parametrize("cell", LAYERS)
+def test_float32_agrees_with_the_float64_reference(backend, cell, num_layers):
+    single = LAYERS[cell](3, 5, num_layers, seed=1)
+    double = LAYERS[cell](3, 5, num_layers, dtype="float64")
+    double.load_state_dict(single.state_dict())
+    results = run(single, random_call(single, T=4, B=3))
+    with fr.use_backend("reference"):
+        expected = run(double, random_call(double, T=4, B=3))
+    for name, array in results.items():
+        assert array.dtype == np.float32, name
+        assert_close(array, expected[name], TOLERANCES["float32"], name)
+
+
+@pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+@pytest.mark.parametrize("cell", LAYERS)
+def test_compiled_agrees_with_the_reference(compiled_backend, cell, size, lengths, dtype):
+    T, B, I, H = size
+    H = max(H, 3) if cell == "lstm_projected" else H  # it projects to 2
+    layer = LAYERS[cell](I, H, bidirectional=lengths, dtype=dtype, seed=1)
+    exact = LAYERS[cell](I, H, bidirectional=lengths, dtype="float64")
+    exact.load_state_dict(layer.state_dict())
+    steps = np.random.default_rng(2).integers(0, T + 1, B).tolist() if lengths else None
+    results = run(layer, random_call(layer, T, B, steps))
+    with fr.use_backend("reference"):
+        expected = run(exact, random_call(exact, T, B, steps))
+    for name, array in results.items():
+        assert_close(array, expected[name], TOLERANCES[dtype], name)

@@ -1,0 +1,412 @@
+"""The loop and its callbacks."""
+
+import csv
+import io
+import json
+import math
+import signal
+import sys
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+from fastrnn.data import Windows
+from fastrnn.layers.base import Module
+from fastrnn.models import LanguageModel
+from fastrnn.optim import SGD, Adam, ExponentialDecay, clip_gradient_norm
+from fastrnn.parameters import Parameters
+from fastrnn.training import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochReport,
+    HistoryFile,
+    LearningCurve,
+    ProgressBar,
+    Trainer,
+    evaluate,
+    load_checkpoint,
+)
+
+IDS = np.arange(61) * 7 % 5
+
+
+def make_trainer(*callbacks, clip=5.0, **options):
+    model = LanguageModel(5, 6, **{"seed": 1, **options})
+    return Trainer(model, Adam(model.parameters, 0.01), clip=clip, callbacks=callbacks)
+
+
+class Scripted(Module):
+    """A model of one parameter whose losses are given; it notes how it is called."""
+
+    def __init__(self, losses=(), validation_losses=(), gradient=1.0):
+        self.parameters = Parameters({"w": (1,)}, "float64")
+        self.generators = {}
+        self.losses, self.validation_losses = iter(losses), iter(validation_losses)
+        self.gradient = gradient
+        self.calls, self.pullbacks = [], []
+
+    def loss(self, inputs, targets, state=None):
+        self.calls.append(("loss", int(inputs[0, 0]), state))
+        return next(self.validation_losses, 1.0), (state or 0) + 1
+
+    def loss_vjp(self, inputs, targets, state=None):
+        self.calls.append(("vjp", int(inputs[0, 0]), state))
+
+        def pullback():
+            self.gradients["w"][...] += self.gradient
+
+        self.pullbacks.append(weakref.ref(pullback))
+        return next(self.losses, 1.0), (state or 0) + 1, pullback
+
+
+def make_scripted(*callbacks, clip=None, **script):
+    model = Scripted(**script)
+    return Trainer(model, SGD(model.parameters, 0.5), clip=clip, callbacks=callbacks)
+
+
+BATCHES = [(np.full((1, 2), k), np.full((1, 2), k)) for k in range(3)]
+VALIDATION = [(np.full((1, size), 9), np.full((1, size), 9)) for size in (3, 1)]
+
+
+class Log(Callback):
+    def __init__(self):
+        self.events = []
+
+    def __getattribute__(self, name):
+        if name.startswith("on_"):
+            return lambda trainer: self.events.append(name[3:])
+        return super().__getattribute__(name)
+
+
+def test_the_loop_reads_everything_in_order_and_carries_the_state():
+    log = Log()
+    trainer = make_scripted(log, losses=[1, 2, 3, 4, 5, 6], validation_losses=[1, 5, 2, 2])
+    trainer.fit(BATCHES, 2, VALIDATION)
+    epoch = [("vjp", 0, None), ("vjp", 1, 1), ("vjp", 2, 2), ("loss", 9, None), ("loss", 9, 1)]
+    assert trainer.model.calls == epoch * 2
+    steps = ["epoch_begin", "step_end", "step_end", "step_end", "epoch_end"]
+    assert log.events == ["train_begin", *steps, *steps, "train_end"]
+    rows = [{"step": 3, "training_loss": 2.0}, {"step": 6, "training_loss": 5.0}]
+    # A batch counts by its number of targets: (3 * 1 + 1 * 5) / 4.
+    for number, (row, score) in enumerate(zip(rows, (2.0, 2.0)), 1):
+        row.update(epoch=number, learning_rate=0.5, validation_loss=score)
+    assert trainer.history == rows
+    # Each step of SGD moved by 0.5 times a gradient of 1: none was left over from the step before.
+    assert trainer.model.parameters["w"] == -3.0
+
+
+def test_fit_goes_on_where_it_ended():
+    once, twice = make_trainer(), make_trainer()
+    windows = Windows(IDS, 2, 5)
+    once.fit(windows, 3, windows)
+    twice.fit(windows, 1, windows)
+    twice.fit(windows, 3, windows)
+    twice.fit(windows, 2, windows)
+    assert twice.history == once.history
+    assert np.array_equal(once.model.parameters.flat_values, twice.model.parameters.flat_values)
+
+
+def test_the_loop_is_the_one_written_by_hand():
+    trainer = make_trainer(clip=0.1, dropout=0.3, num_layers=2)
+    windows = Windows(IDS, 2, 5)
+    trainer.fit(windows, 1)
+
+    model = LanguageModel(5, 6, num_layers=2, dropout=0.3, seed=1)
+    optimizer, state, losses = Adam(model.parameters, 0.01), None, []
+    for inputs, targets in windows:
+        model.zero_gradients()
+        loss, state, pullback = model.loss_vjp(inputs, targets, state)
+        pullback()
+        assert clip_gradient_norm(model.parameters, 0.1) > 0.1
+        optimizer.step()
+        losses.append(loss)
+    assert np.array_equal(trainer.model.parameters.flat_values, model.parameters.flat_values)
+    assert math.isclose(trainer.history[0]["training_loss"], sum(losses) / len(losses))
+
+
+def test_the_history_has_the_rate_of_the_last_step():
+    model = Scripted()
+    trainer = Trainer(model, SGD(model.parameters, 0.5, schedule=ExponentialDecay(0.5)))
+    trainer.fit(BATCHES, 2)
+    assert [row["learning_rate"] for row in trainer.history] == [0.5 * 0.5**2, 0.5 * 0.5**5]
+
+
+def test_validation_is_one_reading_of_the_whole_text():
+    trainer = make_trainer()
+    trainer.fit(Windows(IDS, 2, 5), 3, Windows(IDS, 1, 7, keep_rest=True))
+    expected, _ = trainer.model.loss(IDS[:-1], IDS[1:])
+    assert math.isclose(trainer.history[-1]["validation_loss"], expected, rel_tol=1e-6)
+    again = evaluate(trainer.model, Windows(IDS, 1, 7, keep_rest=True))
+    assert again == trainer.history[-1]["validation_loss"]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_a_regular_text_is_learnt(cell):
+    trainer = make_trainer(cell=cell)
+    windows = Windows(IDS, 2, 5)
+    trainer.fit(windows, 60, windows)
+    assert trainer.history[0]["training_loss"] > 1.5
+    assert trainer.history[-1]["validation_loss"] < 0.05
+
+
+def test_no_tape_outlives_its_step():
+    alive = []
+
+    class Count(Callback):
+        def on_step_end(self, trainer):
+            alive.append(sum(r() is not None for r in trainer.model.pullbacks))
+
+    make_scripted(Count()).fit(BATCHES, 2)
+    assert alive == [0] * 6
+
+
+@pytest.mark.parametrize(
+    ("script", "quantity"),
+    [
+        ({"losses": [1, math.nan]}, "loss became nan in epoch 1, step 2"),
+        ({"losses": [1, 1, math.inf]}, "loss became inf in epoch 1, step 3"),
+        ({"gradient": math.nan}, "gradient norm became nan in epoch 1, step 1"),
+        ({"validation_losses": [1, 1, math.nan]}, "validation loss became nan in epoch 2, step 7"),
+    ],
+)
+@pytest.mark.parametrize("clip", [None, 5.0])
+def test_divergence_stops_before_the_update(script, quantity, clip, tmp_path):
+    log = Log()
+    checkpoint = Checkpoint(tmp_path / "last", tmp_path / "best", every_seconds=0)
+    trainer = make_scripted(log, checkpoint, clip=clip, **script)
+    with pytest.raises(FloatingPointError, match=quantity) as error:
+        trainer.fit(BATCHES, 2, VALIDATION)
+    assert "lower learning rate (now 0.5)" in str(error.value)
+    assert ("clip (now 5) harder" if clip else "clip the gradients") in str(error.value)
+    assert np.isfinite(trainer.model.parameters["w"]).all()
+    assert log.events[-1] == "train_end"
+    # What was saved before is still there, and finite.
+    saved = load_checkpoint(tmp_path / "last")
+    assert saved["progress"]["step"] == trainer.step
+    assert np.isfinite(saved["model"]["w"]).all()
+    assert (tmp_path / "best").exists() == bool(trainer.history)
+
+
+class Interrupt(Callback):
+    """Ctrl-C while a given step is being made."""
+
+    def __init__(self, step, times=1):
+        self.step, self.times = step, times
+
+    def on_train_begin(self, trainer):
+        original = trainer.model.loss_vjp
+
+        def loss_vjp(*arguments):
+            if trainer.step + 1 == self.step:
+                for _ in range(self.times):
+                    signal.raise_signal(signal.SIGINT)
+            return original(*arguments)
+
+        trainer.model.loss_vjp = loss_vjp
+
+
+def test_an_interrupt_waits_for_the_step_to_end():
+    log = Log()
+    trainer = make_scripted(Interrupt(step=2), log)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(BATCHES, 2)
+    assert (trainer.step, trainer.model.parameters["w"]) == (2, -1.0)
+    assert log.events[-3:] == ["step_end", "interrupt", "train_end"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_interrupt_does_not_wait_and_saves_nothing():
+    log = Log()
+    trainer = make_scripted(Interrupt(step=2, times=2), log)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(BATCHES, 2)
+    assert trainer.step == 1
+    assert log.events[-1] == "train_end"
+    assert "interrupt" not in log.events
+
+
+@pytest.mark.parametrize("moment", ["validation", "epoch_end"])
+def test_an_interrupt_around_validation_can_be_resumed(moment):
+    raised = []
+
+    class InValidation(Callback):
+        def on_epoch_end(self, trainer):
+            if moment == "epoch_end" and not raised:
+                raised.append(signal.raise_signal(signal.SIGINT))
+
+    def validation():
+        if moment == "validation" and not raised:
+            raised.append(signal.raise_signal(signal.SIGINT))
+        yield from VALIDATION
+
+    class Again:
+        __iter__ = staticmethod(validation)
+
+    trainer = make_scripted(InValidation(), losses=[1, 2, 3])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(BATCHES, 1, Again())
+    assert trainer.epoch == (moment == "epoch_end")
+    trainer.fit(BATCHES, 1, Again())
+    assert [row["training_loss"] for row in trainer.history] == [2.0]
+    assert trainer.step == 3
+
+
+def test_training_works_in_a_thread_and_leaves_others_handlers_alone():
+    trainer = make_scripted()
+    thread = threading.Thread(target=trainer.fit, args=(BATCHES, 1))
+    thread.start()
+    thread.join()
+    assert trainer.epoch == 1
+
+    seen = []
+    previous = signal.signal(signal.SIGINT, lambda *_: seen.append(True))
+    try:
+        trainer = make_scripted(Interrupt(step=2))
+        trainer.fit(BATCHES, 1)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    assert (trainer.epoch, seen) == (1, [True])
+
+
+@pytest.mark.parametrize(
+    ("losses", "options", "epochs"),
+    [
+        ([5, 4, 3, 2, 1], {"patience": 1}, 5),
+        ([5, 4, 4, 4, 4], {"patience": 1}, 3),
+        ([5, 4, 4.5, 3, 3.5, 3.2, 1], {"patience": 2}, 6),
+        ([5, 4.9, 4.8, 4.7, 4.6], {"patience": 2, "min_delta": 0.5}, 3),
+    ],
+)
+def test_early_stopping_after_a_resume_too(losses, options, epochs):
+    validation = VALIDATION[:1]
+    trainer = make_scripted(EarlyStopping(**options), validation_losses=losses)
+    trainer.fit(BATCHES, len(losses), validation)
+    assert trainer.epoch == epochs
+    if epochs < len(losses):
+        assert "no better epoch than" in trainer.stop_reason
+
+    resumed = make_scripted(EarlyStopping(**options), validation_losses=losses)
+    for epoch in range(1, len(losses) + 1):
+        resumed.fit(BATCHES, epoch, validation)
+    assert resumed.history == trainer.history
+
+
+def test_early_stopping_without_validation_looks_at_the_training_loss():
+    trainer = make_scripted(EarlyStopping(1), losses=[1, 1, 1, 2, 2, 2])
+    trainer.fit(BATCHES, 9)
+    assert trainer.epoch == 2
+
+
+def test_the_best_and_the_last_epoch_are_saved(tmp_path):
+    checkpoint = Checkpoint(tmp_path / "last", tmp_path / "best", extra={"note": {"a": [1]}})
+    trainer = make_scripted(checkpoint, validation_losses=[3, 1, 2, 1])
+    for epoch, best in enumerate((1, 2, 2, 2), 1):
+        trainer.fit(BATCHES, epoch, VALIDATION[:1])
+        for name, expected in (("last", epoch), ("best", best)):
+            saved = load_checkpoint(tmp_path / name)
+            assert saved["progress"]["epoch"] == expected
+            assert saved["model"]["w"] == -1.5 * expected
+            assert saved["note"] == {"a": [1]}
+
+
+@pytest.mark.parametrize(("seconds", "saved"), [(0, [1, 2, 3]), (1e6, [0, 0, 0])])
+def test_checkpoints_within_an_epoch(tmp_path, seconds, saved):
+    steps = []
+
+    class Look(Callback):
+        def on_step_end(self, trainer):
+            steps.append(load_checkpoint(tmp_path / "last")["progress"]["step"])
+
+    make_scripted(Checkpoint(tmp_path / "last", every_seconds=seconds), Look()).fit(BATCHES, 1)
+    assert steps == saved
+
+
+def test_history_files(tmp_path):
+    paths = [tmp_path / "history.csv", tmp_path / "history.json"]
+    files = [HistoryFile(path) for path in paths]
+    make_scripted(*files, losses=[1] * 3 + [0.5] * 3, validation_losses=[2]).fit(
+        BATCHES, 1, VALIDATION[:1]
+    )
+    trainer = make_scripted(*files, losses=[1] * 3 + [0.5] * 3)
+    trainer.fit(BATCHES, 2)
+    table = list(csv.DictReader(io.StringIO(paths[0].read_text())))
+    rows = json.loads(paths[1].read_text())
+    assert len(table) == len(rows) == 2
+    for line, row, expected in zip(table, rows, trainer.history):
+        assert row == {
+            **expected,
+            "training_bits": expected["training_loss"] / math.log(2),
+            "validation_bits": None,
+        }
+        assert line == {key: "" if value is None else str(value) for key, value in row.items()}
+
+
+def test_the_learning_curve_is_a_picture(tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "curve.png"
+    trainer = make_scripted(LearningCurve(path))
+    trainer.fit(BATCHES, 1, VALIDATION)
+    first = path.read_bytes()
+    trainer.fit(BATCHES, 3)
+    assert first[:4] == path.read_bytes()[:4] == b"\x89PNG"
+    assert first != path.read_bytes()
+
+
+def test_a_learning_curve_without_matplotlib_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ImportError, match=r"python -m pip install 'fastrnn\[plot\]'"):
+        LearningCurve(tmp_path / "curve.png")
+
+
+def test_the_report_is_a_line_an_epoch(capsys):
+    trainer = make_scripted(EpochReport("char"), losses=[math.log(4)] * 6)
+    trainer.fit(BATCHES, 1, VALIDATION)
+    trainer.fit(BATCHES, 2)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("epoch 1/1: training 2.000 bits/char, validation 1.443 bits/char, ")
+    assert second.startswith("epoch 2/2: training 2.000 bits/char, ")
+    assert all(line.endswith(" chars/s") for line in (first, second))
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_progress_bar_is_for_terminals(monkeypatch, terminal):
+    screen = io.StringIO()
+    screen.isatty = lambda: terminal
+    monkeypatch.setattr(sys, "stderr", screen)
+
+    class Slow(Callback):
+        def on_step_end(self, trainer):
+            if terminal:
+                bar._bar.last_print_t -= 1  # as if a second had passed
+
+    bar = ProgressBar("char")
+    trainer = make_scripted(Slow(), bar, losses=[math.log(2)] * 6)
+    trainer.fit(BATCHES, 2)
+    shown = screen.getvalue()
+    if terminal:
+        assert "epoch 2/2" in shown
+        assert "loss 0.693 = 1.000 bits/char" in shown
+        assert "/12.0 [" in shown
+    else:
+        assert shown == ""
+
+
+@pytest.mark.parametrize(
+    ("action", "error", "message"),
+    [
+        (lambda: make_scripted(clip=0), ValueError, "clip must be a positive number"),
+        (lambda: make_scripted(clip="5"), TypeError, "clip must be a positive number"),
+        (lambda: make_scripted().fit(BATCHES, 0), ValueError, "epochs must be a positive integer"),
+        (lambda: make_scripted().fit(BATCHES, 1.5), TypeError, "epochs must be a positive integer"),
+        (lambda: evaluate(Scripted(), []), ValueError, "there is nothing to evaluate"),
+        (lambda: make_scripted().fit([], 1), ValueError, "there is nothing to train on"),
+        (lambda: EarlyStopping(0), ValueError, "patience must be a positive integer"),
+        (lambda: Checkpoint("x", every_seconds=-1), ValueError, "every_seconds must be"),
+    ],
+)
+def test_wrong_arguments_are_refused(action, error, message):
+    with pytest.raises(error, match=message):
+        action()

@@ -1,0 +1,157 @@
+"""What is refused, and in which words; arguments of calls are in test_recurrent_contract.py."""
+
+import numpy as np
+import pytest
+
+import fastrnn as fr
+from fastrnn import _validation as check
+
+
+@pytest.mark.parametrize("value", [1, np.int8(1), np.uint64(1), np.array(1)])
+def test_integers_that_are_taken(value):
+    number = check.check_positive_int("n", value)
+    assert number == 1
+    assert type(number) is int
+
+
+@pytest.mark.parametrize("value", [1.0, True, np.True_, "1", None, [1], np.array([1, 2])])
+def test_what_is_no_integer(value):
+    for function in (check.check_positive_int, check.check_non_negative_int):
+        with pytest.raises(TypeError, match=r"^n must be a (positive|non-negative) integer, got "):
+            function("n", value)
+
+
+def test_ranges_of_integers():
+    assert check.check_non_negative_int("n", 0) == 0
+    with pytest.raises(ValueError, match=r"^n must be a positive integer, got 0$"):
+        check.check_positive_int("n", 0)
+    with pytest.raises(ValueError, match=r"^n must be a non-negative integer, got -1$"):
+        check.check_non_negative_int("n", -1)
+
+
+FLOATS = {
+    check.check_positive_float: ([1, 1e-300, np.float32(2)], [0, -1.0]),
+    check.check_non_negative_float: ([0, 1e300], [-1e-9]),
+    check.check_probability: ([0, 1, np.float64(0.5)], [-0.1, 1.1]),
+}
+
+
+@pytest.mark.parametrize("function", FLOATS)
+def test_ranges_of_floats(function):
+    accepted, refused = FLOATS[function]
+    for value in accepted:
+        number = function("p", value)
+        assert number == value
+        assert type(number) is float
+    for value in (*refused, np.nan, np.inf, -np.inf):
+        with pytest.raises(ValueError, match=r"^p must be a "):
+            function("p", value)
+    for value in (None, "0.5", True, 1j, [0.5, 0.5]):
+        with pytest.raises(TypeError, match=r"^p must be a "):
+            function("p", value)
+
+
+def test_choices():
+    assert check.check_choice("mode", "a", ("a", "b")) == "a"
+    for value in ("c", None, ["a"], 1):
+        with pytest.raises(ValueError, match=r"^mode must be one of 'a', 'b', got "):
+            check.check_choice("mode", value, ("a", "b"))
+
+
+def test_dtypes():
+    for dtype in ("float32", np.float32, np.dtype("f4")):
+        assert check.check_dtype(dtype) is np.dtype(np.float32)
+    assert check.check_dtype(float) is np.dtype(np.float64)
+    for dtype in ("float16", "no such", None, np.dtype(float).newbyteorder("S"), int):
+        with pytest.raises(ValueError, match=r"^dtype must be float32 or float64, got "):
+            check.check_dtype(dtype)
+
+
+F32 = np.dtype(np.float32)
+
+
+def test_an_array_that_fits_is_handed_through():
+    x = np.zeros((2, 3), F32)
+    assert check.check_array("x", x, F32, ("T", None)) is x
+    assert not np.shares_memory(check.check_array("x", x, F32, (2, 3), copy=True), x)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        np.zeros((2, 3)),
+        np.zeros((3, 2), F32).T,
+        np.zeros((2, 3), ">f4"),
+        np.zeros(25, np.uint8)[1:].view(F32).reshape(2, 3),
+        np.ma.zeros((2, 3), F32),
+        [[0, 0, 0], [0, 0, 0]],
+    ],
+    ids=["float64", "transposed", "big-endian", "unaligned", "subclass", "list"],
+)
+@pytest.mark.parametrize("copy", [False, True])
+def test_an_array_is_made_to_fit(value, copy):
+    array = check.check_array("x", value, F32, (2, 3), copy=copy)
+    assert type(array) is np.ndarray
+    assert array.dtype is F32
+    assert array.flags.carray
+
+
+def test_shapes_in_messages():
+    x = np.zeros((2, 3), F32)
+    for shape, written in [
+        (("T", "B", 65), r"\(T, B, 65\)"),
+        ((None, 65), r"\(any, 65\)"),
+        ((7,), r"\(7,\)"),
+        ((), r"\(\)"),
+    ]:
+        with pytest.raises(ValueError, match=rf"^x must be {written}, got \(2, 3\)$"):
+            check.check_array("x", x, F32, shape)
+
+
+def test_ids():
+    ids = check.check_ids("ids", np.array([[0, 4], [2, 1]], np.uint8)[:, ::-1], 5)
+    assert ids.dtype == np.int64
+    assert ids.flags.c_contiguous
+    np.testing.assert_array_equal(ids, [[4, 0], [1, 2]])
+    assert check.check_ids("ids", [], 5).dtype == np.int64
+    with pytest.raises(ValueError, match=r"^ids must be in 0\.\.4, got 5 at \(1, 0\)$"):
+        check.check_ids("ids", [[0, 1], [5, 6]], 5)
+    with pytest.raises(ValueError, match=r"^ids must be in 0\.\.4, got -1 at \(0,\)$"):
+        check.check_ids("ids", [-1], 5)
+    with pytest.raises(TypeError, match=r"^ids must be integers, got dtype float64$"):
+        check.check_ids("ids", [0.0], 5)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"input_size": 0}, ValueError, "input_size must be a positive integer, got 0"),
+        ({"input_size": 2.0}, TypeError, "input_size must be a positive integer, got float"),
+        ({"hidden_size": -1}, ValueError, "hidden_size must be a positive integer, got -1"),
+        ({"hidden_size": True}, TypeError, "hidden_size must be a positive integer, got bool"),
+        ({"num_layers": 0}, ValueError, "num_layers must be a positive integer, got 0"),
+        ({"bias": 0.5}, TypeError, "bias must be True or False, got float 0.5"),
+        ({"batch_first": "no"}, TypeError, "batch_first must be True or False, got str 'no'"),
+        ({"bidirectional": 2}, TypeError, "bidirectional must be True or False, got int 2"),
+        ({"dropout": 1.5}, ValueError, r"dropout must be a probability in \[0, 1\], got 1.5"),
+        ({"dropout": "a"}, TypeError, "dropout must be a probability"),
+        ({"dtype": "float16"}, ValueError, "dtype must be float32 or float64, got 'float16'"),
+        ({"dtype": None}, ValueError, "dtype must be float32 or float64, got None"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_constructors_of_recurrent_layers(kind, options, error, message):
+    with pytest.raises(error, match=message):
+        getattr(fr, kind)(**{"input_size": 3, "hidden_size": 6, **options})
+
+
+def test_a_projection_is_narrower():
+    for proj_size in (6, -1):
+        with pytest.raises(ValueError, match="proj_size must be"):
+            fr.LSTM(3, 6, proj_size=proj_size)
+
+
+def test_nonlinearity_stands_where_pytorch_has_it():
+    assert fr.RNN(3, 6, 1, "relu", False).cell.name == "rnn_relu"
+    with pytest.raises(ValueError, match="nonlinearity must be one of 'tanh', 'relu', got 'x'"):
+        fr.RNN(3, 6, nonlinearity="x")
