@@ -174,16 +174,16 @@ def test_other_formats_are_refused(tmp_path):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The bytes of a good file, and a place to write a bad one."""
+    """The bytes of a good file, what is in it, and a place to write a bad one."""
     path = tmp_path_factory.mktemp("damage") / "file"
     save_checkpoint(path, sections_of(make_model()))
-    return path.read_bytes(), path
+    return path.read_bytes(), load_checkpoint(path), path
 
 
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
-def test_any_damage_is_found(whole, data):
-    good, path = whole
+def test_any_damage_is_found_or_without_effect(whole, data):
+    good, contents, path = whole
     place = data.draw(st.integers(0, len(good) - 1))
     if data.draw(st.booleans()):
         bad = good[:place]
@@ -191,10 +191,14 @@ def test_any_damage_is_found(whole, data):
         bad = bytearray(good)
         bad[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(bad)
-    with pytest.raises(CheckpointError) as error:
-        load_checkpoint(path)
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
+    try:
+        loaded = load_checkpoint(path)
+    except CheckpointError as error:
+        assert str(path) in str(error)
+        assert "\n" not in str(error)
+    else:  # such as another kind of white space in the header
+        assert len(bad) == len(good)
+        assert_same(loaded, contents)
 
 
 def test_a_model_comes_back(tmp_path):

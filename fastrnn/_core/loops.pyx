@@ -45,12 +45,14 @@ cdef double FLOPS_A_THREAD = 2e6
 cdef double FLOPS_A_BARRIER = 4e5
 # Between two looks for Ctrl-C.
 cdef double FLOPS_A_POLL = 2e8
-# Without a tape the input product is made for so many bytes of gates at a time, which stay in L2.
-cdef Py_ssize_t CHUNK_BYTES = 256 * 1024
+# Without a tape the input product is made for so many rows at a time.
+cdef Py_ssize_t CHUNK_ROWS = 512
 # A block of units is as wide as fits L1 beside its rows of gates.
 cdef Py_ssize_t BLOCK_BYTES = 16 * 1024
 # Up to this many rows a product with unpacked weights, row by row, beats packing them.
 cdef Py_ssize_t FEW_ROWS = 4
+# Rows of a long product that pass all panels of the weights together, and so stay in L2.
+cdef Py_ssize_t BLOCK_ROWS = 96
 
 cdef struct StageWeights:
     char *weight                # (gates * units, depth), block first_gate and on
@@ -77,6 +79,8 @@ cdef struct Run:
     char *table
     char *table_product         # (symbols, gates * H), where it is cheaper than N rows; or NULL
     char *weight_ih
+    char *packed_ih             # for the input product, or its adjoint; NULL where rows are few
+    Py_ssize_t panel_ih
     StageWeights stage[2]
     char *gates
     char *bias
@@ -186,11 +190,21 @@ cdef void unit_range(const Run *r, Py_ssize_t units, int rank, int size,
 # ------------------------------------------------------------------------------- products of rows
 
 cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept nogil:
-    """Pack the rank's share of every stage's weight."""
+    """Pack the rank's share of the weights."""
     cdef const fr_kernels *kernels = r.kernels
     cdef Py_ssize_t tile = kernels.tile_cols, item = r.item, low, high, panels, row
+    cdef Py_ssize_t columns = r.inputs if adjoint else r.cell.gates * r.H
     cdef const StageWeights *w
     cdef int k, g
+    if r.packed_ih != NULL:
+        panels = (columns + tile - 1) // tile
+        low = share(panels, rank, size)
+        high = share(panels, rank + 1, size)
+        if high > low:
+            kernels.pack(min(columns, high * tile) - low * tile,
+                         r.cell.gates * r.H if adjoint else r.inputs,
+                         r.weight_ih + low * tile * (1 if adjoint else r.inputs) * item, r.inputs,
+                         not adjoint, r.packed_ih + low * r.panel_ih * item)
     for k in range(r.cell.stages):
         w = &r.stage[k]
         if adjoint and w.adjoint != NULL:
@@ -333,26 +347,37 @@ cdef void input_product(const Run *r, Py_ssize_t first, Py_ssize_t last, char *g
     cdef Py_ssize_t low = first + share(last - first, rank, size)
     cdef Py_ssize_t high = first + share(last - first, rank + 1, size)
     cdef Py_ssize_t row, columns = r.cell.gates * r.H
-    cdef Matrix x, w, z
     if r.x == NULL:
         for row in range(low, high):
             look_up(r, row, gates + row * r.gates_row * r.item)
-        return
-    if high - low <= FEW_ROWS:
+    elif r.packed_ih == NULL:
         for row in range(low, high):
-            r.kernels.matvec(columns, r.inputs, r.weight_ih, r.inputs, r.x + row * r.inputs * r.item,
-                             gates + row * r.gates_row * r.item, False)
-        return
-    x.data = r.x + low * r.inputs * r.item
-    x.row = r.inputs
-    x.transposed = False
-    w.data = r.weight_ih
-    w.row = r.inputs
-    w.transposed = True
-    z.data = gates + low * r.gates_row * r.item
-    z.row = r.gates_row
-    z.transposed = False
-    gemm(r.item, high - low, columns, r.inputs, x, w, False, z)
+            r.kernels.matvec(columns, r.inputs, r.weight_ih, r.inputs,
+                             r.x + row * r.inputs * r.item, gates + row * r.gates_row * r.item,
+                             False)
+    else:
+        long_product(r, high - low, columns, r.inputs, r.x + low * r.inputs * r.item, r.inputs,
+                     gates + low * r.gates_row * r.item, r.gates_row)
+
+
+cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth,
+                       const char *a, Py_ssize_t a_row, char *c, Py_ssize_t c_row) noexcept nogil:
+    """c (rows, cols) = a (rows, depth) times the packed input weight."""
+    cdef fr_product p
+    cdef Py_ssize_t row = 0
+    p.cols = cols
+    p.depth = depth
+    p.a_row = a_row
+    p.b = r.packed_ih
+    p.b_panel = r.panel_ih
+    p.c_row = c_row
+    p.accumulate = False
+    while row < rows:
+        p.rows = min(BLOCK_ROWS, rows - row)
+        p.a = a + row * a_row * r.item
+        p.c = c + row * c_row * r.item
+        r.kernels.product(&p)
+        row += p.rows
 
 
 cdef void begin_rows(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high,
@@ -445,7 +470,7 @@ cdef void forward_work(void *context, int rank, int size, fr_team *team) noexcep
     pack_weights(r, False, rank, size)
     if r.table_product != NULL:
         fill_table_product(r, rank, size)
-        barrier(team)
+    barrier(team)
     while s < r.T:
         # The next chunk of steps: s:end, whose rows are first:last of x.
         end = s
@@ -560,23 +585,20 @@ cdef void add_weight_gradient(Run *r, int rank, int size, Py_ssize_t gate_rows, 
             poll(r, 0)
 
 
-cdef void input_gradient(Run *r, char *d_z, Py_ssize_t d_z_row, Py_ssize_t n, char *d_x, bint add,
-                         int rank, int size) noexcept nogil:
-    """The rank's share of d_x (n, inputs) = d_z W_ih, or += with `add`."""
-    cdef Py_ssize_t low = share(n, rank, size), high = share(n, rank + 1, size), rows
-    cdef Matrix z, w, x
-    z.row = d_z_row
-    z.transposed = False
-    w.data = r.weight_ih
-    w.row = r.inputs
-    w.transposed = False
-    x.row = r.inputs
-    x.transposed = False
+cdef void input_gradient(Run *r, int rank, int size) noexcept nogil:
+    """The rank's rows of d_x = d_gates W_ih."""
+    cdef Py_ssize_t low = share(r.N, rank, size), high = share(r.N, rank + 1, size), rows, row
+    cdef Py_ssize_t columns = r.cell.gates * r.H, gates_row = r.gates_row * r.item
+    cdef Py_ssize_t x_row = r.inputs * r.item
+    if r.packed_ih == NULL:
+        for row in range(low, high):
+            r.kernels.matvec_transposed(columns, r.inputs, r.weight_ih, r.inputs,
+                                        r.gates + row * gates_row, r.d_x + row * x_row, False)
+        return
     while low < high and not r.stopped:
         rows = min(high - low, product_rows(r, 1))
-        z.data = d_z + low * d_z_row * r.item
-        x.data = d_x + low * r.inputs * r.item
-        gemm(r.item, rows, r.inputs, r.cell.gates * r.H, z, w, add, x)
+        long_product(r, rows, r.inputs, columns, r.gates + low * gates_row, r.gates_row,
+                     r.d_x + low * x_row, r.inputs)
         low += rows
         if rank == 0 and low < high:
             poll(r, 0)
@@ -617,7 +639,13 @@ cdef void id_gradients(Run *r, int rank, int size, fr_team *team) noexcept nogil
     w.transposed = False
     gemm(item, high - low, r.inputs, r.symbols, z, x, True, w)
     barrier(team)
-    input_gradient(r, r.d_table_product, columns, r.symbols, r.d_table, True, rank, size)
+    low = share(r.symbols, rank, size)
+    high = share(r.symbols, rank + 1, size)
+    z.data = r.d_table_product + low * columns * item
+    z.transposed = False
+    w.data = r.weight_ih
+    x.data = r.d_table + low * r.inputs * item
+    gemm(item, high - low, r.inputs, columns, z, w, True, x)
 
 
 cdef void adjoint_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
@@ -648,7 +676,7 @@ cdef void adjoint_work(void *context, int rank, int size, fr_team *team) noexcep
     if r.x == NULL:
         id_gradients(r, rank, size, team)
     else:
-        input_gradient(r, r.gates, gates_row, r.N, r.d_x, False, rank, size)
+        input_gradient(r, rank, size)
         add_weight_gradient(r, rank, size, r.cell.gates * r.H, 0, r.x, r.inputs, r.inputs,
                             r.d_weight_ih, r.d_bias_ih)
     for k in range(r.cell.stages):
@@ -888,10 +916,13 @@ cdef class Scan:
             return tuple(final)
         r.chunk_rows = r.N
         if not r.keep:
-            r.chunk_rows = min(r.N, max(r.B, CHUNK_BYTES // (r.gates_row * r.item)))
+            r.chunk_rows = min(r.N, max(r.B, CHUNK_ROWS))
         r.gates = self.new(r.chunk_rows, r.gates_row)
         if r.cell.stages > 1:
             r.extra = self.new(r.N if r.keep else r.B, r.extra_row)
+        if r.N > FEW_ROWS and r.x != NULL:
+            r.panel_ih = r.inputs * tile
+            r.packed_ih = self.new((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
         if r.N > FEW_ROWS and r.B > 1:
             for k in range(r.cell.stages):
                 w = &r.stage[k]
@@ -960,6 +991,9 @@ cdef class Scan:
             return None if r.ids != NULL else d_x, tuple(d_initial)
         if r.cell.stages > 1:
             r.d_extra = self.new(r.B, r.extra_row)
+        if r.N > FEW_ROWS and r.x != NULL:
+            r.panel_ih = r.cell.gates * r.H * tile
+            r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
         if r.N > FEW_ROWS and r.B > 1:
             for k in range(r.cell.stages):
                 w = &r.stage[k]
