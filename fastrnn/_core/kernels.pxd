@@ -96,6 +96,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
         void (*adam)(const fr_adam *adam, fr_index first, fr_index last) noexcept nogil
         const fr_cell *cells
 
+    ctypedef void (*fr_task)(void *context, int i, int tasks, int rank) noexcept nogil
     ctypedef struct fr_team:
         pass
     ctypedef void (*fr_work)(void *context, int rank, int size, fr_team *team) noexcept nogil
@@ -103,6 +104,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
 
 # The kernels are linked into this one extension; the others call them through these.
 cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil
+cdef void for_each(int tasks, int threads, fr_task task, void *context) noexcept nogil
 cdef void parallel(int size, fr_work work, void *context) noexcept nogil
 cdef void barrier(fr_team *team) noexcept nogil
 cdef int thread_count() noexcept nogil

@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 import numpy as np
 
-from fastrnn._core.kernels cimport fr_kernels, fr_map, fr_team, fr_work
+from fastrnn._core.kernels cimport fr_kernels, fr_map, fr_task, fr_team, fr_work
 
 cnp.import_array()
 
@@ -14,6 +14,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
     const char *const *fr_available_isas()
     int fr_use_isa(const char *isa)
     const fr_kernels *fr_active(Py_ssize_t item_size)
+    void fr_for_each(int tasks, int threads, fr_task task, void *context)
     void fr_parallel(int size, fr_work work, void *context)
     void fr_barrier(fr_team *team)
     uint64_t fr_flush_denormals()
@@ -25,6 +26,10 @@ cdef int n_threads = 1
 
 cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil:
     return fr_active(item_size)
+
+
+cdef void for_each(int tasks, int threads, fr_task task, void *context) noexcept nogil:
+    fr_for_each(tasks, threads, task, context)
 
 
 cdef void parallel(int size, fr_work work, void *context) noexcept nogil:

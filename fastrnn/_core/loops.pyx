@@ -22,6 +22,7 @@ from fastrnn._core.kernels cimport (
     FR_WEIGHT_HR,
     active,
     barrier,
+    for_each,
     fr_cell,
     fr_frame,
     fr_kernels,
@@ -39,7 +40,7 @@ cnp.import_array()
 cdef extern from "Python.h":
     int PyErr_CheckSignals()
 
-# Work that is worth a second thread: starting one costs 10-20 us, a million flops take about 20.
+# Work that is worth a second thread: waking one costs some microseconds, a million flops take 10.
 cdef double FLOPS_A_THREAD = 2e6
 # Work of a step, over all threads, that is worth a barrier.
 cdef double FLOPS_A_BARRIER = 4e5
@@ -95,6 +96,9 @@ cdef struct Run:
     char *out
     Py_ssize_t out_row
     Py_ssize_t chunk_rows
+    # the steps now run, in their order, and their rows
+    Py_ssize_t first_step, last_step, first_row, last_row
+    bint backwards
     # adjoint
     char *d_out
     Py_ssize_t d_out_row
@@ -341,23 +345,24 @@ cdef void look_up(const Run *r, Py_ssize_t row, char *z) noexcept nogil:
     r.kernels.add_transposed(columns, 1, r.weight_ih + r.ids[row] * r.item, r.inputs, z, columns)
 
 
-cdef void input_product(const Run *r, Py_ssize_t first, Py_ssize_t last, char *gates, int rank,
-                        int size) noexcept nogil:
-    """Rows first:last of gates (N, slots, H) = x W_ih^T, the rank's share of them."""
-    cdef Py_ssize_t low = first + share(last - first, rank, size)
-    cdef Py_ssize_t high = first + share(last - first, rank + 1, size)
+cdef inline char *gates_at(const Run *r, Py_ssize_t row) noexcept nogil:
+    """A row of gates: kept for all rows on a tape, else for those of a chunk."""
+    return r.gates + (row if r.keep else row - r.first_row) * r.gates_row * r.item
+
+
+cdef void input_product(const Run *r, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+    """Rows low:high of gates (N, slots, H) = x W_ih^T."""
     cdef Py_ssize_t row, columns = r.cell.gates * r.H
     if r.x == NULL:
         for row in range(low, high):
-            look_up(r, row, gates + row * r.gates_row * r.item)
+            look_up(r, row, gates_at(r, row))
     elif r.packed_ih == NULL:
         for row in range(low, high):
             r.kernels.matvec(columns, r.inputs, r.weight_ih, r.inputs,
-                             r.x + row * r.inputs * r.item, gates + row * r.gates_row * r.item,
-                             False)
+                             r.x + row * r.inputs * r.item, gates_at(r, row), False)
     else:
         long_product(r, high - low, columns, r.inputs, r.x + low * r.inputs * r.item, r.inputs,
-                     gates + low * r.gates_row * r.item, r.gates_row)
+                     gates_at(r, low), r.gates_row)
 
 
 cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth,
@@ -431,9 +436,10 @@ cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_
         first = last
 
 
-cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high, char *gates,
-                       int rank, int size, fr_team *team) noexcept nogil:
+cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high, int rank,
+                       int size, fr_team *team) noexcept nogil:
     cdef const fr_cell *cell = r.cell
+    cdef char *gates = gates_at(r, r.offsets[step_of(r, s)])
     cdef Py_ssize_t unit, unit_low, unit_high, units, tile = r.kernels.tile_cols
     cdef Py_ssize_t rows = high - low, block, operand_row
     cdef const char *operand
@@ -460,59 +466,77 @@ cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
             unit += units
 
 
-cdef void forward_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+cdef void pack_task(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef Run *r = <Run *>context
-    cdef Py_ssize_t s = 0, end, low = 0, high = r.B, first, last, top, rows, done
-    cdef char *gates            # of row 0, were it there
-    cdef Py_ssize_t gates_row = r.gates_row * r.item, every = poll_interval(r, size)
+    pack_weights(r, r.backwards, i, tasks)
+    if r.table_product != NULL and not r.backwards:
+        fill_table_product(r, i, tasks)
+
+
+cdef void input_task(void *context, int i, int tasks, int rank) noexcept nogil:
+    cdef Run *r = <Run *>context
+    cdef Py_ssize_t low = r.first_row + share(r.last_row - r.first_row, i, tasks), rows
+    cdef Py_ssize_t high = r.first_row + share(r.last_row - r.first_row, i + 1, tasks)
+    while low < high and not r.stopped:
+        rows = min(high - low, product_rows(r))
+        input_product(r, low, low + rows)
+        low += rows
+        if rank == 0 and low < high:
+            poll(r, r.first_step)
+
+
+cdef void steps_of(Run *r, int i, int tasks, bint polls, fr_team *team) noexcept nogil:
+    """Run the steps of a chunk on the i-th part of the rows, or of the units."""
+    cdef Py_ssize_t s, low = 0, high = r.B, top, every = poll_interval(r)
     if not r.split_units:
-        rows_of(r, rank, size, &low, &high)
-    pack_weights(r, False, rank, size)
-    if r.table_product != NULL:
-        fill_table_product(r, rank, size)
-    barrier(team)
-    while s < r.T:
-        # The next chunk of steps: s:end, whose rows are first:last of x.
-        end = s
-        rows = 0
-        while end < r.T and (r.keep or rows == 0 or rows + running(r, end) <= r.chunk_rows):
-            rows += running(r, end)
-            end += 1
-        first = r.offsets[min(step_of(r, s), step_of(r, end - 1))]
-        last = first + rows
-        gates = r.gates if r.keep else r.gates - first * gates_row
-        done = first
-        while done < last and not r.stopped:
-            rows = min(last - done, product_rows(r, size))
-            input_product(r, done, done + rows, gates, rank, size)
-            done += rows
-            if rank == 0 and done < last:
-                poll(r, s)
-        barrier(team)
-        for s in range(s, end):
-            if s >= r.stop_at:
-                break
-            top = min(high, running(r, s))
-            begin_rows(r, s, low, high, rank)
-            if top > low:
-                forward_step(r, s, low, top, gates + r.offsets[step_of(r, s)] * gates_row, rank,
-                             size, team)
-            if rank == 0 and s % every == every - 1 and not r.stopped:
-                poll(r, s)
-        barrier(team)
-        if r.stopped:
+        rows_of(r, i, tasks, &low, &high)
+    for s in range(r.first_step, r.last_step):
+        if s >= r.stop_at:
             break
-        s = end
+        top = min(high, running(r, s))
+        begin_rows(r, s, low, high, i)
+        if top > low:
+            forward_step(r, s, low, top, i, tasks, team)
+        if polls and s % every == every - 1 and not r.stopped:
+            poll(r, s)
 
 
-cdef Py_ssize_t poll_interval(const Run *r, int size) noexcept nogil:
-    cdef double flops = 2. * r.B * r.cell.gates * r.H * r.P / size
-    return 1 + <Py_ssize_t>(FLOPS_A_POLL / (1 + flops))
+cdef void rows_task(void *context, int i, int tasks, int rank) noexcept nogil:
+    steps_of(<Run *>context, i, tasks, rank == 0, NULL)
 
 
-cdef Py_ssize_t product_rows(const Run *r, int size) noexcept nogil:
+cdef void units_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    steps_of(<Run *>context, rank, size, rank == 0, team)
+
+
+cdef void run_forward(Run *r, int size) noexcept nogil:
+    cdef Py_ssize_t s = 0, rows
+    r.backwards = False
+    for_each(size, size, pack_task, r)
+    while s < r.T and not r.stopped:
+        # The next chunk of steps, whose rows are neighbours.
+        r.first_step = s
+        rows = 0
+        while s < r.T and (r.keep or rows == 0 or rows + running(r, s) <= r.chunk_rows):
+            rows += running(r, s)
+            s += 1
+        r.last_step = s
+        r.first_row = r.offsets[min(step_of(r, r.first_step), step_of(r, s - 1))]
+        r.last_row = r.first_row + rows
+        for_each(size, size, input_task, r)
+        if r.split_units:
+            parallel(size, units_work, r)
+        else:
+            for_each(size, size, rows_task, r)
+
+
+cdef Py_ssize_t poll_interval(const Run *r) noexcept nogil:
+    return 1 + <Py_ssize_t>(FLOPS_A_POLL / (1. + 2. * r.B * r.cell.gates * r.H * r.P))
+
+
+cdef Py_ssize_t product_rows(const Run *r) noexcept nogil:
     """Rows of an input product that are multiplied between two looks for Ctrl-C."""
-    return size * (64 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + r.cell.gates * r.H * r.inputs)))
+    return 64 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + r.cell.gates * r.H * r.inputs))
 
 
 # ----------------------------------------------------------------------------------- adjoint
@@ -554,8 +578,8 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
                              cell.d_state_direct)
 
 
-cdef void add_weight_gradient(Run *r, int rank, int size, Py_ssize_t gate_rows, int slot,
-                              const char *operand, Py_ssize_t operand_row, Py_ssize_t depth,
+cdef void add_weight_gradient(Run *r, int rank, int size, bint polls, Py_ssize_t gate_rows,
+                              int slot, const char *operand, Py_ssize_t operand_row, Py_ssize_t depth,
                               char *d_weight, char *d_bias) noexcept nogil:
     """The rank's share of d_weight (gate_rows, depth) += d_gates^T operand, of d_bias likewise."""
     cdef Py_ssize_t low = share(gate_rows, rank, size), high = share(gate_rows, rank + 1, size)
@@ -581,11 +605,11 @@ cdef void add_weight_gradient(Run *r, int rank, int size, Py_ssize_t gate_rows, 
             r.kernels.add_column_sums(rows, high - low, d_gates + row * gates_row * item, gates_row,
                                       d_bias + low * item)
         row += rows
-        if rank == 0 and row < r.N:
+        if polls and row < r.N:
             poll(r, 0)
 
 
-cdef void input_gradient(Run *r, int rank, int size) noexcept nogil:
+cdef void input_gradient(Run *r, int rank, int size, bint polls) noexcept nogil:
     """The rank's rows of d_x = d_gates W_ih."""
     cdef Py_ssize_t low = share(r.N, rank, size), high = share(r.N, rank + 1, size), rows, row
     cdef Py_ssize_t columns = r.cell.gates * r.H, gates_row = r.gates_row * r.item
@@ -596,16 +620,16 @@ cdef void input_gradient(Run *r, int rank, int size) noexcept nogil:
                                         r.gates + row * gates_row, r.d_x + row * x_row, False)
         return
     while low < high and not r.stopped:
-        rows = min(high - low, product_rows(r, 1))
+        rows = min(high - low, product_rows(r))
         long_product(r, rows, r.inputs, columns, r.gates + low * gates_row, r.gates_row,
                      r.d_x + low * x_row, r.inputs)
         low += rows
-        if rank == 0 and low < high:
+        if polls and low < high:
             poll(r, 0)
 
 
-cdef void id_gradients(Run *r, int rank, int size, fr_team *team) noexcept nogil:
-    """Gradients of W_ih, b_ih and the table, by way of that of the table's product."""
+cdef void id_gradients(Run *r, int rank, int size) noexcept nogil:
+    """The rank's rows of the gradients of W_ih and b_ih, by way of that of the table's product."""
     cdef const fr_kernels *kernels = r.kernels
     cdef Py_ssize_t item = r.item, columns = r.cell.gates * r.H, row
     cdef Py_ssize_t low = share(columns, rank, size), high = share(columns, rank + 1, size)
@@ -638,46 +662,65 @@ cdef void id_gradients(Run *r, int rank, int size, fr_team *team) noexcept nogil
     w.row = r.inputs
     w.transposed = False
     gemm(item, high - low, r.inputs, r.symbols, z, x, True, w)
-    barrier(team)
-    low = share(r.symbols, rank, size)
-    high = share(r.symbols, rank + 1, size)
-    z.data = r.d_table_product + low * columns * item
+
+
+cdef void table_gradient(const Run *r, int rank, int size) noexcept nogil:
+    """The rank's rows of d_table += d_table_product W_ih."""
+    cdef Py_ssize_t low = share(r.symbols, rank, size), high = share(r.symbols, rank + 1, size)
+    cdef Py_ssize_t columns = r.cell.gates * r.H
+    cdef Matrix z, w, x
+    z.data = r.d_table_product + low * columns * r.item
+    z.row = columns
     z.transposed = False
     w.data = r.weight_ih
-    x.data = r.d_table + low * r.inputs * item
-    gemm(item, high - low, r.inputs, columns, z, w, True, x)
+    w.row = r.inputs
+    w.transposed = False
+    x.data = r.d_table + low * r.inputs * r.item
+    x.row = r.inputs
+    x.transposed = False
+    gemm(r.item, high - low, r.inputs, columns, z, w, True, x)
 
 
-cdef void adjoint_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
-    cdef Run *r = <Run *>context
-    cdef const fr_stage *stage
-    cdef Py_ssize_t s, low = 0, high = r.B, top, every = poll_interval(r, size)
-    cdef Py_ssize_t block, gates_row = r.gates_row
-    cdef bint extra
-    cdef int k, g, n
+cdef void steps_back(Run *r, int i, int tasks, bint polls, fr_team *team) noexcept nogil:
+    """Run the adjoint of all steps on the i-th part of the rows, or of the units."""
+    cdef Py_ssize_t s, low = 0, high = r.B, top, every = poll_interval(r)
     if not r.split_units:
-        rows_of(r, rank, size, &low, &high)
-    pack_weights(r, True, rank, size)
-    barrier(team)
+        rows_of(r, i, tasks, &low, &high)
     for s in range(r.T):
         # stop_at counts steps in the order in which they are run, which is backwards here.
         if s >= r.stop_at:
             break
         top = min(high, running(r, r.T - 1 - s))
         if top > low:
-            adjoint_step(r, r.T - 1 - s, low, top, rank, size, team)
-        if rank == 0 and s % every == every - 1 and not r.stopped:
+            adjoint_step(r, r.T - 1 - s, low, top, i, tasks, team)
+        if polls and s % every == every - 1 and not r.stopped:
             poll(r, s)
-    barrier(team)
-    if r.stopped:
-        return
 
-    # Gradients are added last, and an interrupted call may have added some of them.
+
+cdef void rows_back_task(void *context, int i, int tasks, int rank) noexcept nogil:
+    steps_back(<Run *>context, i, tasks, rank == 0, NULL)
+
+
+cdef void units_back_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    steps_back(<Run *>context, rank, size, rank == 0, team)
+
+
+cdef void table_task(void *context, int i, int tasks, int rank) noexcept nogil:
+    table_gradient(<const Run *>context, i, tasks)
+
+
+cdef void gradients_task(void *context, int i, int tasks, int rank) noexcept nogil:
+    """The i-th part of the products over all steps, after the loop."""
+    cdef Run *r = <Run *>context
+    cdef const fr_stage *stage
+    cdef Py_ssize_t block
+    cdef bint extra, polls = rank == 0
+    cdef int k, g, n
     if r.x == NULL:
-        id_gradients(r, rank, size, team)
+        id_gradients(r, i, tasks)
     else:
-        input_gradient(r, rank, size)
-        add_weight_gradient(r, rank, size, r.cell.gates * r.H, 0, r.x, r.inputs, r.inputs,
+        input_gradient(r, i, tasks, polls)
+        add_weight_gradient(r, i, tasks, polls, r.cell.gates * r.H, 0, r.x, r.inputs, r.inputs,
                             r.d_weight_ih, r.d_bias_ih)
     for k in range(r.cell.stages):
         stage = &r.cell.stage[k]
@@ -687,12 +730,25 @@ cdef void adjoint_work(void *context, int rank, int size, fr_team *team) noexcep
             n = neighbours(stage, g, r.stage[k].units == r.H)
             block = g * r.stage[k].units
             add_weight_gradient(
-                r, rank, size, n * r.stage[k].units, stage.slot[g],
+                r, i, tasks, polls, n * r.stage[k].units, stage.slot[g],
                 r.extra if extra else r.state[0], r.extra_row if extra else r.state_row[0],
-                r.stage[k].depth,
-                r.d_stage_weight[k] + block * r.stage[k].depth * r.item,
+                r.stage[k].depth, r.d_stage_weight[k] + block * r.stage[k].depth * r.item,
                 NULL if r.d_stage_bias[k] == NULL else r.d_stage_bias[k] + block * r.item)
             g += n
+
+
+cdef void run_adjoint(Run *r, int size) noexcept nogil:
+    r.backwards = True
+    for_each(size, size, pack_task, r)
+    if r.split_units:
+        parallel(size, units_back_work, r)
+    else:
+        for_each(size, size, rows_back_task, r)
+    # An interrupted call may have added some of the gradients, where it got so far.
+    if not r.stopped:
+        for_each(size, size, gradients_task, r)
+    if r.table != NULL and r.table_product != NULL and not r.stopped:
+        for_each(size, size, table_task, r)
 
 
 # ----------------------------------------------------------------------------------- from Python
@@ -932,7 +988,7 @@ cdef class Scan:
         size = self.threads(self.flops())
         use_one_thread()
         with nogil:
-            parallel(size, forward_work, r)
+            run_forward(r, size)
         restore_threads()
         if r.stopped:
             reraise()
@@ -1003,7 +1059,7 @@ cdef class Scan:
         r.stop_at = r.T + 1
         use_one_thread()
         with nogil:
-            parallel(size, adjoint_work, r)
+            run_adjoint(r, size)
         restore_threads()
         if r.stopped:
             reraise()

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
 from fastrnn._core.blas cimport Matrix, gemm, restore_threads, use_one_thread
-from fastrnn._core.kernels cimport active, fr_adam, fr_kernels, fr_team, parallel, thread_count
+from fastrnn._core.kernels cimport active, fr_adam, fr_kernels, for_each, thread_count
 
 import numpy as np
 
@@ -26,8 +26,8 @@ cdef int threads(double work, double a_thread) noexcept:
     return <int>min(<double>thread_count(), 1 + work / a_thread)
 
 
-cdef Py_ssize_t share(Py_ssize_t n, int rank, int size) noexcept nogil:
-    return n * rank // size
+cdef Py_ssize_t share(Py_ssize_t n, int i, int tasks) noexcept nogil:
+    return n * i // tasks
 
 
 # ------------------------------------------------------------------------------------ affine
@@ -52,10 +52,10 @@ cdef Matrix matrix(char *data, Py_ssize_t row, bint transposed) noexcept nogil:
     return m
 
 
-cdef void affine_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+cdef void affine_work(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef const Affine *a = <const Affine *>context
     cdef Py_ssize_t item = a.kernels.item_size, row
-    cdef Py_ssize_t low = share(a.rows, rank, size), high = share(a.rows, rank + 1, size)
+    cdef Py_ssize_t low = share(a.rows, i, tasks), high = share(a.rows, i + 1, tasks)
     if a.bias != NULL:
         for row in range(low, high):
             memcpy(a.y + row * a.outputs * item, a.bias, a.outputs * item)
@@ -64,16 +64,16 @@ cdef void affine_work(void *context, int rank, int size, fr_team *team) noexcept
          matrix(a.y + low * a.outputs * item, a.outputs, False))
 
 
-cdef void affine_adjoint_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+cdef void affine_adjoint_work(void *context, int i, int tasks, int rank) noexcept nogil:
     # y holds the gradient of y here.
     cdef const Affine *a = <const Affine *>context
     cdef Py_ssize_t item = a.kernels.item_size
-    cdef Py_ssize_t low = share(a.rows, rank, size), high = share(a.rows, rank + 1, size)
+    cdef Py_ssize_t low = share(a.rows, i, tasks), high = share(a.rows, i + 1, tasks)
     gemm(item, high - low, a.inputs, a.outputs,
          matrix(a.y + low * a.outputs * item, a.outputs, False), matrix(a.weight, a.inputs, False),
          False, matrix(a.d_x + low * a.inputs * item, a.inputs, False))
-    low = share(a.outputs, rank, size)
-    high = share(a.outputs, rank + 1, size)
+    low = share(a.outputs, i, tasks)
+    high = share(a.outputs, i + 1, tasks)
     gemm(item, high - low, a.inputs, a.rows, matrix(a.y + low * item, a.outputs, True),
          matrix(a.x, a.inputs, False), True,
          matrix(a.d_weight + low * a.inputs * item, a.inputs, False))
@@ -101,7 +101,7 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     cdef int size = threads(2. * a.rows * a.inputs * a.outputs, FLOPS_A_THREAD)
     use_one_thread()
     with nogil:
-        parallel(size, affine_work, &a)
+        for_each(size, size, affine_work, &a)
     restore_threads()
     return y
 
@@ -124,7 +124,7 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
     cdef int size = threads(4. * a.rows * a.inputs * a.outputs, FLOPS_A_THREAD)
     use_one_thread()
     with nogil:
-        parallel(size, affine_adjoint_work, &a)
+        for_each(size, size, affine_adjoint_work, &a)
     restore_threads()
     return d_x
 
@@ -140,9 +140,9 @@ cdef struct CrossEntropy:
     double *losses
 
 
-cdef void cross_entropy_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+cdef void cross_entropy_work(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef const CrossEntropy *c = <const CrossEntropy *>context
-    cdef Py_ssize_t low = share(c.rows, rank, size), high = share(c.rows, rank + 1, size)
+    cdef Py_ssize_t low = share(c.rows, i, tasks), high = share(c.rows, i + 1, tasks)
     cdef Py_ssize_t start = low * c.columns * c.kernels.item_size
     c.kernels.softmax_cross_entropy(high - low, c.columns, c.x + start, c.ids + low, 1. / c.rows,
                                     c.d_x + start, c.losses + low)
@@ -163,7 +163,7 @@ def softmax_cross_entropy(cnp.ndarray rows, cnp.ndarray ids, cnp.ndarray d_rows)
     c.losses = <double *>data(losses)
     cdef int size = threads(<double>c.rows * c.columns, ELEMENTS_A_THREAD)
     with nogil:
-        parallel(size, cross_entropy_work, &c)
+        for_each(size, size, cross_entropy_work, &c)
         for i in range(c.rows):
             total += c.losses[i]
     return total / c.rows
@@ -178,10 +178,10 @@ cdef struct Squares:
     double *sums
 
 
-cdef void squares_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+cdef void squares_work(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef const Squares *s = <const Squares *>context
     cdef Py_ssize_t block
-    for block in range(share(s.blocks, rank, size), share(s.blocks, rank + 1, size)):
+    for block in range(share(s.blocks, i, tasks), share(s.blocks, i + 1, tasks)):
         s.sums[block] = s.kernels.sum_of_squares(min(BLOCK, s.n - block * BLOCK),
                                                  s.x + block * BLOCK * s.kernels.item_size)
 
@@ -199,7 +199,7 @@ def norm(cnp.ndarray x):
     s.sums = <double *>data(sums)
     cdef int size = threads(s.n, ELEMENTS_A_THREAD)
     with nogil:
-        parallel(size, squares_work, &s)
+        for_each(size, size, squares_work, &s)
         for i in range(s.blocks):
             total += s.sums[i]
     return sqrt(total)
@@ -211,9 +211,9 @@ cdef struct AdamStep:
     fr_adam adam
 
 
-cdef void adam_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+cdef void adam_work(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef const AdamStep *s = <const AdamStep *>context
-    s.kernels.adam(&s.adam, share(s.n, rank, size), share(s.n, rank + 1, size))
+    s.kernels.adam(&s.adam, share(s.n, i, tasks), share(s.n, i + 1, tasks))
 
 
 def adam(cnp.ndarray values, cnp.ndarray gradients, cnp.ndarray exp_avg, cnp.ndarray exp_avg_sq,
@@ -236,4 +236,4 @@ def adam(cnp.ndarray values, cnp.ndarray gradients, cnp.ndarray exp_avg, cnp.nda
     s.adam.root_scale = 1 / sqrt(1 - beta2 ** step)
     cdef int size = threads(s.n, ELEMENTS_A_THREAD)
     with nogil:
-        parallel(size, adam_work, &s)
+        for_each(size, size, adam_work, &s)

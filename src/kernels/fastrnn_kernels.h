@@ -156,13 +156,17 @@ const fr_kernels *fr_active(fr_index item_size);
 
 /* ---- threads ---------------------------------------------------------------------------------- */
 
-/* A team meets at its barrier; every member calls it equally often. */
+/* Run task(context, i, tasks, rank) for i = 0 .. tasks-1 on up to `threads` threads, each taking
+ * the next one when it is free. rank 0 is the calling thread, which works in any case. */
+typedef void (*fr_task)(void *context, int i, int tasks, int rank);
+void fr_for_each(int tasks, int threads, fr_task task, void *context);
+
+/* Run work(context, rank, size, team) on up to `size` threads at once, the caller being rank 0.
+ * `size` in the call says how many there are. Every member calls the barrier equally often. */
 typedef struct fr_team fr_team;
-void fr_barrier(fr_team *team);
-/* Run work(context, rank, size, team) on `size` threads, the caller being rank 0, and wait for all.
- * Falls back to fewer threads, down to one, where the system has none left: `size` tells. */
 typedef void (*fr_work)(void *context, int rank, int size, fr_team *team);
 void fr_parallel(int size, fr_work work, void *context);
+void fr_barrier(fr_team *team);
 
 /* Flush denormals to zero in this thread; returns what fr_restore_denormals takes back. */
 uint64_t fr_flush_denormals(void);

@@ -1,11 +1,13 @@
-/* Threads for one parallel region: started for it and joined at its end.
+/* A pool of threads for parallel regions.
  *
- * There is no pool, so nothing spins between calls, nothing is left to hang in a forked child, and
- * no idle thread competes with those of BLAS. Starting a thread costs 10-20 us, which only work of
- * a millisecond is worth; the caller decides by size.
+ * The calling thread always works itself and waits only for members that have begun: where another
+ * process holds the other cores, a region costs what it costs on one thread, not a time slice more.
+ * Idle members spin for some 20 us, since regions come in bursts, and then sleep. A caller that
+ * finds the pool taken by another thread works alone. A forked child starts with an empty pool.
  */
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 
 #include "fastrnn_kernels.h"
@@ -19,7 +21,7 @@ static inline void relax(void) { __asm__ __volatile__("yield"); }
 static inline void relax(void) {}
 #endif
 
-enum { MAX_THREADS = 256, SPINS = 2000 };
+enum { MAX_THREADS = 256, SPINS = 1000 };
 
 struct fr_team {
     atomic_int arrived, round, size;
@@ -44,45 +46,162 @@ void fr_barrier(fr_team *team) {
     }
 }
 
-typedef struct {
-    fr_team *team;
-    fr_work work;
-    void *context;
-    int rank;
-} member;
+/* What is open to members now. `busy` is held by the caller of a region, `mutex` guards the rest;
+ * `generation` and `inside` are also read without it. */
+static struct {
+    pthread_mutex_t busy, mutex;
+    pthread_cond_t opened;
+    int workers, open, most, joined;
+    void (*member)(void *argument, int rank);
+    void *argument;
+    atomic_uint generation;
+    atomic_int inside;
+} pool = {.busy = PTHREAD_MUTEX_INITIALIZER,
+          .mutex = PTHREAD_MUTEX_INITIALIZER,
+          .opened = PTHREAD_COND_INITIALIZER};
 
-static void run(const member *m) {
-    const uint64_t saved = fr_flush_denormals();
-    const int size = atomic_load_explicit(&m->team->size, memory_order_acquire);
-    m->work(m->context, m->rank, size, m->team);
-    fr_restore_denormals(saved);
+/* A child of fork() has none of its parent's other threads. */
+static void forget_workers(void) {
+    pthread_mutex_init(&pool.busy, NULL);
+    pthread_mutex_init(&pool.mutex, NULL);
+    pthread_cond_init(&pool.opened, NULL);
+    pool.workers = pool.open = 0;
+    atomic_store(&pool.inside, 0);
 }
 
-/* A member waits until the size of the team is final. */
-static void *start(void *argument) {
-    const member *m = argument;
-    while (atomic_load_explicit(&m->team->size, memory_order_acquire) == 0) sched_yield();
-    run(m);
+static void *worker(void *argument) {
+    unsigned seen = (unsigned)(uintptr_t)argument;
+    fr_flush_denormals();
+    for (;;) {
+        for (int spins = 0; spins < SPINS && atomic_load(&pool.generation) == seen; spins++) relax();
+        pthread_mutex_lock(&pool.mutex);
+        while (atomic_load(&pool.generation) == seen)
+            pthread_cond_wait(&pool.opened, &pool.mutex);
+        seen = atomic_load(&pool.generation);
+        const int joins = pool.open && pool.joined < pool.most;
+        const int rank = joins ? ++pool.joined : 0;
+        if (joins) atomic_fetch_add(&pool.inside, 1);
+        pthread_mutex_unlock(&pool.mutex);
+        if (joins) {
+            pool.member(pool.argument, rank);
+            atomic_fetch_sub(&pool.inside, 1);
+        }
+    }
     return NULL;
 }
 
-void fr_parallel(int size, fr_work work, void *context) {
-    fr_team team;
-    atomic_init(&team.arrived, 0);
-    atomic_init(&team.round, 0);
-    atomic_init(&team.size, 0);
-    if (size > MAX_THREADS) size = MAX_THREADS;
-    pthread_t threads[MAX_THREADS];
-    member members[MAX_THREADS];
-    int started = 1;
-    for (; started < size; started++) {
-        members[started] = (member){&team, work, context, started};
-        if (pthread_create(&threads[started], NULL, start, &members[started]) != 0) break;
+/* Add workers up to `wanted`; fewer where the system has none left. No signal is for them. */
+static void hire(int wanted) {
+    static int prepared;
+    if (pool.workers >= wanted) return;
+    if (!prepared) prepared = !pthread_atfork(NULL, NULL, forget_workers);
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    void *seen = (void *)(uintptr_t)atomic_load(&pool.generation);
+    pthread_t thread;
+    for (; pool.workers < wanted; pool.workers++) {
+        if (pthread_create(&thread, NULL, worker, seen) != 0) break;
+        pthread_detach(thread);
     }
-    members[0] = (member){&team, work, context, 0};
-    atomic_store_explicit(&team.size, started, memory_order_release);
-    run(&members[0]);
-    for (int i = 1; i < started; i++) pthread_join(threads[i], NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* Let up to `most` members in; returns 0 where the pool is taken. */
+static int open_region(int most, void (*member)(void *, int), void *argument) {
+    if (most < 1 || pthread_mutex_trylock(&pool.busy) != 0) return 0;
+    hire(most);
+    pthread_mutex_lock(&pool.mutex);
+    pool.open = 1;
+    pool.most = most;
+    pool.joined = 0;
+    pool.member = member;
+    pool.argument = argument;
+    atomic_fetch_add(&pool.generation, 1);
+    pthread_cond_broadcast(&pool.opened);
+    pthread_mutex_unlock(&pool.mutex);
+    return 1;
+}
+
+/* Let nobody in any more; returns how many came. */
+static int close_region(void) {
+    pthread_mutex_lock(&pool.mutex);
+    pool.open = 0;
+    const int joined = pool.joined;
+    pthread_mutex_unlock(&pool.mutex);
+    return joined;
+}
+
+static void leave_region(void) {
+    for (int spins = 0; atomic_load(&pool.inside) > 0; spins++) {
+        if (spins < SPINS)
+            relax();
+        else
+            sched_yield();
+    }
+    pthread_mutex_unlock(&pool.busy);
+}
+
+typedef struct {
+    fr_task task;
+    void *context;
+    int tasks;
+    atomic_int next;
+} task_list;
+
+static void take_tasks(void *argument, int rank) {
+    task_list *list = argument;
+    for (int i; (i = atomic_fetch_add(&list->next, 1)) < list->tasks;)
+        list->task(list->context, i, list->tasks, rank);
+}
+
+void fr_for_each(int tasks, int threads, fr_task task, void *context) {
+    const uint64_t saved = fr_flush_denormals();
+    task_list list = {task, context, tasks, 0};
+    if (threads > tasks) threads = tasks;
+    if (threads > MAX_THREADS) threads = MAX_THREADS;
+    const int opened = open_region(threads - 1, take_tasks, &list);
+    take_tasks(&list, 0);
+    if (opened) {
+        close_region();
+        leave_region();
+    }
+    fr_restore_denormals(saved);
+}
+
+typedef struct {
+    fr_team team;
+    fr_work work;
+    void *context;
+} gang;
+
+/* A member waits until the size of the team is final. */
+static void work_in_gang(void *argument, int rank) {
+    gang *g = argument;
+    int size;
+    for (int spins = 0; (size = atomic_load_explicit(&g->team.size, memory_order_acquire)) == 0;
+         spins++) {
+        if (spins < SPINS)
+            relax();
+        else
+            sched_yield();
+    }
+    g->work(g->context, rank, size, &g->team);
+}
+
+void fr_parallel(int size, fr_work work, void *context) {
+    const uint64_t saved = fr_flush_denormals();
+    gang g = {.work = work, .context = context};
+    if (size > MAX_THREADS) size = MAX_THREADS;
+    const int opened = open_region(size - 1, work_in_gang, &g);
+    /* Whoever is not here in some 50 us has no core: the work is divided among the others. */
+    for (int spins = 0; opened && spins < 2 * SPINS && atomic_load(&pool.inside) < size - 1; spins++)
+        relax();
+    const int members = opened ? close_region() : 0;
+    atomic_store_explicit(&g.team.size, members + 1, memory_order_release);
+    work(context, 0, members + 1, &g.team);
+    if (opened) leave_region();
+    fr_restore_denormals(saved);
 }
 
 /* Denormal operands make many CPUs trap into microcode, a hundred times slower. */

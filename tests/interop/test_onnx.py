@@ -1,0 +1,527 @@
+"""ONNX: every option of the three operators, models of others, export, and bad models."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tolerances import TOLERANCES, assert_close
+
+import fastrnn as fr
+
+pytest.importorskip("onnx")
+
+import onnx
+from onnx import TensorProto, helper
+
+from fastrnn.interop import onnx as fronnx
+
+pytestmark = pytest.mark.onnx
+
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "onnx"
+GATES = {"RNN": "h", "LSTM": "iofc", "GRU": "zrh"}
+FUNCTIONS = {"RNN": ["Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}
+
+# name -> (takes alpha, takes beta, f(x, alpha, beta)), one number at a time
+ACTIVATIONS = {
+    "Relu": (0, 0, lambda x, a, b: max(x, 0)),
+    "Tanh": (0, 0, lambda x, a, b: math.tanh(x)),
+    "Sigmoid": (0, 0, lambda x, a, b: 1 / (1 + math.exp(-x))),
+    "Affine": (1, 1, lambda x, a, b: a * x + b),
+    "LeakyRelu": (1, 0, lambda x, a, b: x if x >= 0 else a * x),
+    "ThresholdedRelu": (1, 0, lambda x, a, b: x if x >= a else 0),
+    "ScaledTanh": (1, 1, lambda x, a, b: a * math.tanh(b * x)),
+    "HardSigmoid": (1, 1, lambda x, a, b: min(max(a * x + b, 0), 1)),
+    "Elu": (1, 0, lambda x, a, b: x if x >= 0 else a * (math.exp(x) - 1)),
+    "Softsign": (0, 0, lambda x, a, b: x / (1 + abs(x))),
+    "Softplus": (0, 0, lambda x, a, b: math.log(1 + math.exp(x))),
+}
+DEFAULTS = {
+    "Affine": (1, 0),
+    "LeakyRelu": (0.01, None),
+    "ThresholdedRelu": (1, None),
+    "ScaledTanh": (1, 1),
+    "HardSigmoid": (0.2, 0.5),
+    "Elu": (1, None),
+}
+
+
+def bound(names, alphas=(), betas=()):
+    """Return vectorised activation functions, alpha and beta used up in order."""
+    alphas, betas, functions = list(alphas), list(betas), []
+    for name in names:
+        takes_alpha, takes_beta, function = ACTIVATIONS[name]
+        default = DEFAULTS.get(name, (None, None))
+        a = (alphas.pop(0) if alphas else default[0]) if takes_alpha else None
+        b = (betas.pop(0) if betas else default[1]) if takes_beta else None
+        functions.append(
+            np.vectorize(lambda x, f=function, a=a, b=b: f(x, a, b), otypes=[np.float64])
+        )
+    return functions
+
+
+def specified(operator, attributes, feeds):
+    """Return Y, Y_h (and Y_c) by the equations of the specification, one sequence at a time."""
+    f64 = {name: np.asarray(array, np.float64) for name, array in feeds.items()}
+    direction = attributes.get("direction", "forward")
+    D = 2 if direction == "bidirectional" else 1
+    x = f64["X"].swapaxes(0, 1) if attributes.get("layout") else f64["X"]
+    T, B, _ = x.shape
+    H, gates = f64["R"].shape[2], GATES[operator]
+    count = len(FUNCTIONS[operator])
+    functions = bound(
+        attributes.get("activations", FUNCTIONS[operator] * D),
+        attributes.get("activation_alpha", ()),
+        attributes.get("activation_beta", ()),
+    )
+    clip = attributes.get("clip", np.inf)
+    lengths = feeds.get("sequence_lens", np.full(B, T))
+    Y, last = np.zeros((T, D, B, H)), {name: np.zeros((D, B, H)) for name in "hc"}
+    for d in range(D):
+        f, *g = functions[d * count : (d + 1) * count]
+        W = dict(zip(gates, np.split(f64["W"][d], len(gates))))
+        R = dict(zip(gates, np.split(f64["R"][d], len(gates))))
+        biases = np.split(f64["B"][d], 2 * len(gates)) if "B" in f64 else [0] * 2 * len(gates)
+        Wb, Rb = dict(zip(gates, biases)), dict(zip(gates, biases[len(gates) :]))
+        P = dict(zip("iof", np.split(f64["P"][d], 3) if "P" in f64 else [0, 0, 0]))
+        for b in range(B):
+            state = {}
+            for name in "hc":
+                initial = f64.get("initial_" + name)
+                if initial is not None and attributes.get("layout"):
+                    initial = initial.swapaxes(0, 1)
+                state[name] = np.zeros(H) if initial is None else initial[d, b]
+            h, c = state["h"], state["c"]
+            steps = range(lengths[b])
+            for t in reversed(steps) if direction == "reverse" or d == 1 else steps:
+                wx = {k: W[k] @ x[t, b] + Wb[k] for k in gates}
+                z = {k: wx[k] + R[k] @ h + Rb[k] for k in gates}
+
+                def clipped(value):
+                    return np.clip(value, -clip, clip)
+
+                if operator == "RNN":
+                    h = f(clipped(z["h"]))
+                elif operator == "GRU":
+                    update, reset = f(clipped(z["z"])), f(clipped(z["r"]))
+                    if attributes.get("linear_before_reset"):
+                        hidden = g[0](clipped(wx["h"] + reset * (R["h"] @ h + Rb["h"])))
+                    else:
+                        hidden = g[0](clipped(wx["h"] + R["h"] @ (reset * h) + Rb["h"]))
+                    h = (1 - update) * hidden + update * h
+                else:
+                    i = f(clipped(z["i"] + P["i"] * c))
+                    forget = f(clipped(z["f"] + P["f"] * c))
+                    forget = 1 - i if attributes.get("input_forget") else forget
+                    c = forget * c + i * g[0](clipped(z["c"]))
+                    h = f(clipped(z["o"] + P["o"] * c)) * g[1](c)
+                Y[t, d, b] = h
+            last["h"][d, b], last["c"][d, b] = h, c
+    states = [last[name] for name in ("hc" if operator == "LSTM" else "h")]
+    if attributes.get("layout"):
+        return [Y.transpose(2, 0, 1, 3), *(state.swapaxes(0, 1) for state in states)]
+    return [Y, *states]
+
+
+INPUTS = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P"]
+
+
+def node_model(operator, attributes, feeds, opset=22, constants=("W", "R", "B", "P")):
+    """Return a model of one node; `constants` are stored in it."""
+    dtype = helper.np_dtype_to_tensor_dtype(feeds["X"].dtype)
+    names = [name if name in feeds else "" for name in INPUTS]
+    while not names[-1]:
+        names.pop()
+    outputs = ["Y", "Y_h", "Y_c"][: 3 if operator == "LSTM" else 2]
+    node = helper.make_node(operator, names, outputs, name="here", **attributes)
+    stored = [name for name in constants if name in feeds]
+    graph = helper.make_graph(
+        [node],
+        "graph",
+        [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+            )
+            for name, array in feeds.items()
+            if name not in stored
+        ],
+        [helper.make_tensor_value_info(name, dtype, [None] * 3) for name in outputs],
+        [onnx.numpy_helper.from_array(feeds[name], name) for name in stored],
+    )
+    graph.output[0].CopyFrom(helper.make_tensor_value_info("Y", dtype, [None] * 4))
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    return model, {name: array for name, array in feeds.items() if name not in stored}
+
+
+@st.composite
+def nodes(draw):
+    """Draw an operator, its attributes and its inputs; float64, where numbers are exact enough."""
+    operator = draw(st.sampled_from(sorted(GATES)))
+    attributes = {"direction": draw(st.sampled_from(["forward", "reverse", "bidirectional"]))}
+    D = 2 if attributes["direction"] == "bidirectional" else 1
+    count = len(FUNCTIONS[operator])
+    if draw(st.booleans()):
+        name = st.sampled_from(sorted(ACTIVATIONS))
+        attributes["activations"] = draw(st.lists(name, min_size=D * count, max_size=D * count))
+        for parameter in ("activation_alpha", "activation_beta"):
+            if draw(st.booleans()):
+                numbers = st.sampled_from([0.25, 0.5, 0.75])
+                attributes[parameter] = draw(st.lists(numbers, min_size=1, max_size=3))
+    flags = {"layout": True, "clip": True}
+    flags |= {"input_forget": operator == "LSTM", "linear_before_reset": operator == "GRU"}
+    for name, possible in flags.items():
+        if possible and draw(st.booleans()):
+            attributes[name] = 0.5 if name == "clip" else 1
+    T, B, I, H = draw(st.tuples(*[st.integers(1, 4)] * 4))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    G, first = len(GATES[operator]), attributes.get("layout")
+    shapes = {
+        "X": (B, T, I) if first else (T, B, I),
+        "W": (D, G * H, I),
+        "R": (D, G * H, H),
+        "B": (D, 2 * G * H),
+        "initial_h": (B, D, H) if first else (D, B, H),
+        "initial_c": (B, D, H) if first else (D, B, H),
+        "P": (D, 3 * H),
+    }
+    optional = ["B", "initial_h"] + (["initial_c", "P"] if operator == "LSTM" else [])
+    present = {name for name in optional if draw(st.booleans())} | {"X", "W", "R"}
+    feeds = {k: rng.uniform(-1, 1, shape) for k, shape in shapes.items() if k in present}
+    if draw(st.booleans()):
+        feeds["sequence_lens"] = rng.integers(0, T + 1, B, dtype=np.int32)
+    return operator, attributes, feeds
+
+
+@given(nodes(), st.booleans())
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_every_option_is_as_specified(backend, case, constant):
+    operator, attributes, feeds = case
+    model, fed = node_model(operator, attributes, feeds, constants=("W", "R", "B", "P") * constant)
+    for actual, expected in zip(
+        fronnx.prepare(model).run(fed), specified(operator, attributes, feeds), strict=True
+    ):
+        assert_close(actual, expected, TOLERANCES["float64"], operator)
+
+
+@given(nodes())
+@settings(max_examples=60, deadline=None)
+def test_options_are_as_in_onnx_runtime(case):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    operator, attributes, feeds = case
+    attributes.pop("layout", None)  # ONNX Runtime has layout 0 alone
+    feeds = {name: a.astype(np.float32) for name, a in feeds.items() if name != "sequence_lens"}
+    if attributes.get("activations"):  # and no defaults of alpha and beta for some functions
+        attributes |= {"activation_alpha": [0.375] * 6, "activation_beta": [0.25] * 6}
+    D, G = feeds["W"].shape[0], len(GATES[operator])
+    feeds["X"] = np.random.default_rng(0).standard_normal((5, 3, feeds["W"].shape[2]), np.float32)
+    for name in ("initial_h", "initial_c"):
+        if name in feeds:
+            feeds[name] = np.full((D, 3, feeds["R"].shape[2]), 0.5, np.float32)
+    feeds["sequence_lens"] = np.array([5, 1, 3], np.int32)
+    feeds.setdefault("B", np.zeros((D, 2 * G * feeds["R"].shape[2]), np.float32))
+    attributes["hidden_size"] = feeds["R"].shape[2]
+    model, fed = node_model(operator, attributes, feeds, opset=17)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    for actual, expected in zip(fronnx.prepare(model).run(fed), session.run(None, fed)):
+        assert_close(actual, expected, TOLERANCES["float32"], operator)
+
+
+def plain_feeds(dtype=np.float32, operator="LSTM"):
+    rng = np.random.default_rng(1)
+    G = len(GATES[operator])
+    shapes = {"X": (4, 2, 3), "W": (1, G * 5, 3), "R": (1, G * 5, 5)}
+    return {name: rng.uniform(-1, 1, shape).astype(dtype) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("opset", [7, 13, 14, 21, 22])
+@pytest.mark.parametrize("operator", sorted(GATES))
+def test_every_opset_runs(operator, opset):
+    feeds = plain_feeds(operator=operator)
+    model, fed = node_model(operator, {"hidden_size": 5}, feeds, opset)
+    for actual, expected in zip(fronnx.run_model(model, fed), specified(operator, {}, feeds)):
+        assert_close(actual, expected, TOLERANCES["float32"])
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float16", 2e-3), ("float32", 1e-5)])
+def test_results_have_the_type_of_the_inputs(dtype, limit):
+    feeds = plain_feeds(dtype)
+    model, fed = node_model("LSTM", {}, feeds)
+    for actual, expected in zip(fronnx.run_model(model, fed), specified("LSTM", {}, feeds)):
+        assert actual.dtype == dtype
+        assert_close(actual, expected, limit)
+
+
+def test_outputs_may_be_left_out():
+    """An output without a name must not turn up as an input without one of a later node."""
+    feeds = plain_feeds()
+    infos = [helper.make_tensor_value_info(k, TensorProto.FLOAT, a.shape) for k, a in feeds.items()]
+    first = helper.make_node("LSTM", ["X", "W", "R"], ["", "Y_h"])
+    second = helper.make_node("LSTM", ["X", "W", "R", "", "", "Y_h"], ["", "", "Y_c"])
+    output = helper.make_tensor_value_info("Y_c", TensorProto.FLOAT, [1, 2, 5])
+    graph = helper.make_graph([first, second], "graph", infos, [output])
+    (actual,) = fronnx.run_model(helper.make_model(graph), feeds)
+    _, h, _ = specified("LSTM", {}, feeds)
+    expected = specified("LSTM", {}, feeds | {"initial_h": h})[2]
+    assert_close(actual, expected, TOLERANCES["float32"])
+
+
+def test_weights_in_a_function_of_the_model():
+    feeds = plain_feeds(operator="GRU")
+    node = helper.make_node("GRU", ["X", "W", "R"], ["Y"])
+    node.attribute.append(onnx.AttributeProto(name="clip", ref_attr_name="limit", type=1))
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("mine", 1)]
+    function = helper.make_function(
+        "mine", "Layer", ["X", "W", "R"], ["Y"], [node], opsets[:1], ["limit"]
+    )
+    call = helper.make_node("Layer", ["X", "W", "R"], ["Y"], domain="mine", limit=0.25)
+    infos = [helper.make_tensor_value_info(k, TensorProto.FLOAT, a.shape) for k, a in feeds.items()]
+    output = helper.make_tensor_value_info("Y", TensorProto.FLOAT, [4, 1, 2, 5])
+    graph = helper.make_graph([call], "graph", infos, [output])
+    model = helper.make_model(graph, functions=[function], opset_imports=opsets, ir_version=10)
+    (actual,) = fronnx.run_model(model, feeds)
+    assert_close(actual, specified("GRU", {"clip": 0.25}, feeds)[0], TOLERANCES["float32"])
+
+
+def test_default_of_an_input_can_be_replaced():
+    feeds = plain_feeds()
+    model, fed = node_model("LSTM", {}, feeds)
+    shape = feeds["W"].shape
+    model.graph.input.append(helper.make_tensor_value_info("W", TensorProto.FLOAT, shape))
+    prepared = fronnx.prepare(model)
+    assert prepared.input_names == ["X"]
+    other = feeds | {"W": 2 * feeds["W"]}
+    assert_close(prepared.run([feeds["X"]])["Y"], specified("LSTM", {}, feeds)[0], 1e-5)
+    actual = prepared.run(fed | {"W": other["W"]})["Y"]
+    assert_close(actual, specified("LSTM", {}, other)[0], 1e-5)
+
+
+def test_run_node():
+    feeds = plain_feeds()
+    node = helper.make_node("LSTM", ["X", "W", "R"], ["", "Y_h"])
+    expected = specified("LSTM", {}, feeds)[1]
+    for inputs in (feeds, list(feeds.values())):
+        (actual,) = fronnx.run_node(node, inputs)
+        assert_close(actual, expected, TOLERANCES["float32"])
+    (actual,) = fronnx.run_node(node, feeds, opset_version=14)
+    assert_close(actual, expected, TOLERANCES["float32"])
+
+
+def test_model_of_torch(backend):
+    with np.load(FIXTURES / "torch_tagger.npz") as stored:
+        ids, scores = stored["ids"], stored["scores"]
+    prepared = fronnx.prepare(onnx.load(FIXTURES / "torch_tagger.onnx"))
+    assert_close(prepared.run([ids])["scores"], scores, TOLERANCES["float32"])
+
+
+def test_devices():
+    assert fronnx.supports_device("CPU")
+    assert not fronnx.supports_device("CUDA:0")
+    with pytest.raises(ValueError, match="device must be 'CPU', got 'CUDA'"):
+        fronnx.prepare(node_model("RNN", {}, plain_feeds(operator="RNN"))[0], "CUDA")
+
+
+# ------------------------------------------------------------------------------------- bad models
+
+
+@pytest.mark.parametrize(
+    ("operator", "attributes", "message"),
+    [
+        (
+            "LSTM",
+            {"activations": ["Tanh", "Swish", "Tanh"]},
+            "activations .* 'Swish'",
+        ),
+        ("LSTM", {"activations": ["Tanh"] * 2}, "activations must be 3 names, got 2"),
+        ("RNN", {"activations": ["Relu"] * 2}, "activations must be 1 names, got 2"),
+        ("GRU", {"direction": "sideways"}, "direction must be one of"),
+        ("GRU", {"layout": 2}, "layout must be 0 or 1, got 2"),
+        ("LSTM", {"input_forget": 3}, "input_forget must be 0 or 1, got 3"),
+        ("RNN", {"clip": -1.0}, "clip must be a positive number, got -1.0"),
+        ("RNN", {"hidden_size": 4}, r"R must be \(1, 4, 4\), got \(1, 5, 5\)"),
+        ("RNN", {"hidden_size": -4}, "hidden_size must be a positive integer"),
+        ("LSTM", {"direction": "bidirectional"}, r"R must be \(2, any, hidden_size\), got"),
+        ("LSTM", {"made_up": 1}, "made_up"),
+        ("RNN", {"input_forget": 1}, "input_forget"),
+    ],
+)
+def test_bad_attributes_are_named(operator, attributes, message):
+    model, _ = node_model(operator, attributes, plain_feeds(operator=operator))
+    with pytest.raises(ValueError, match=message):
+        fronnx.prepare(model)
+    assert not fronnx.is_compatible(model)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"X": np.zeros((4, 2, 2), np.float32)}, r"LSTM node here: X must be \(T, B, 3\)"),
+        ({"W": np.zeros((1, 19, 3), np.float32)}, r"LSTM node here: W must be \(1, 20"),
+        ({"B": np.zeros((1, 20), np.float32)}, r"LSTM node here: B must be \(1, 40\)"),
+        ({"P": np.zeros((1, 20), np.float32)}, r"LSTM node here: P must be \(1, 15\)"),
+        ({"initial_h": np.zeros((2, 5), np.float32)}, r"initial_h must be \(1, 2, 5\)"),
+        ({"sequence_lens": np.array([2, 5], np.int32)}, "lengths must be in 0..4, got 5"),
+        ({"sequence_lens": np.array([2], np.int32)}, r"lengths must be \(2,\), got \(1,\)"),
+        ({"X": np.zeros((0, 2, 3), np.float32)}, "at least 1 step"),
+    ],
+)
+@pytest.mark.parametrize("constants", [(), ("W", "R", "B", "P")])
+def test_bad_inputs_are_named(change, message, constants):
+    model, fed = node_model("LSTM", {}, plain_feeds() | change, constants=constants)
+    with pytest.raises(ValueError, match=message):
+        fronnx.run_model(model, fed)
+
+
+def test_inputs_must_be_the_graphs():
+    model, fed = node_model("LSTM", {}, plain_feeds())
+    prepared = fronnx.prepare(model)
+    with pytest.raises(ValueError, match=r"X must be \(4, 2, 3\), got \(4, 3, 3\)"):
+        prepared.run({"X": np.zeros((4, 3, 3), np.float32)})
+    with pytest.raises(TypeError, match="X must be castable to float32, got dtype complex64"):
+        prepared.run([fed["X"] * 1j])
+    with pytest.raises(ValueError, match=r"inputs must be 1 arrays \(X\), got 2"):
+        prepared.run([fed["X"], fed["X"]])
+    with pytest.raises(ValueError, match="missing: X, unknown: x"):
+        prepared.run({"x": fed["X"]})
+
+
+def test_other_opsets_operators_and_domains_are_named():
+    model, _ = node_model("GRU", {}, plain_feeds(operator="GRU"), opset=6)
+    with pytest.raises(ValueError, match="opset must be 7 or newer, got 6"):
+        fronnx.prepare(model)
+    model, _ = node_model("GRU", {}, plain_feeds(operator="GRU"))
+    model.graph.node[0].op_type = "QRNN"
+    with pytest.raises(ValueError, match="QRNN"):
+        fronnx.prepare(model)
+    model.graph.node[0].domain = "elsewhere"
+    model.opset_import.append(helper.make_opsetid("elsewhere", 1))
+    with pytest.raises(ValueError, match="QRNN"):
+        fronnx.prepare(model)
+    with pytest.raises(TypeError, match=r"model must be an onnx\.ModelProto, got str"):
+        fronnx.prepare("model.onnx")
+
+
+# ----------------------------------------------------------------------------------------- export
+
+LAYERS = {
+    "rnn_tanh": fr.RNN,
+    "rnn_relu": lambda *sizes, **options: fr.RNN(*sizes, nonlinearity="relu", **options),
+    "lstm": fr.LSTM,
+    "lstm_projected": lambda *sizes, **options: fr.LSTM(*sizes, proj_size=2, **options),
+    "gru": fr.GRU,
+}
+
+
+def runtimes(path):
+    """Yield functions feeds -> outputs by name: ours, and ONNX Runtime where it is installed."""
+    yield lambda feeds: fronnx.prepare(onnx.load(path)).run(feeds)
+    try:
+        import onnxruntime
+    except ImportError:
+        return
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    yield lambda feeds: dict(zip(names, session.run(None, feeds)))
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+@pytest.mark.parametrize("lengths", [None, [3, 0, 5]], ids=["full", "lengths"])
+@pytest.mark.parametrize("with_state", [False, True], ids=["zero", "state"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_layers": 2, "bidirectional": True},
+        {"num_layers": 2, "bias": False, "batch_first": True, "dropout": 0.5},
+    ],
+    ids=["plain", "bidirectional", "batch_first"],
+)
+def test_exported_layers_give_the_same_numbers(tmp_path, cell, lengths, with_state, options):
+    layer = LAYERS[cell](4, 6, seed=0, **options)
+    path = tmp_path / "layer.onnx"
+    fronnx.export(layer, path, state=with_state, lengths=lengths is not None)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 5, 4) if layer.batch_first else (5, 3, 4), np.float32)
+    initial = [rng.standard_normal((layer.depth, 3, w), np.float32) for w in layer.state_widths]
+    state = None
+    feeds = {"x": x}
+    if lengths is not None:
+        feeds["lengths"] = np.array(lengths, np.int32)
+    if with_state:
+        state = tuple(initial) if len(initial) > 1 else initial[0]
+        feeds |= {f"{name}0": array for name, array in zip("hc", initial)}
+    output, final = layer(x, state, lengths)
+    expected = {"output": output}
+    if with_state:
+        expected |= dict(zip("hc", final if isinstance(final, tuple) else (final,)))
+    for run in runtimes(path):
+        actual = run(feeds)
+        for name, array in expected.items():
+            assert_close(actual[name], array, TOLERANCES["float32"], name)
+
+
+@pytest.mark.parametrize("options", [{}, {"embedding_size": 3}, {"num_layers": 2, "cell": "gru"}])
+def test_exported_language_models_give_the_same_numbers(tmp_path, options):
+    model = fr.models.LanguageModel(7, 5, seed=0, **options)
+    check_language_model(model, tmp_path / "model.onnx")
+
+
+def test_exported_tied_weights_are_stored_once(tmp_path):
+    model = fr.models.LanguageModel(50, 8, embedding_size=8, tie_weights=True, seed=0)
+    path = tmp_path / "model.onnx"
+    check_language_model(model, path)
+    shapes = [tuple(array.dims) for array in onnx.load(path).graph.initializer]
+    assert shapes.count((50, 8)) + shapes.count((8, 50)) == 1
+
+
+def check_language_model(model, path):
+    fronnx.export(model, path, state=True)
+    ids = np.random.default_rng(0).integers(0, model.config["vocabulary_size"], (6, 2))
+    _, state = model(ids)
+    logits, final = model(ids, state)
+    state, final = [s if isinstance(s, tuple) else (s,) for s in (state, final)]
+    feeds = {"ids": ids, **{f"{name}0": array for name, array in zip("hc", state)}}
+    for run in runtimes(path):
+        actual = run(feeds)
+        assert_close(actual["logits"], logits, TOLERANCES["float32"])
+        for name, array in zip("hc", final):
+            assert_close(actual[name], array, TOLERANCES["float32"], name)
+
+
+def test_exported_float64(tmp_path):
+    layer = fr.LSTM(4, 6, 2, bidirectional=True, proj_size=3, dtype="float64", seed=0)
+    fronnx.export(layer, tmp_path / "layer.onnx")
+    x = np.random.default_rng(0).standard_normal((5, 3, 4))
+    (actual,) = fronnx.prepare(onnx.load(tmp_path / "layer.onnx")).run([x])
+    assert_close(actual, layer(x)[0], TOLERANCES["float64"])
+
+
+def test_exported_dense_and_embedding(tmp_path):
+    rng = np.random.default_rng(0)
+    for layer, feeds in (
+        (fr.Dense(4, 6, seed=0), {"x": rng.standard_normal((5, 3, 4), np.float32)}),
+        (fr.Embedding(6, 3, seed=0), {"ids": rng.integers(0, 6, (5, 3))}),
+    ):
+        path = tmp_path / "layer.onnx"
+        fronnx.export(layer, path)
+        for run in runtimes(path):
+            expected = layer(*feeds.values())
+            assert_close(run(feeds)["output"], expected, TOLERANCES["float32"])
+
+
+def test_refused_exports_write_nothing(tmp_path):
+    path = tmp_path / "model.onnx"
+    with pytest.raises(TypeError, match=r"model must be .* got dict"):
+        fronnx.export({}, path)
+    with pytest.raises(ValueError, match="lengths must be False for Dense, got True"):
+        fronnx.export(fr.Dense(2, 3), path, lengths=True)
+    layer = fr.LSTM(2, 4, proj_size=2)
+    layer.parameters["weight_hr_l0"][...] = 0
+    with pytest.raises(ValueError, match="weight_hr has not full rank"):
+        fronnx.export(layer, path, state=True)
+    assert not path.exists()

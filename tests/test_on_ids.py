@@ -1,0 +1,61 @@
+"""Recurrent layers on ids: the same numbers as on the ids' vectors, for few and many symbols."""
+
+import numpy as np
+import pytest
+from tolerances import assert_close
+
+import fastrnn as fr
+
+T, B, E, H = 4, 3, 5, 6
+FEW, MANY = 7, 40  # symbols: fewer than the T * B steps, and more
+LAYERS = {"rnn": fr.RNN, "lstm": fr.LSTM, "gru": fr.GRU}
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+@pytest.mark.parametrize("symbols", [FEW, MANY])
+@pytest.mark.parametrize("one_hot", [False, True], ids=["embedding", "one_hot"])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forwards", "both_directions"])
+def test_ids_stand_for_their_vectors(backend, cell, symbols, one_hot, bidirectional):
+    rng = np.random.default_rng(0)
+    embedding = None if one_hot else fr.Embedding(symbols, E, dtype="float64", seed=1)
+    table = np.eye(symbols) if one_hot else embedding.parameters["weight"]
+    layer = LAYERS[cell](table.shape[1], H, 2, bidirectional=bidirectional, dtype="float64", seed=2)
+    ids = rng.integers(0, symbols, (T, B))
+    lengths = [2, T, 0]
+    d_output = rng.standard_normal((T, B, H * (1 + bidirectional)))
+
+    output, _, pullback = layer.vjp(table[ids], lengths=lengths)
+    d_x, _ = pullback(d_output)
+    expected = {name: gradient.copy() for name, gradient in layer.gradients.items()}
+    d_table = np.zeros_like(table)
+    np.add.at(d_table, ids, d_x)
+
+    layer.zero_gradients()
+    found, _, pullback = layer.vjp_on_ids(ids, embedding, lengths=lengths)
+    assert pullback(d_output)[0] is None
+    assert_close(found, output, 1e-12)
+    assert_close(layer.on_ids(ids, embedding, lengths=lengths)[0], output, 1e-12)
+    for name, gradient in layer.gradients.items():
+        assert_close(gradient, expected[name], 1e-12, name)
+    if embedding is not None:
+        assert_close(embedding.gradients["weight"], d_table, 1e-12, "embedding")
+
+
+def test_ids_may_be_overwritten_after_vjp(backend):
+    layer = fr.GRU(FEW, H, seed=0)
+    ids = np.arange(T)
+    _, _, pullback = layer.vjp_on_ids(ids, None)
+    ids[:] = 0
+    pullback(np.ones((T, H)))
+    assert np.abs(layer.gradients["weight_ih_l0"][:, :T]).max(axis=0).min() > 0
+
+
+@pytest.mark.parametrize("ids", [[[FEW]], [[-1]], [[[0]]], [[0.5]], np.zeros((0, 2), int)])
+def test_ids_without_a_vector_are_refused(backend, ids):
+    with pytest.raises((ValueError, TypeError)):
+        fr.GRU(FEW, H).on_ids(ids, None)
+
+
+def test_an_embedding_of_another_width_is_refused(backend):
+    with pytest.raises(ValueError, match=r"embedding must be \(V, 5\), got \(7, 3\)"):
+        fr.GRU(E, H).on_ids([[0]], fr.Embedding(FEW, 3))
