@@ -5,7 +5,7 @@ h_t = f_W(h_{t-1}, x_t). Here are the tanh RNN, LSTM and GRU as layers, the mode
 optimisers and training that go with them, and a NumPy backend that verifies the compiled one.
 """
 
-from fastrnn import data, losses, models, optim, training
+from fastrnn import data, interop, losses, models, optim, training
 from fastrnn._config import get_num_threads, set_num_threads, show_config
 from fastrnn._version import __version__
 from fastrnn.backends import use_backend
@@ -23,6 +23,7 @@ __all__ = [
     "__version__",
     "data",
     "get_num_threads",
+    "interop",
     "losses",
     "models",
     "optim",

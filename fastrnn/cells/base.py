@@ -44,7 +44,7 @@ class Stage:
     adjoint : callable
         ``adjoint(saved, d_outputs) -> (d_zx, d_zh, d_values)``. ``d_outputs`` holds a gradient for
         every name in `outputs`; ``d_values`` the gradients of the values at entry other than
-        through zh. ``d_zx`` is None where `gates` is.
+        through zh. ``d_zx`` is None where `gates` is. None: the cell is for inference alone.
 
     """
 
@@ -54,7 +54,7 @@ class Stage:
     gates: slice | None
     outputs: tuple[str, ...]
     forward: Callable[[np.ndarray | None, np.ndarray, Values], tuple[Values, Any]]
-    adjoint: Callable[[Any, Values], tuple[np.ndarray | None, np.ndarray, Values]]
+    adjoint: Callable[[Any, Values], tuple[np.ndarray | None, np.ndarray, Values]] | None
 
 
 @dataclass(frozen=True, eq=False)

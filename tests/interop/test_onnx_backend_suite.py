@@ -19,14 +19,14 @@ pytestmark = pytest.mark.onnx
 OPERATORS = ("RNN", "LSTM", "GRU")
 
 
-def tests_one_of_ours(case):
+def has_one_of_ours(case):
     model = case.model or onnx.load(Path(case.model_dir) / "model.onnx")
     return any(node.op_type in OPERATORS for node in model.graph.node)
 
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of other operators' tests, while they are made
-    NAMES = [case.name for case in load_model_tests(kind="node") if tests_one_of_ours(case)]
+    NAMES = [case.name for case in load_model_tests(kind="node") if has_one_of_ours(case)]
     SUITE = BackendTest(fastrnn.interop.onnx.Backend, __name__)
 for name in NAMES:  # the rest would be skipped
     SUITE.include(f"^{name}_cpu$")

@@ -1,0 +1,137 @@
+"""Cells with the options that other packages have and no compiled cell: inference in NumPy.
+
+Each function returns the cell of `fastrnn.cells.CELLS` where its arguments ask for nothing more, so
+that the fast path is kept. The equations are those of `fastrnn.cells`, with
+
+* any pointwise functions in place of the sigmoid and tanh;
+* ``clip``: the arguments of f and g are first brought into [-clip, clip]; as in ONNX Runtime, that
+  of an LSTM's h is not;
+* ``peepholes`` (p_i, p_f, p_o): ``p_i * c`` and ``p_f * c`` are added to the arguments of the gates
+  i and f, ``p_o * c'`` to that of o;
+* ``input_forget``: f = 1 - i.
+
+Source: the operators RNN, LSTM and GRU of the ONNX specification; peepholes: F. Gers, J.
+Schmidhuber, "Recurrent nets that time and count" (2000).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastrnn.backends import active_backend, reference
+from fastrnn.cells import CELLS, CellSpec, Stage
+from fastrnn.cells.base import sigmoid, split
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Function = Callable[[np.ndarray], np.ndarray]
+
+tanh = np.tanh
+
+
+def relu(x: np.ndarray) -> np.ndarray:
+    """Return max(0, x)."""
+    return np.maximum(x, 0)
+
+
+def simple_cell(f: Function, clip: float | None = None) -> CellSpec:
+    """Return the simple cell, h' = f(z)."""
+    if clip is None and f in (tanh, relu):
+        return CELLS["rnn_tanh" if f is tanh else "rnn_relu"]
+    f = _clipped(f, clip)
+    stage = _stage("h", slice(0, 1), ("h",), lambda zx, zh, values: {"h": f(zx + zh)})
+    return CellSpec("rnn", ("h",), ("h",), (stage,))
+
+
+def lstm_cell(
+    f: Function,
+    g: Function,
+    h: Function,
+    clip: float | None = None,
+    peepholes: Sequence[np.ndarray] | None = None,
+    input_forget: bool = False,
+) -> CellSpec:
+    """Return the LSTM with f for its gates i, f and o, g for its candidate and h for c'."""
+    if (f, g, h, clip, peepholes, input_forget) == (sigmoid, tanh, tanh, None, None, False):
+        return CELLS["lstm"]
+    f, g = _clipped(f, clip), _clipped(g, clip)
+    p_i, p_f, p_o = (0, 0, 0) if peepholes is None else peepholes
+
+    def forward(zx, zh, values):
+        c = values["c"]
+        z_i, z_f, z_g, z_o = split(zx + zh, 4)
+        gate_i = f(z_i + p_i * c)
+        gate_f = 1 - gate_i if input_forget else f(z_f + p_f * c)
+        c = gate_f * c + gate_i * g(z_g)
+        return {"h": f(z_o + p_o * c) * h(c), "c": c}
+
+    return CellSpec(
+        "lstm",
+        gates=CELLS["lstm"].gates,
+        states=("h", "c"),
+        stages=(_stage("h", slice(0, 4), ("h", "c"), forward),),
+    )
+
+
+def gru_cell(f: Function, g: Function, reset_after: bool, clip: float | None = None) -> CellSpec:
+    """Return the GRU with f for its gates r and z and g for its candidate."""
+    if (f, g, clip) == (sigmoid, tanh, None):
+        return CELLS["gru" if reset_after else "gru_reset_before"]
+    f, g = _clipped(f, clip), _clipped(g, clip)
+
+    def after(zx, zh, values):
+        x_r, x_z, x_n = split(zx, 3)
+        h_r, h_z, h_n = split(zh, 3)
+        z, h = f(x_z + h_z), values["h"]
+        return {"h": (1 - z) * g(x_n + f(x_r + h_r) * h_n) + z * h}
+
+    def reset(zx, zh, values):
+        r, z = f(split(zx + zh, 2))
+        return {"m": r * values["h"], "z": z}
+
+    def update(zx, zh, values):
+        z, h = values["z"], values["h"]
+        return {"h": (1 - z) * g(zx + zh) + z * h}
+
+    if reset_after:
+        stages = (_stage("h", slice(0, 3), ("h",), after),)
+    else:
+        stages = (
+            _stage("h", slice(0, 2), ("m", "z"), reset),
+            _stage("m", slice(2, 3), ("h",), update),
+        )
+    return CellSpec("gru", CELLS["gru"].gates, ("h",), stages)
+
+
+def run(
+    cell: CellSpec,
+    weights: Mapping[str, np.ndarray],
+    x: np.ndarray,
+    offsets: np.ndarray,
+    state: Sequence[np.ndarray],
+    out: np.ndarray,
+    reverse: bool = False,
+) -> tuple[np.ndarray, ...]:
+    """Run a cell over packed rows, on the active backend where it knows the cell.
+
+    Arguments and the result, the final state, are those of `fastrnn.backends.reference.scan`.
+    """
+    backend = active_backend() if CELLS.get(cell.name) is cell else reference
+    final, _ = backend.scan(cell, weights, x, offsets, tuple(state), out, reverse=reverse)
+    return final
+
+
+def _clipped(function: Function, clip: float | None) -> Function:
+    return function if clip is None else lambda x: function(np.clip(x, -clip, clip))
+
+
+def _stage(operand, gates, outputs, forward) -> Stage:
+    """Return a stage that has no adjoint: files are run, not trained."""
+
+    def run_forward(zx, zh, values):
+        return forward(zx, zh, values), None
+
+    return Stage(operand, "weight_hh", "bias_hh", gates, outputs, run_forward, adjoint=None)

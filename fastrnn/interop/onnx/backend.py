@@ -1,0 +1,208 @@
+"""The backend interface of the onnx package: ``prepare(model).run(inputs)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.backend.base
+import onnx.checker
+import onnx.inliner
+from onnx.backend.base import namedtupledict
+from onnx.reference import ReferenceEvaluator
+
+from fastrnn._validation import check_array
+from fastrnn.interop.onnx.operators import GRU, LSTM, RNN, Recurrent
+
+OPERATORS = [RNN, LSTM, GRU]
+
+
+class PreparedModel(onnx.backend.base.BackendRep):
+    """A model that is ready to run; made by :meth:`Backend.prepare`.
+
+    Attributes
+    ----------
+    input_names, output_names : list of str
+        The graph's; inputs without those that have a default value.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._evaluator = ReferenceEvaluator(model, new_ops=OPERATORS)
+        constants = self._evaluator.rt_inits_
+        for node in self._evaluator.rt_nodes_:
+            if isinstance(node, Recurrent):
+                node.bind(constants)
+        self._inputs = {value.name: value.type for value in model.graph.input}
+        self.input_names = [name for name in self._inputs if name not in constants]
+        self.output_names = [value.name for value in model.graph.output]
+        self._outputs = namedtupledict("Outputs", self.output_names)
+
+    def run(self, inputs: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Run the model.
+
+        Parameters
+        ----------
+        inputs : sequence of array_like, or mapping from names to array_like
+            A sequence is in the order of ``input_names``; a mapping may also replace inputs that
+            have a default value. One array alone is the only input.
+
+        Returns
+        -------
+        outputs : tuple
+            Also to be read by name, ``outputs["y"]``.
+
+        Raises
+        ------
+        ValueError
+            If inputs are missing, unknown or wrongly shaped, or a node refuses them.
+        TypeError
+            If an input does not cast to the graph's type.
+        """
+        if kwargs:
+            raise TypeError(f"run has no option {', '.join(kwargs)}")
+        if isinstance(inputs, np.ndarray):
+            inputs = [inputs]
+        if not isinstance(inputs, Mapping):
+            if len(inputs) != len(self.input_names):
+                expected = f"{len(self.input_names)} arrays ({', '.join(self.input_names)})"
+                raise ValueError(f"inputs must be {expected}, got {len(inputs)}")
+            inputs = dict(zip(self.input_names, inputs))
+        missing = [name for name in self.input_names if name not in inputs]
+        unknown = [name for name in inputs if name not in self._inputs]
+        if missing or unknown:
+            raise ValueError(
+                f"inputs must be {', '.join(self.input_names)}; "
+                f"missing: {', '.join(missing) or 'none'}, unknown: {', '.join(unknown) or 'none'}"
+            )
+        feeds = {name: _checked(name, value, self._inputs[name]) for name, value in inputs.items()}
+        return self._outputs(*self._evaluator.run(None, feeds))
+
+
+class Backend(onnx.backend.base.Backend):
+    """Runs ONNX models on the CPU: RNN, LSTM and GRU by fastrnn, all else by the onnx package.
+
+    Source: https://onnx.ai/onnx/api/backend.html
+    """
+
+    @classmethod
+    def is_compatible(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> bool:
+        """Return whether :meth:`prepare` takes the model."""
+        try:
+            cls.prepare(model, device, **kwargs)
+        except ValueError:
+            return False
+        return True
+
+    @classmethod
+    def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> PreparedModel:
+        """Check a model and put its weights into the order that runs.
+
+        Parameters
+        ----------
+        model : onnx.ModelProto
+            RNN, LSTM and GRU from opset 7 on; a model may be changed afterwards.
+        device : str
+            ``"CPU"``.
+
+        Raises
+        ------
+        ValueError
+            If the model is not valid, or has an operator or attribute that nobody here runs, which
+            the message names.
+        TypeError
+            For an option that does not exist.
+        """
+        if kwargs:
+            raise TypeError(f"prepare has no option {', '.join(kwargs)}")
+        if not isinstance(model, onnx.ModelProto):
+            raise TypeError(f"model must be an onnx.ModelProto, got {type(model).__name__}")
+        cls._check_device(device)
+        try:
+            onnx.checker.check_model(model)
+        except onnx.checker.ValidationError as error:
+            raise ValueError(f"model is not valid ONNX: {error}") from error
+        if model.functions:  # the evaluator would run their nodes without our operators
+            model = onnx.inliner.inline_local_functions(model)
+        try:
+            return PreparedModel(model)
+        except (NotImplementedError, RuntimeError) as error:
+            raise ValueError(f"model has an operator that cannot be run: {error}") from error
+
+    @classmethod
+    def run_node(
+        cls,
+        node: onnx.NodeProto,
+        inputs: Any,
+        device: str = "CPU",
+        outputs_info: Sequence[tuple[np.dtype, tuple[int, ...]]] | None = None,
+        **kwargs: Any,
+    ) -> tuple[Any, ...]:
+        """Run one node.
+
+        Parameters
+        ----------
+        node : onnx.NodeProto
+        inputs : sequence of ndarray, or mapping from names to ndarray
+            A sequence is in the order of the node's named inputs.
+        device : str
+            ``"CPU"``.
+        outputs_info
+            Is not needed.
+        **kwargs
+            ``opset_version``: int, the newest by default.
+
+        Returns
+        -------
+        outputs : tuple
+            Those of the node that have a name.
+
+        Raises
+        ------
+        ValueError
+            If the node or its inputs are not valid.
+        """
+        cls._check_device(device)
+        try:
+            super().run_node(node, inputs, device, outputs_info, **kwargs)
+        except onnx.checker.ValidationError as error:
+            raise ValueError(f"node is not valid ONNX: {error}") from error
+        names = list(dict.fromkeys(name for name in node.input if name))
+        outputs = [name for name in node.output if name]
+        if not isinstance(inputs, Mapping):
+            if len(inputs) != len(names):
+                raise ValueError(
+                    f"inputs must be {len(names)} arrays ({', '.join(names)}), got {len(inputs)}"
+                )
+            inputs = dict(zip(names, inputs))
+        opset = kwargs.get("opset_version", onnx.defs.onnx_opset_version())
+        domains = [onnx.helper.make_opsetid(node.domain, opset)]
+        function = onnx.helper.make_function("fastrnn", "node", names, outputs, [node], domains)
+        evaluator = ReferenceEvaluator(function, new_ops=OPERATORS)
+        return namedtupledict("Outputs", outputs)(*evaluator.run(None, dict(inputs), attributes={}))
+
+    @classmethod
+    def supports_device(cls, device: str) -> bool:
+        """Return whether `device` is the CPU."""
+        return device.split(":")[0] == "CPU"
+
+    @classmethod
+    def _check_device(cls, device: str) -> None:
+        if not cls.supports_device(device):
+            raise ValueError(f"device must be 'CPU', got {device!r}")
+
+
+def _checked(name: str, value: Any, declared: onnx.TypeProto) -> Any:
+    """Return an input as its graph declares it."""
+    if not declared.HasField("tensor_type"):
+        return value  # a sequence or an optional, which the evaluator takes as they are
+    tensor = declared.tensor_type
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
+    shape = np.shape(value)
+    if tensor.HasField("shape"):
+        shape = [
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
+            for dim in tensor.shape.dim
+        ]
+    return check_array(name, value, dtype, shape)

@@ -1,0 +1,64 @@
+"""An ONNX graph that is being written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+OPSET, IR_VERSION = 17, 8  # read by ONNX Runtime from 1.12 on
+
+
+class Graph:
+    """Nodes, constants, inputs and outputs; values are known by their names."""
+
+    def __init__(self) -> None:
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: list[onnx.TensorProto] = []
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+
+    def input(self, name: str, dtype: Any, shape: list[int | str]) -> str:
+        """Declare an input; a string in `shape` is an axis of any size."""
+        self._inputs.append(_declared(name, dtype, shape))
+        return name
+
+    def output(self, name: str, value: str, dtype: Any, shape: list[int | str]) -> None:
+        """Declare an output, which is a value computed so far."""
+        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        self._outputs.append(_declared(name, dtype, shape))
+
+    def constant(self, name: str, array: np.ndarray) -> str:
+        """Store an array."""
+        self._constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
+        return name
+
+    def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
+        """Append a node with one output, which is returned."""
+        return self.nodes(operator, inputs, 1, **attributes)[0]
+
+    def nodes(self, operator: str, inputs: list[str], outputs: int, **attributes: Any) -> list[str]:
+        """Append a node with several outputs."""
+        names = [f"{operator}_{len(self._nodes)}_{k}" for k in range(outputs)]
+        self._nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        return names
+
+    def model(self, name: str) -> onnx.ModelProto:
+        """Return the finished model, which has been checked."""
+        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._constants)
+        model = helper.make_model(
+            graph,
+            producer_name="fastrnn",
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+        )
+        onnx.checker.check_model(model, full_check=True)
+        return model
+
+
+def _declared(name: str, dtype: Any, shape: list[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(
+        name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape
+    )
