@@ -28,18 +28,23 @@ static void FN(pack)(fr_index cols, fr_index depth, const void *b_, fr_index b_r
                      void *packed_) {
     const real *b = b_;
     real *packed = packed_;
-    const fr_index row_step = transposed ? 1 : b_row, col_step = transposed ? b_row : 1;
-    for (fr_index first = 0; first < cols; first += TILE_COLS) {
+    for (fr_index first = 0; first < cols; first += TILE_COLS, packed += depth * TILE_COLS) {
         const fr_index n = cols - first < TILE_COLS ? cols - first : TILE_COLS;
-        /* Runs along the source's rows are kept short enough to stay in L1 while transposing. */
-        for (fr_index k0 = 0; k0 < depth; k0 += 16) {
-            const fr_index k1 = k0 + 16 < depth ? k0 + 16 : depth;
-            for (fr_index c = 0; c < TILE_COLS; c++)
-                for (fr_index k = k0; k < k1; k++)
-                    packed[k * TILE_COLS + c] =
-                        c < n ? b[k * row_step + (first + c) * col_step] : 0;
+        if (n < TILE_COLS) memset(packed, 0, (size_t)(depth * TILE_COLS) * sizeof(real));
+        if (!transposed) {
+            for (fr_index k = 0; k < depth; k++)
+                memcpy(packed + k * TILE_COLS, b + k * b_row + first, (size_t)n * sizeof(real));
+            continue;
         }
-        packed += depth * TILE_COLS;
+        /* Short runs along the source's rows, so that what is written to stays in L1. */
+        for (fr_index k0 = 0; k0 < depth; k0 += 16) {
+            const fr_index run = depth - k0 < 16 ? depth - k0 : 16;
+            for (fr_index c = 0; c < n; c++) {
+                const real *from = b + (first + c) * b_row + k0;
+                real *to = packed + k0 * TILE_COLS + c;
+                for (fr_index k = 0; k < run; k++) to[k * TILE_COLS] = from[k];
+            }
+        }
     }
 }
 
@@ -155,6 +160,7 @@ UNROLL
             const V x0 = v_load(x + j), x1 = v_load(x + j + V_WIDTH);
 UNROLL
             for (int r = 0; r < ROWS; r++) {
+                __builtin_prefetch(row[r] + ROWS * w_row + j);
                 sum[r][0] = v_fma(v_load(row[r] + j), x0, sum[r][0]);
                 sum[r][1] = v_fma(v_load(row[r] + j + V_WIDTH), x1, sum[r][1]);
             }
@@ -166,10 +172,10 @@ UNROLL
             for (int r = 0; r < ROWS; r++)
                 sum[r][0] = v_fma(v_load_n(row[r] + j, left), xj, sum[r][0]);
         }
-        for (int r = 0; r < m; r++) {
-            const real s = v_sum(sum[r][0] + sum[r][1]);
-            y[i + r] = accumulate ? y[i + r] + s : s;
-        }
+        real sums[ROWS];
+        v_sum4(sum[0][0] + sum[0][1], sum[1][0] + sum[1][1], sum[2][0] + sum[2][1],
+               sum[3][0] + sum[3][1], sums);
+        for (int r = 0; r < m; r++) y[i + r] = accumulate ? y[i + r] + sums[r] : sums[r];
     }
 }
 

@@ -5,6 +5,7 @@
  * V is a vector of V_WIDTH `real`, arithmetic is by operators, the rest by the v_* names.
  */
 #include <math.h>
+#include <string.h>
 
 #include "fastrnn_kernels.h"
 

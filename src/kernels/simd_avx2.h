@@ -30,6 +30,11 @@ static inline float FN(v_sum)(__m256 v) {
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
+/* s (4) = the sums of four vectors */
+static inline void FN(v_sum4)(__m256 a, __m256 b, __m256 c, __m256 d, float *s) {
+    const __m256 t = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    _mm_storeu_ps(s, _mm_add_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1)));
+}
 #else
 #define V_WIDTH 4
 #define V __m256d
@@ -50,5 +55,11 @@ static inline double FN(v_sum)(__m256d v) {
     __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
 }
+static inline void FN(v_sum4)(__m256d a, __m256d b, __m256d c, __m256d d, double *s) {
+    const __m256d low = _mm256_hadd_pd(a, b), high = _mm256_hadd_pd(c, d);
+    _mm256_storeu_pd(s, _mm256_add_pd(_mm256_permute2f128_pd(low, high, 0x20),
+                                      _mm256_permute2f128_pd(low, high, 0x31)));
+}
 #endif
 #define v_sum FN(v_sum)
+#define v_sum4 FN(v_sum4)

@@ -43,3 +43,12 @@
 #define v_shift_bits(v, k) _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(v), k))
 #define v_sum(v) _mm512_reduce_add_pd(v)
 #endif
+
+/* s (4) = the sums of four vectors */
+static inline void FN(v_sum4)(V a, V b, V c, V d, real *s) {
+    s[0] = v_sum(a);
+    s[1] = v_sum(b);
+    s[2] = v_sum(c);
+    s[3] = v_sum(d);
+}
+#define v_sum4 FN(v_sum4)
