@@ -30,7 +30,8 @@ SIZES = [
     "4",
 ]
 OPTIONS = [*SIZES, "--epochs", "2", "--dropout", "0.2", "--threads", "1"]
-ROOT = Path(__file__).parents[1]
+# Where the fastrnn under test is, for child processes: installed, or these sources.
+ROOT = Path(cli.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)

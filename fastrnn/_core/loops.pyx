@@ -8,11 +8,10 @@ Rows are packed: step t owns the rows offsets[t]:offsets[t + 1] of x (N, I), one
 that still runs, so the rows of a step are always the first of the state's.
 
 Threads divide either the rows of a step (each thread then runs its sequences through all steps and
-meets no other) or, where rows are few, the hidden units (all meet at a barrier before each product).
+meets no other) or, where rows are few, the hidden units (all meet at a barrier before a product).
 Element types are the kernels' affair: buffers are untyped here and strides are in elements.
 """
 cimport numpy as cnp
-from cpython.exc cimport PyErr_Occurred
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset, strcmp
 
@@ -231,7 +230,8 @@ cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept 
 
 
 cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
-                            const char *operand, Py_ssize_t operand_row, char *gates) noexcept nogil:
+                            const char *operand, Py_ssize_t operand_row,
+                            char *gates) noexcept nogil:
     """Units low:high of every gate of a stage: gates (rows, slots, units) (+)= operand W^T."""
     cdef const fr_kernels *kernels = r.kernels
     cdef const fr_stage *stage = &r.cell.stage[k]
@@ -579,8 +579,8 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
 
 
 cdef void add_weight_gradient(Run *r, int rank, int size, bint polls, Py_ssize_t gate_rows,
-                              int slot, const char *operand, Py_ssize_t operand_row, Py_ssize_t depth,
-                              char *d_weight, char *d_bias) noexcept nogil:
+                              int slot, const char *operand, Py_ssize_t operand_row,
+                              Py_ssize_t depth, char *d_weight, char *d_bias) noexcept nogil:
     """The rank's share of d_weight (gate_rows, depth) += d_gates^T operand, of d_bias likewise."""
     cdef Py_ssize_t low = share(gate_rows, rank, size), high = share(gate_rows, rank + 1, size)
     cdef Py_ssize_t item = r.item, gates_row = r.gates_row, row = 0, rows
@@ -794,8 +794,8 @@ cdef int reraise() except -1:
 cdef class Scan:
     """One run of a cell over all steps, which is also the tape of its adjoint.
 
-    Buffers, with N packed rows, S slots and a tape (without one: a chunk of steps for the gates, two
-    steps for the states, one for the extra operand)::
+    Buffers, with N packed rows, S slots and a tape (without one: a chunk of steps for the gates,
+    two steps for the states, one for the extra operand)::
 
         gates  (N, S, H)   input product, then activations, in the adjoint gradients in place
         state  (N, width)  each state before each step
@@ -995,7 +995,7 @@ cdef class Scan:
         return tuple(final)
 
     def adjoint(self, object d_out, tuple d_final, dict gradients):
-        """Run backwards, add into `gradients`; return d_x and the gradients of the initial states."""
+        """Run backwards, add into `gradients`; return d_x and gradients of the initial states."""
         cdef Run *r = &self.run
         cdef StageWeights *w
         cdef const fr_stage *stage
@@ -1024,7 +1024,8 @@ cdef class Scan:
         if r.table_product != NULL:
             r.d_table_product = self.new(r.symbols, r.cell.gates * r.H)
         r.d_weight_ih = data(
-            checked("weight_ih", gradients["weight_ih"], self.typenum, r.cell.gates * r.H, r.inputs))
+            checked("weight_ih", gradients["weight_ih"], self.typenum, r.cell.gates * r.H,
+                    r.inputs))
         if r.bias != NULL:
             r.d_bias_ih = data(
                 checked("bias_ih", gradients["bias_ih"], self.typenum, r.cell.gates * r.H, -1))

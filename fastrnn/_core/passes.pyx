@@ -1,7 +1,7 @@
 """Affine layers, cross-entropy and optimiser steps: work that has no time in it.
 
-Every function takes contiguous arrays of one element type, which the Python callers have checked, and
-divides its work among threads such that results do not depend on their number.
+Every function takes contiguous arrays of one element type, which the Python callers have checked,
+and divides its work among threads such that results do not depend on their number.
 """
 cimport numpy as cnp
 from libc.math cimport sqrt
@@ -59,7 +59,8 @@ cdef void affine_work(void *context, int i, int tasks, int rank) noexcept nogil:
     if a.bias != NULL:
         for row in range(low, high):
             memcpy(a.y + row * a.outputs * item, a.bias, a.outputs * item)
-    gemm(item, high - low, a.outputs, a.inputs, matrix(a.x + low * a.inputs * item, a.inputs, False),
+    gemm(item, high - low, a.outputs, a.inputs,
+         matrix(a.x + low * a.inputs * item, a.inputs, False),
          matrix(a.weight, a.inputs, True), a.bias != NULL,
          matrix(a.y + low * a.outputs * item, a.outputs, False))
 
@@ -149,7 +150,7 @@ cdef void cross_entropy_work(void *context, int i, int tasks, int rank) noexcept
 
 
 def softmax_cross_entropy(cnp.ndarray rows, cnp.ndarray ids, cnp.ndarray d_rows):
-    """Mean loss of scores (N, V) against int64 ids (N,); the gradient of the mean goes to d_rows."""
+    """Mean loss of scores (N, V) against int64 ids (N,); its gradient goes to d_rows."""
     cdef CrossEntropy c
     cdef Py_ssize_t i
     cdef double total = 0

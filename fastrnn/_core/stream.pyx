@@ -55,8 +55,9 @@ cdef class Stepper:
     states : tuple of ndarray, each (layers, B, width)
         Are advanced in place.
     check : callable
-        ``x, out = check(x, out)`` brings a step's arguments into the form this class takes, contiguous
-        arrays of the element type, (B, inputs) or (inputs,) and as wide; raises on what cannot be.
+        ``x, out = check(x, out)`` brings a step's arguments into the form this class takes,
+        contiguous arrays of the element type, (B, inputs) or (inputs,) and as wide; raises on what
+        cannot be.
     """
     cdef const fr_kernels *kernels
     cdef const fr_cell *cell
@@ -185,7 +186,6 @@ cdef class Stepper:
         cdef Py_ssize_t item = self.item, H = self.H, row, units, depth
         cdef char *gates
         cdef const char *operand
-        cdef const char *weight
         cdef fr_frame f
         cdef int k, j, g, n
         memset(&f, 0, sizeof(f))

@@ -78,11 +78,14 @@ def adam(
     ``weight_decay * values`` is added to the gradients; `shrink` multiplies the values, past the
     averages.
     """
-    if weight_decay:
-        gradients = gradients + weight_decay * values
-    exp_avg += (gradients - exp_avg) * (1 - beta1)
-    exp_avg_sq *= beta2
-    exp_avg_sq += gradients * gradients * (1 - beta2)
-    root = np.sqrt(exp_avg_sq) * (1 / math.sqrt(1 - beta2**step)) + eps
-    values *= shrink
-    values -= exp_avg / root * (learning_rate / (1 - beta1**step))
+    # In blocks, so that what is made on the way is small and stays in the cache.
+    for start in range(0, len(values), 1024):
+        block = slice(start, start + 1024)
+        value, m, v = values[block], exp_avg[block], exp_avg_sq[block]
+        g = gradients[block] + weight_decay * value
+        m += (g - m) * (1 - beta1)
+        v *= beta2
+        v += g * g * (1 - beta2)
+        root = np.sqrt(v) * (1 / math.sqrt(1 - beta2**step)) + eps
+        value *= shrink
+        value -= m / root * (learning_rate / (1 - beta1**step))

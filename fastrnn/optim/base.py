@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -46,8 +47,14 @@ class Optimizer(ABC):
         self.schedule = Constant() if schedule is None else schedule
         self.steps = 0
         self._buffers = self._new_buffers(self._settings)
-        self._scratch = parameters.new_buffer()
-        self._decayed = parameters.new_buffer()
+
+    @cached_property
+    def _scratch(self) -> np.ndarray:
+        return self.parameters.new_buffer()
+
+    @cached_property
+    def _decayed(self) -> np.ndarray:
+        return self.parameters.new_buffer()
 
     @property
     def learning_rate(self) -> float:

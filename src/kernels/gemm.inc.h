@@ -55,7 +55,7 @@ INLINE void FN(tile)(const int m, const int panels, fr_index cols, fr_index dept
                      int accumulate) {
     V sum[TILE_ROWS][TILE_VECTORS * 4];
     const int vectors = panels * TILE_VECTORS;
-UNROLL
+    UNROLL
     for (int i = 0; i < m; i++)
 UNROLL
         for (int j = 0; j < vectors; j++) sum[i][j] = v_set1(0);

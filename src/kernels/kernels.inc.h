@@ -40,8 +40,8 @@ typedef double real;
 /* clang-format on */
 
 static const fr_cell FN(cells)[] = {
-    RNN_TANH_CELL, RNN_RELU_CELL, LSTM_CELL, LSTM_PROJECTED_CELL, GRU_CELL, GRU_RESET_BEFORE_CELL,
-    {0},
+    RNN_TANH_CELL, RNN_RELU_CELL,         LSTM_CELL, LSTM_PROJECTED_CELL,
+    GRU_CELL,      GRU_RESET_BEFORE_CELL, {0},
 };
 
 static const fr_kernels FN(kernels) = {

@@ -95,6 +95,4 @@ INLINE void FN(map)(fr_index n, const real *x, real *y, V (*f)(V)) {
 }
 static void FN(map_exp)(fr_index n, const void *x, void *y) { FN(map)(n, x, y, FN(v_exp)); }
 static void FN(map_tanh)(fr_index n, const void *x, void *y) { FN(map)(n, x, y, FN(v_tanh)); }
-static void FN(map_sigmoid)(fr_index n, const void *x, void *y) {
-    FN(map)(n, x, y, FN(v_sigmoid));
-}
+static void FN(map_sigmoid)(fr_index n, const void *x, void *y) { FN(map)(n, x, y, FN(v_sigmoid)); }

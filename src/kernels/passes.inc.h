@@ -76,7 +76,8 @@ INLINE void FN(adam_at)(const fr_adam *a, fr_index i, fr_index n) {
     real *value = (real *)a->values + i, *average = (real *)a->exp_avg + i;
     real *square = (real *)a->exp_avg_sq + i;
     const V x = FN(load)(value, n);
-    const V g = v_fma(v_set1((real)a->weight_decay), x, FN(load)((const real *)a->gradients + i, n));
+    const V g =
+        v_fma(v_set1((real)a->weight_decay), x, FN(load)((const real *)a->gradients + i, n));
     V m = FN(load)(average, n), v = FN(load)(square, n);
     m = v_fma(g - m, v_set1((real)(1 - a->beta1)), m);
     v = v_fma(g * g, v_set1((real)(1 - a->beta2)), v * v_set1((real)a->beta2));

@@ -38,7 +38,8 @@ void fr_barrier(fr_team *team) {
         atomic_store_explicit(&team->round, round + 1, memory_order_release);
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&team->round, memory_order_acquire) == round; spins++) {
+    for (int spins = 0; atomic_load_explicit(&team->round, memory_order_acquire) == round;
+         spins++) {
         if (spins < SPINS)
             relax();
         else
@@ -73,10 +74,10 @@ static void *worker(void *argument) {
     unsigned seen = (unsigned)(uintptr_t)argument;
     fr_flush_denormals();
     for (;;) {
-        for (int spins = 0; spins < SPINS && atomic_load(&pool.generation) == seen; spins++) relax();
+        for (int spins = 0; spins < SPINS && atomic_load(&pool.generation) == seen; spins++)
+            relax();
         pthread_mutex_lock(&pool.mutex);
-        while (atomic_load(&pool.generation) == seen)
-            pthread_cond_wait(&pool.opened, &pool.mutex);
+        while (atomic_load(&pool.generation) == seen) pthread_cond_wait(&pool.opened, &pool.mutex);
         seen = atomic_load(&pool.generation);
         const int joins = pool.open && pool.joined < pool.most;
         const int rank = joins ? ++pool.joined : 0;
@@ -195,7 +196,8 @@ void fr_parallel(int size, fr_work work, void *context) {
     if (size > MAX_THREADS) size = MAX_THREADS;
     const int opened = open_region(size - 1, work_in_gang, &g);
     /* Whoever is not here in some 50 us has no core: the work is divided among the others. */
-    for (int spins = 0; opened && spins < 2 * SPINS && atomic_load(&pool.inside) < size - 1; spins++)
+    for (int spins = 0; opened && spins < 2 * SPINS && atomic_load(&pool.inside) < size - 1;
+         spins++)
         relax();
     const int members = opened ? close_region() : 0;
     atomic_store_explicit(&g.team.size, members + 1, memory_order_release);
@@ -221,9 +223,7 @@ uint64_t fr_flush_denormals(void) {
     __asm__ __volatile__("msr fpcr, %0" : : "r"(saved | FLUSH_TO_ZERO));
     return saved;
 }
-void fr_restore_denormals(uint64_t saved) {
-    __asm__ __volatile__("msr fpcr, %0" : : "r"(saved));
-}
+void fr_restore_denormals(uint64_t saved) { __asm__ __volatile__("msr fpcr, %0" : : "r"(saved)); }
 #else
 uint64_t fr_flush_denormals(void) { return 0; }
 void fr_restore_denormals(uint64_t saved) { (void)saved; }

@@ -1,6 +1,5 @@
 """The modules of `fastrnn.interop.torch` are PyTorch's in everything but the kernels."""
 
-import contextlib
 import copy
 import io
 import logging
@@ -25,7 +24,10 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 from fastrnn.interop import torch as ours  # noqa: E402
 from fastrnn.interop.torch import scan as scan_module  # noqa: E402
 
-pytestmark = pytest.mark.torch
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+]
 
 LAYERS = {
     "RNN_TANH": (torch.nn.RNN, {}),
@@ -80,9 +82,8 @@ def assert_same(actual, expected):
             continue
         assert a.shape == b.shape
         assert a.dtype == b.dtype
-        largest = b.abs().max() if b.numel() else torch.zeros(())
-        error = (a - b).abs().max() if b.numel() else torch.zeros(())
-        assert error <= TOLERANCES[b.dtype] * max(1.0, float(largest))
+        a, b, limit = a.numpy(force=True), b.numpy(force=True), TOLERANCES[b.dtype]
+        assert np.max(np.abs(a - b), initial=0) <= limit * np.max(np.abs(b), initial=1)
 
 
 def uses_kernels(result):
@@ -330,6 +331,29 @@ def test_state_alone_may_want_a_gradient():
     assert_same(gradients[1:], gradients[:1])
 
 
+def test_nothing_flows_back_from_an_output_without_gradient():
+    class Stop(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            return x + y
+
+        @staticmethod
+        def backward(ctx, d):
+            return None, d
+
+    _, layer = pair("GRU", 3, 4)
+    x = torch.ones(2, 2, 3, dtype=torch.float64)
+    for create_graph in (False, True):
+        y = torch.ones(2, 2, 4, dtype=torch.float64, requires_grad=True)
+        leaves = [y, layer.weight_hh_l0]
+        loss = Stop.apply(layer(x)[0], y).sum()
+        d_y, d_weight = torch.autograd.grad(
+            loss, leaves, create_graph=create_graph, allow_unused=True
+        )
+        assert d_y is not None
+        assert d_weight is None
+
+
 def test_negative_views():
     theirs, accelerated = pair("GRU", 3, 4)
     x = torch.randn(5, 2, 3, dtype=torch.complex128).conj().imag
@@ -563,19 +587,28 @@ def test_cell_errors_are_pytorchs(kind, case):
 
 
 def assert_same_error(theirs, accelerated, arguments):
-    with pytest.raises(Exception) as expected:  # noqa: PT011 - whatever PyTorch raises
+    with pytest.raises(Exception) as expected:
         theirs(*arguments(theirs))
     with pytest.raises(type(expected.value)) as actual:
         accelerated(*arguments(accelerated))
     assert str(actual.value) == str(expected.value)
 
 
-def test_packed_sequences_that_are_none_are_refused():
+@pytest.mark.parametrize("sizes", [[2, 2], [1, 4], [3, 3]])
+def test_sizes_that_do_not_fit_packed_rows_are_pytorchs(sizes):
+    outcomes = []
     for layer in pair("GRU", 3, 4):
-        data = torch.zeros(5, 3, dtype=torch.float64)
-        for sizes in ([2, 2], [1, 4], [3, 3]):
-            with pytest.raises(RuntimeError):
-                layer(rnn.PackedSequence(data, torch.tensor(sizes)))
+        data = torch.ones(5, 3, dtype=torch.float64)
+        try:
+            outcomes.append(layer(rnn.PackedSequence(data, torch.tensor(sizes)))[0].data.tolist())
+        except RuntimeError as error:
+            outcomes.append(str(error))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_cells_take_any_bias_that_is_true():
+    theirs, accelerated = pair("RNN_TANH", 3, 4, table=CELLS, bias="yes")
+    assert_alike(theirs, accelerated, (torch.ones(2, 3, dtype=torch.float64),))
 
 
 def test_attributes_may_be_changed_afterwards():
@@ -665,14 +698,9 @@ def test_other_dtypes_are_pytorchs(dtype):
 @cell_kinds
 def test_empty_cells_are_pytorchs(kind):
     for sizes, B in (((3, 0), 2), ((3, 4), 0)):
-        with pytest.warns(UserWarning, match="zero-element") if 0 in sizes else no_warning():
-            theirs, accelerated = pair(kind, *sizes, table=CELLS)
+        theirs, accelerated = pair(kind, *sizes, table=CELLS)
         x = torch.zeros(B, 3, dtype=torch.float64)
         assert_same(tensors(accelerated(x)), tensors(theirs(x)))
-
-
-def no_warning():
-    return contextlib.nullcontext()
 
 
 @pytest.mark.usefixtures("no_kernels")
@@ -697,6 +725,7 @@ def test_autocast_is_pytorchs():
         assert torch.equal(accelerated(x)[0], theirs(x)[0])
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
 @pytest.mark.usefixtures("no_kernels")
 def test_transforms_are_pytorchs():
     theirs, accelerated = pair("GRU", 3, 4)
@@ -729,6 +758,7 @@ def test_classes_of_tensors_are_pytorchs():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.filterwarnings("ignore:The tensor attributes self.part._flat_weights")
 @pytest.mark.parametrize("kind", ["script", "trace", "fx", "compile", "export"])
 @pytest.mark.parametrize("cell", [False, True])
 def test_compilers_see_pytorchs_module(kind, cell):
@@ -758,7 +788,6 @@ def test_compilers_see_pytorchs_module(kind, cell):
         with torch.no_grad():
             next(model.parameters()).mul_(2)
         assert_same(tensors(compiled(x)), tensors(model(x)))
-    assert type(model.part) is (ours.GRUCell if cell else ours.GRU)
 
 
 # ------------------------------------------------------------------------------------- accelerate

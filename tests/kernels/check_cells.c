@@ -108,11 +108,6 @@ static step moved(const fr_cell *cell, fr_index units, step s, int input, double
     return s;
 }
 
-static void grow(double *worst, double got, double exact) {
-    const double error = fabs(got - exact) / (1 + fabs(exact));
-    if (!(error <= *worst)) *worst = error; /* NaN too */
-}
-
 static void check_cell(int which, fr_index units, int bare, double worst[2]) {
     const fr_kernels *tested = K, *model = fr_kernels_scalar[1];
     const fr_cell *cell = &tested->cells[which], *model_cell = &model->cells[which];

@@ -83,19 +83,26 @@ double uniform(double low, double high) {
     seed = seed * 6364136223846793005u + 1442695040888963407u;
     return low + (high - low) * ((double)(seed >> 11) * 0x1p-53);
 }
+void grow(double *worst, double got, double exact) {
+    const double error = fabs(got - exact) / (1 + fabs(exact));
+    if (!(error <= *worst)) *worst = error; /* NaN too */
+}
+
 double real_number(void) { return (float)uniform(-2, 2); }
 double small_integer(void) { return floor(uniform(-4, 5)); }
 
 static void check(const fr_kernels *kernels) {
     const int before = failures;
-    double ulp[3] = {0}, error[2] = {0};
+    double ulp[3] = {0}, cells[2] = {0}, passes = 0;
     K = kernels;
     check_products();
     check_functions(ulp);
-    check_cells(error);
-    printf("%-6s float%d: %s; exp %.2f, tanh %.2f, sigmoid %.2f ULP; cells %.1e, adjoint %.1e\n",
+    check_cells(cells);
+    check_passes(&passes);
+    printf("%-6s float%d: %s; exp %.2f, tanh %.2f, sigmoid %.2f ULP; cells %.1e, adjoint %.1e, "
+           "losses and optimisers %.1e\n",
            K->isa, (int)(8 * K->item_size), failures == before ? "passed" : "FAILED", ulp[0],
-           ulp[1], ulp[2], error[0], error[1]);
+           ulp[1], ulp[2], cells[0], cells[1], passes);
 }
 
 int main(void) {

@@ -34,9 +34,14 @@ double uniform(double low, double high);
 double real_number(void); /* -2 to 2, exact in float32 */
 double small_integer(void);
 
+/* The larger of `worst` and the error of `got`, relative to a number of 1 or more. */
+void grow(double *worst, double got, double exact);
+
+/* Each check raises `worst` to the worst error of what it names. */
 void check_threads(void);
 void check_products(void);
-void check_functions(double worst_ulp[3]); /* of exp, tanh, sigmoid */
-void check_cells(double worst[2]);         /* of forward, adjoint */
+void check_functions(double worst_ulp[3]); /* exp, tanh, sigmoid */
+void check_cells(double worst[2]);         /* forward, adjoint */
+void check_passes(double *worst);
 
 #endif

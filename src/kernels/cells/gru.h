@@ -70,21 +70,26 @@ static void FN(gru_candidate_adjoint)(const fr_frame *f) {
 }
 
 #define GRU_CELL                                                                                   \
-    {.name = "gru",                                                                                \
-     .states = 1,                                                                                  \
-     .gates = 3,                                                                                   \
-     .slots = 4,                                                                                   \
-     .stages = 1,                                                                                  \
-     .d_state_direct = 1,                                                                          \
-     .stage = {{FR_OPERAND_H, FR_WEIGHT_HH, 0, 3, {0, 1, 3}, FN(gru_forward), FN(gru_adjoint)}}}
+    {                                                                                              \
+        .name = "gru", .states = 1, .gates = 3, .slots = 4, .stages = 1, .d_state_direct = 1,      \
+        .stage = {{FR_OPERAND_H, FR_WEIGHT_HH, 0, 3, {0, 1, 3}, FN(gru_forward), FN(gru_adjoint)}} \
+    }
 #define GRU_RESET_BEFORE_CELL                                                                      \
-    {.name = "gru_reset_before",                                                                   \
-     .states = 1,                                                                                  \
-     .gates = 3,                                                                                   \
-     .slots = 3,                                                                                   \
-     .stages = 2,                                                                                  \
-     .d_state_direct = 1,                                                                          \
-     .stage = {{FR_OPERAND_H, FR_WEIGHT_HH, 0, 2, {0, 1}, FN(gru_gates_forward),                   \
-                FN(gru_gates_adjoint)},                                                            \
-               {FR_OPERAND_EXTRA, FR_WEIGHT_HH, 2, 1, {2}, FN(gru_candidate_forward),              \
-                FN(gru_candidate_adjoint)}}}
+    {                                                                                              \
+        .name = "gru_reset_before", .states = 1, .gates = 3, .slots = 3, .stages = 2,              \
+        .d_state_direct = 1,                                                                       \
+        .stage = {{FR_OPERAND_H,                                                                   \
+                   FR_WEIGHT_HH,                                                                   \
+                   0,                                                                              \
+                   2,                                                                              \
+                   {0, 1},                                                                         \
+                   FN(gru_gates_forward),                                                          \
+                   FN(gru_gates_adjoint)},                                                         \
+                  {FR_OPERAND_EXTRA,                                                               \
+                   FR_WEIGHT_HH,                                                                   \
+                   2,                                                                              \
+                   1,                                                                              \
+                   {2},                                                                            \
+                   FN(gru_candidate_forward),                                                      \
+                   FN(gru_candidate_adjoint)}}                                                     \
+    }

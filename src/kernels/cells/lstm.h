@@ -57,20 +57,26 @@ static void FN(projection_adjoint)(const fr_frame *f) {
 }
 
 #define LSTM_CELL                                                                                  \
-    {.name = "lstm",                                                                               \
-     .states = 2,                                                                                  \
-     .gates = 4,                                                                                   \
-     .slots = 4,                                                                                   \
-     .stages = 1,                                                                                  \
-     .stage = {{FR_OPERAND_H, FR_WEIGHT_HH, 0, 4, {0, 1, 2, 3}, FN(lstm_forward),                  \
-                FN(lstm_adjoint)}}}
+    {                                                                                              \
+        .name = "lstm", .states = 2, .gates = 4, .slots = 4, .stages = 1,                          \
+        .stage = {                                                                                 \
+            {FR_OPERAND_H, FR_WEIGHT_HH, 0, 4, {0, 1, 2, 3}, FN(lstm_forward), FN(lstm_adjoint)}}  \
+    }
 #define LSTM_PROJECTED_CELL                                                                        \
-    {.name = "lstm_projected",                                                                     \
-     .states = 2,                                                                                  \
-     .gates = 4,                                                                                   \
-     .slots = 5,                                                                                   \
-     .stages = 2,                                                                                  \
-     .stage = {{FR_OPERAND_H, FR_WEIGHT_HH, 0, 4, {0, 1, 2, 3}, FN(lstm_gates_forward),            \
-                FN(lstm_gates_adjoint)},                                                           \
-               {FR_OPERAND_EXTRA, FR_WEIGHT_HR, 0, 1, {4}, FN(projection_forward),                 \
-                FN(projection_adjoint)}}}
+    {                                                                                              \
+        .name = "lstm_projected", .states = 2, .gates = 4, .slots = 5, .stages = 2,                \
+        .stage = {{FR_OPERAND_H,                                                                   \
+                   FR_WEIGHT_HH,                                                                   \
+                   0,                                                                              \
+                   4,                                                                              \
+                   {0, 1, 2, 3},                                                                   \
+                   FN(lstm_gates_forward),                                                         \
+                   FN(lstm_gates_adjoint)},                                                        \
+                  {FR_OPERAND_EXTRA,                                                               \
+                   FR_WEIGHT_HR,                                                                   \
+                   0,                                                                              \
+                   1,                                                                              \
+                   {4},                                                                            \
+                   FN(projection_forward),                                                         \
+                   FN(projection_adjoint)}}                                                        \
+    }

@@ -34,18 +34,14 @@ static void FN(rnn_relu_adjoint)(const fr_frame *f) {
 }
 
 #define RNN_TANH_CELL                                                                              \
-    {.name = "rnn_tanh",                                                                           \
-     .states = 1,                                                                                  \
-     .gates = 1,                                                                                   \
-     .slots = 1,                                                                                   \
-     .stages = 1,                                                                                  \
-     .stage = {{FR_OPERAND_H, FR_WEIGHT_HH, 0, 1, {0}, FN(rnn_tanh_forward),                       \
-                FN(rnn_tanh_adjoint)}}}
+    {                                                                                              \
+        .name = "rnn_tanh", .states = 1, .gates = 1, .slots = 1, .stages = 1,                      \
+        .stage = {                                                                                 \
+            {FR_OPERAND_H, FR_WEIGHT_HH, 0, 1, {0}, FN(rnn_tanh_forward), FN(rnn_tanh_adjoint)}}   \
+    }
 #define RNN_RELU_CELL                                                                              \
-    {.name = "rnn_relu",                                                                           \
-     .states = 1,                                                                                  \
-     .gates = 1,                                                                                   \
-     .slots = 1,                                                                                   \
-     .stages = 1,                                                                                  \
-     .stage = {{FR_OPERAND_H, FR_WEIGHT_HH, 0, 1, {0}, FN(rnn_relu_forward),                       \
-                FN(rnn_relu_adjoint)}}}
+    {                                                                                              \
+        .name = "rnn_relu", .states = 1, .gates = 1, .slots = 1, .stages = 1,                      \
+        .stage = {                                                                                 \
+            {FR_OPERAND_H, FR_WEIGHT_HH, 0, 1, {0}, FN(rnn_relu_forward), FN(rnn_relu_adjoint)}}   \
+    }
