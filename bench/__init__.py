@@ -1,0 +1,1 @@
+"""Benchmarks: one table of cases, and what runs, compares and reports them."""

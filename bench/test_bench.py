@@ -1,0 +1,43 @@
+"""Every case of the table on every library: ``pytest bench/``, or ``-k "char-rnn and torch"``.
+
+All run on ``fastrnn.get_num_threads()`` threads, which ``FASTRNN_NUM_THREADS`` sets, each library
+by itself; `bench.compare` lets them take turns and is the finer instrument.
+"""
+
+from dataclasses import replace
+
+import pytest
+
+import fastrnn as fr
+
+from . import cases, peers
+
+CALLS = [
+    pytest.param(case, name, id=f"{case.slug}-{name.replace(' ', '-')}")
+    for case in cases.CASES
+    for name in peers.SIDES.get(case.kind, ())
+]
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.benchmark(disable_gc=True, warmup=True, warmup_iterations=10, min_rounds=3)
+@pytest.mark.parametrize(("case", "name"), CALLS)
+def test_case(benchmark, case, name):
+    """Time one library after a check against ours."""
+    if name not in peers.side_names(case, [name.split()[0]]):
+        pytest.skip(f"{name.split()[0]} is not installed")
+    benchmark.group = case.name
+    threads = fr.get_num_threads()
+    problem = peers.Problem(case)
+    sides = {n: peers.SIDES[case.kind][n](problem, threads) for n in {"fastrnn", name}}
+    with peers.use_threads(threads):
+        peers.check(case, sides)
+        with sides[name].context():
+            benchmark(sides[name].call)
+
+
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.slug)
+def test_spec_makes_the_case_again(case):
+    """A process of its own gets its case as text, and results are read back by it."""
+    again = cases.parse(case.spec)
+    assert replace(again, name=case.name, targets=case.targets) == case
