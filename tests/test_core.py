@@ -1,0 +1,141 @@
+"""The compiled core among threads, forks and signals, and at impossible sizes."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastrnn as fr
+
+if os.environ.get("FASTRNN_BACKEND") == "reference":
+    pytest.skip("needs the compiled core", allow_module_level=True)
+
+from fastrnn._core import kernels
+
+ROOT = Path(fr.__file__).parents[1]
+
+
+@pytest.fixture
+def two_threads():
+    before = fr.get_num_threads()
+    fr.set_num_threads(2)
+    yield
+    fr.set_num_threads(before)
+
+
+def run(layer, x):
+    """Return outputs and gradients of a call."""
+    output, _, pullback = layer.vjp(x)
+    d_x, _ = pullback(output)
+    return output, d_x
+
+
+def python(code, **environment):
+    """Start a child process that imports the fastrnn under test."""
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_an_unknown_instruction_set_is_refused():
+    with pytest.raises(ValueError, match="isa must be one of scalar"):
+        kernels.use_isa("mmx")
+
+
+def test_the_environment_lowers_the_instruction_set():
+    child = python("from fastrnn._core import kernels; print(kernels.isa())", FASTRNN_ISA="scalar")
+    assert child.communicate(timeout=60)[0].strip() == "scalar"
+
+
+def test_calls_from_several_threads_give_the_bits_of_one(two_threads):
+    layer = fr.LSTM(64, 96, seed=0)
+    xs = [np.random.default_rng(seed).standard_normal((20, 32, 64)) for seed in range(4)]
+    expected = [run(layer, x) for x in xs]
+    found = [None] * len(xs)
+
+    def work(i):
+        for _ in range(5):
+            found[i] = run(layer, xs[i])
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(xs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for ours, theirs in zip(found, expected, strict=True):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("layer", [fr.GRU(64, 96, seed=0), fr.LSTM(64, 512, seed=0)])
+@pytest.mark.parametrize("B", [1, 32])
+def test_the_number_of_threads_does_not_change_an_output(two_threads, layer, B):
+    x = np.random.default_rng(0).standard_normal((10, B, 64))
+    expected = layer(x)[0]
+    fr.set_num_threads(1)
+    np.testing.assert_array_equal(layer(x)[0], expected)
+
+
+def test_a_forked_child_computes():
+    code = """
+import os
+import numpy as np
+import fastrnn as fr
+fr.set_num_threads(2)
+layer, x = fr.LSTM(64, 96, seed=0), np.ones((20, 32, 64))
+expected, _ = layer(x)
+child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(layer(x)[0], expected) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    out, err = python(code).communicate(timeout=60)
+    assert out.strip() == "0", err
+
+
+@pytest.mark.parametrize("call", ["layer(x)", "pullback(d)"])
+def test_ctrl_c_reaches_into_a_long_call(call):
+    code = f"""
+import traceback
+import numpy as np
+import fastrnn as fr
+layer, x = fr.LSTM(8, 1024, seed=0), np.ones((300, 32, 8))
+if "{call}" == "pullback(d)":
+    d, _, pullback = layer.vjp(x)
+try:
+    print("ready", flush=True)
+    {call}
+except KeyboardInterrupt:
+    print("loops.pyx" in traceback.format_exc(), flush=True)
+"""
+    child = python(code)
+    assert child.stdout.readline().strip() == "ready"
+    time.sleep(0.1)  # into the call
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=120)
+    assert out.strip() == "True", err
+
+
+def test_denormals_of_the_caller_stay_as_they_are():
+    tiny = np.float32(np.finfo(np.float32).smallest_subnormal)
+    run(fr.GRU(3, 4, seed=0), np.ones((5, 2, 3)))
+    assert tiny * np.float32(1) == tiny
+
+
+def test_what_does_not_fit_into_memory_is_a_memory_error():
+    with pytest.raises((MemoryError, OverflowError, ValueError)):
+        fr.LSTM(2**40, 2**20)
+    x = np.broadcast_to(np.float32(0), (2**30, 2**12, 1))
+    with pytest.raises((MemoryError, OverflowError, ValueError)):
+        fr.LSTM(1, 4)(x)
