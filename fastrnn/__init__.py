@@ -10,7 +10,7 @@ from fastrnn._config import get_num_threads, set_num_threads, show_config
 from fastrnn._version import __version__
 from fastrnn.backends import use_backend
 from fastrnn.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding
-from fastrnn.training import Trainer
+from fastrnn.training import Trainer, fit
 
 __all__ = [
     "GRU",
@@ -22,6 +22,7 @@ __all__ = [
     "Trainer",
     "__version__",
     "data",
+    "fit",
     "get_num_threads",
     "interop",
     "losses",

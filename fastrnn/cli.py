@@ -17,10 +17,9 @@ from fastrnn._config import get_num_threads, show_config
 from fastrnn.backends import active_backend
 from fastrnn.data import CharVocabulary, Windows, python_documentation, read_text
 from fastrnn.losses import bits_per_token, perplexity
-from fastrnn.models.language_model import LanguageModel, parameter_count
+from fastrnn.models import LanguageModel
 from fastrnn.training import callbacks as cb
-from fastrnn.training.checkpoint import load_language_model
-from fastrnn.training.run import DEFAULTS, SCORING_STEPS, Run, RunFiles
+from fastrnn.training.run import DEFAULTS, SCORING_STEPS, Run, RunFiles, load_language_model
 from fastrnn.training.trainer import evaluate
 
 SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 500, 0.7
@@ -113,7 +112,8 @@ def _introduce(run: Run, text: str, resumed: bool) -> None:
     print(
         f"{len(text):,} characters, {len(run.vocabulary)} different; {settings['num_layers']} x "
         f"{settings['cell']} of {settings['hidden_size']}, "
-        f"{parameter_count(run.model.config):,} parameters; {len(run.windows):,} steps an epoch; "
+        f"{sum(map(np.size, run.model.parameters.values())):,} parameters; "
+        f"{len(run.windows):,} steps an epoch; "
         f"{active_backend().__name__.rpartition('.')[2]} backend, threads: {get_num_threads()}"
     )
     if trainer.step:

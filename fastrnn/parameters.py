@@ -7,7 +7,9 @@ its own by name. Both are served by one allocation: the layers hold named views 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 # A cache line, and the width of the widest vector register.
 _ALIGNMENT_BYTES = 64
+_limit: ContextVar[tuple[int, str] | None] = ContextVar("limit", default=None)
 
 
 class Parameters(Mapping[str, np.ndarray]):
@@ -32,7 +35,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
     Parameters
     ----------
-    shapes : mapping of str to tuple of int
+    shapes : mapping, or iterable of pairs, of str to tuple of int
         Name and shape of each array, in the order of the buffer.
     dtype : {"float32", "float64"}
         Type of values and gradients, which start as zeros.
@@ -49,12 +52,17 @@ class Parameters(Mapping[str, np.ndarray]):
     Raises
     ------
     ValueError
-        If the dtype is neither float32 nor float64.
+        If the dtype is neither float32 nor float64, or the arrays are more than :func:`at_most`
+        allows.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: DTypeLike) -> None:
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]] | Iterable[tuple[str, tuple[int, ...]]],
+        dtype: DTypeLike,
+    ) -> None:
         dtype = check_dtype(dtype)
-        self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self._shapes = _within_limit(shapes.items() if isinstance(shapes, Mapping) else shapes)
         self._parts: list[Parameters] = []
         self._is_part = False
         self._views: dict[str, np.ndarray] = {}
@@ -239,6 +247,38 @@ def join(parts: Mapping[str, Module]) -> Parameters:
     joined._parts = [member for member in members.values() if len(member)]
     joined._bind(joined.flat_values, joined.flat_gradients)
     return joined
+
+
+@contextmanager
+def at_most(number: int, reason: str) -> Iterator[None]:
+    """Refuse within this context to make parameters of more than `number` elements.
+
+    Parameters
+    ----------
+    number : int
+        Of one `Parameters` object. Sizes that come from a file or a command line are refused before
+        memory is asked for.
+    reason : str
+        Ends the message: "its sizes ask for more than 100 parameters, `reason`".
+    """
+    token = _limit.set((number, reason))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def _within_limit(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
+    """Return the shapes by name, or stop where they are too many."""
+    limit = _limit.get()
+    found, total = {}, 0
+    for name, shape in shapes:
+        found[name] = tuple(shape)
+        total += math.prod(shape)
+        if limit is not None and total > limit[0]:
+            number, reason = limit
+            raise ValueError(f"its sizes ask for more than {number:,} parameters, {reason}")
+    return found
 
 
 def _padded(size: int, dtype: np.dtype) -> int:

@@ -41,8 +41,7 @@ def make_model(**options):
 
 def sections_of(model, vocabulary=VOCABULARY):
     return {
-        "model": model.state_dict(),
-        "language_model": model.config,
+        **model.sections(),
         "vocabulary": {"characters": vocabulary.characters},
     }
 
@@ -220,6 +219,13 @@ def change(section, name, value):
     return apply
 
 
+def configure(name, value):
+    def apply(sections):
+        sections["architecture"]["config"] = {**sections["architecture"]["config"], name: value}
+
+    return apply
+
+
 def remove(section, name=None):
     def apply(sections):
         del (sections if name is None else sections[section])[section if name is None else name]
@@ -234,27 +240,30 @@ V = len(VOCABULARY)
     "forge",
     [
         remove("model"),
-        remove("language_model"),
+        remove("architecture"),
+        remove("architecture", "class"),
+        change("architecture", "class", "Module"),
+        change("architecture", "class", ["LanguageModel"]),
         remove("vocabulary"),
         remove("model", "output.bias"),
-        remove("language_model", "cell"),
+        change("architecture", "config", {}),
         change("model", "output.bias", np.zeros((V, 1), np.float32)),
         change("model", "output.bias", np.zeros(V, np.complex64)),
         change("model", "output.bias", np.zeros(V - 1, np.float32)),
         change("model", "output.bias", "text"),
         change("model", "other", np.zeros(3, np.float32)),
         change("model", "output.bias", np.full(V, np.nan, np.float32)),
-        change("language_model", "hidden_size", 10**12),
-        change("language_model", "num_layers", 10**12),
-        change("language_model", "num_layers", True),
-        change("language_model", "embedding_size", 10**12),
-        change("language_model", "hidden_size", "4"),
-        change("language_model", "hidden_size", 4.0),
-        change("language_model", "cell", "gru"),
-        change("language_model", "cell", ["lstm"]),
-        change("language_model", "dtype", "float16"),
-        change("language_model", "dropout", 7),
-        change("language_model", "extra", 1),
+        configure("hidden_size", 10**12),
+        configure("num_layers", 10**12),
+        configure("num_layers", True),
+        configure("embedding_size", 10**12),
+        configure("hidden_size", "4"),
+        configure("hidden_size", 4.0),
+        configure("cell", "gru"),
+        configure("cell", ["lstm"]),
+        configure("dtype", "float16"),
+        configure("dropout", 7),
+        configure("extra", 1),
         change("vocabulary", "characters", TEXT),
         change("vocabulary", "characters", VOCABULARY.characters[1:]),
         change("vocabulary", "characters", ""),
@@ -266,7 +275,7 @@ def test_parts_that_do_not_fit_are_refused(tmp_path, forge):
     forge(sections)
     save_checkpoint(tmp_path / "file", sections)
     with pytest.raises(
-        CheckpointError, match=r"holds no usable language model|not finite"
+        CheckpointError, match=r"holds no usable (model|vocabulary)|not its model's|not finite"
     ) as error:
         load_language_model(tmp_path / "file")
     assert str(tmp_path / "file") in str(error.value)

@@ -105,7 +105,7 @@ def test_training_reports_samples_and_saves(run):
 def test_cells_and_inputs(run, cell, embedding):
     options = [*OPTIONS, "--cell", cell, "--embedding-size", embedding, "--output", "m"]
     assert run("train", "text.txt", *options)[0] == 0
-    config = load_checkpoint("m")["language_model"]
+    config = load_checkpoint("m")["architecture"]["config"]
     assert (config["cell"], config["embedding_size"]) == (cell, embedding or None)
 
 

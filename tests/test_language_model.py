@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastrnn.models import LanguageModel
-from fastrnn.models.language_model import CELLS, parameter_count
+from fastrnn.models.encoder import CELLS
 
 V, H, T, B = 5, 4, 4, 2
 INPUTS = {
@@ -113,7 +113,7 @@ def test_a_stream_is_the_call_step_by_step(cell, inputs):
 
 def test_one_hot_is_an_identity_embedding():
     one_hot, embedded = make(seed=1), make(embedding_size=V, seed=2)
-    embedded.load_state_dict({"embedding.weight": np.eye(V), **one_hot.state_dict()})
+    embedded.load_state_dict({"encoder.embedding.weight": np.eye(V), **one_hot.state_dict()})
     ids, targets = make_batch()
     for model in (one_hot, embedded):
         model.loss_vjp(ids, targets)[2]()
@@ -142,7 +142,7 @@ def test_tied_weights_are_one_array():
     model = make(**INPUTS["tied"])
     assert "output.weight" not in model.parameters
     before, _ = model([[0]])
-    model.parameters["embedding.weight"][1] = 0
+    model.parameters["encoder.embedding.weight"][1] = 0
     assert model([[0]])[0][0, 0, 1] == model.parameters["output.bias"][1]
     assert before[0, 0, 1] != model.parameters["output.bias"][1]
     with pytest.raises(ValueError, match=r"embedding_size must be hidden_size 4 .* got 3"):
@@ -152,9 +152,8 @@ def test_tied_weights_are_one_array():
 @pytest.mark.parametrize(
     ("cell", "num_layers", "inputs"), [*itertools.product(CELLS, (1, 3), INPUTS)]
 )
-def test_parameters_can_be_counted_without_the_model(cell, num_layers, inputs):
+def test_a_model_can_be_made_again_from_its_config(cell, num_layers, inputs):
     model = make(cell, num_layers=num_layers, **INPUTS[inputs])
-    assert parameter_count(model.config) == sum(p.size for p in model.parameters.values())
     twin = LanguageModel(**model.config)
     twin.load_state_dict(model.state_dict())
     assert np.array_equal(twin([[1]])[0], model([[1]])[0])

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from fastrnn.data import Windows
-from fastrnn.layers.base import Module
-from fastrnn.models import LanguageModel
+from fastrnn.models import LanguageModel, Model
 from fastrnn.optim import SGD, Adam, ExponentialDecay, clip_gradient_norm
 from fastrnn.parameters import Parameters
 from fastrnn.training import (
@@ -38,12 +37,12 @@ def make_trainer(*callbacks, clip=5.0, **options):
     return Trainer(model, Adam(model.parameters, 0.01), clip=clip, callbacks=callbacks)
 
 
-class Scripted(Module):
+class Scripted(Model):
     """A model of one parameter whose losses are given; it notes how it is called."""
 
     def __init__(self, losses=(), validation_losses=(), gradient=1.0):
         self.parameters = Parameters({"w": (1,)}, "float64")
-        self.generators = {}
+        self.config, self.generators = {}, {}
         self.losses, self.validation_losses = iter(losses), iter(validation_losses)
         self.gradient = gradient
         self.calls, self.pullbacks = [], []
@@ -110,7 +109,7 @@ def test_fit_goes_on_where_it_ended():
 
 
 def test_the_loop_is_the_one_written_by_hand():
-    trainer = make_trainer(clip=0.1, dropout=0.3, num_layers=2)
+    trainer = make_trainer(clip=0.05, dropout=0.3, num_layers=2)
     windows = Windows(IDS, 2, 5)
     trainer.fit(windows, 1)
 
@@ -120,7 +119,7 @@ def test_the_loop_is_the_one_written_by_hand():
         model.zero_gradients()
         loss, state, pullback = model.loss_vjp(inputs, targets, state)
         pullback()
-        assert clip_gradient_norm(model.parameters, 0.1) > 0.1
+        assert clip_gradient_norm(model.parameters, 0.05) > 0.05
         optimizer.step()
         losses.append(loss)
     assert np.array_equal(trainer.model.parameters.flat_values, model.parameters.flat_values)
@@ -389,7 +388,7 @@ def test_the_progress_bar_is_for_terminals(monkeypatch, terminal):
     if terminal:
         assert "epoch 2/2" in shown
         assert "loss 0.693 = 1.000 bits/char" in shown
-        assert "/12.0 [" in shown
+        assert "/6 [" in shown
     else:
         assert shown == ""
 

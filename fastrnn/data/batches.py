@@ -1,22 +1,31 @@
-"""Windows of truncated back-propagation through time.
+"""From ids or vectors to batches: windows of one long sequence, or many sequences side by side.
 
-A long sequence is cut into ``batch_size`` streams that lie side by side and are read together, a
-window of ``seq_length`` steps at a time. Row ``b`` of a window goes on where row ``b`` of the
-window before ended, so a model that carries its state from window to window has read the whole
-stream, while its gradients reach back to the window's start.
+**Windows** are for truncated back-propagation through time. A long sequence is cut into
+``batch_size`` streams that lie side by side and are read together, a window of ``seq_length`` steps
+at a time. Row ``b`` of a window goes on where row ``b`` of the window before ended, so a model that
+carries its state from window to window has read the whole stream, while its gradients reach back to
+the window's start.
 
 Source: Williams and Peng, "An efficient gradient-based algorithm for on-line training of recurrent
 network trajectories", Neural Computation 2 (1990).
+
+**Batches** are of sequences of any lengths. Those of about the same length come together, so that
+little of a batch is padding, which costs memory (no time: it is never read).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_positive_int, check_probability
+from fastrnn._validation import (
+    check_array,
+    check_non_negative_int,
+    check_positive_int,
+    check_probability,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -107,3 +116,143 @@ def split(ids: np.ndarray, validation_fraction: float) -> tuple[np.ndarray, np.n
             f"leaves {cut} to train on and {len(ids) - cut} to validate on (one has no next)"
         )
     return ids[:cut], ids[cut:]
+
+
+class Padded(NamedTuple):
+    """Sequences of any lengths side by side; what lies beyond an end is never read."""
+
+    values: np.ndarray  # (T, B) ids or (T, B, I) vectors
+    lengths: np.ndarray  # (B,) int64
+
+
+def pad(sequences: Sequence[ArrayLike]) -> Padded:
+    """Put sequences side by side, zeros beyond their ends.
+
+    Parameters
+    ----------
+    sequences : sequence of array_like, shapes (T_b,) of int, or (T_b, I)
+        All of one width I, T_b >= 0.
+
+    Returns
+    -------
+    padded : Padded
+        Of shape (T, B) or (T, B, I), T the largest of the T_b, at least 1.
+
+    Raises
+    ------
+    ValueError
+        If there are no sequences or their widths differ.
+    TypeError
+        If they are not numbers.
+    """
+    arrays = [np.asarray(sequence) for sequence in sequences]
+    if not arrays:
+        raise ValueError("sequences must be at least one, got none")
+    ndim, width, dtype = arrays[0].ndim, arrays[0].shape[1:], np.result_type(*arrays)
+    for k, array in enumerate(arrays):
+        if array.ndim not in (1, 2) or array.shape[1:] != width:
+            expected = "(T,) or (T, I)" if ndim not in (1, 2) else str(("T", *width))
+            raise ValueError(f"sequences[{k}] must be {expected}, got {array.shape}")
+    if dtype.kind not in "biuf":
+        raise TypeError(f"sequences must be of numbers, got {dtype}")
+    lengths = np.array([len(array) for array in arrays], np.int64)
+    values = np.zeros((max(1, lengths.max()), len(arrays), *width), dtype)
+    for b, array in enumerate(arrays):
+        values[: len(array), b] = array
+    return Padded(values, lengths)
+
+
+class Batches(Sequence[tuple[Any, Any]]):
+    """Examples in batches of about the same length, in another order every epoch.
+
+    Parameters
+    ----------
+    inputs, targets : list of array_like, ndarray, or tuple of these
+        One entry an example. A list holds sequences (see :func:`pad`), which a batch gives as
+        :class:`Padded`; an array has the examples along its first axis, and a batch its rows. A
+        tuple of such gives a tuple.
+    batch_size : int
+        Examples of a batch; the last one may have fewer.
+    pool : int
+        Examples of so many batches are drawn together and sorted by length.
+    seed : int
+        Of the orders.
+
+    Raises
+    ------
+    ValueError
+        If inputs and targets have different numbers of examples, or none.
+
+    Notes
+    -----
+    As a sequence it is the batches in the order of the examples, for evaluation. Training takes
+    :meth:`epoch`.
+    """
+
+    def __init__(
+        self, inputs: Any, targets: Any, batch_size: int, *, pool: int = 20, seed: int = 0
+    ) -> None:
+        self.inputs, self.targets = inputs, targets
+        self.batch_size = check_positive_int("batch_size", batch_size)
+        self.pool = check_positive_int("pool", pool)
+        self.seed = check_non_negative_int("seed", seed)
+        columns = [*_columns(inputs), *_columns(targets)]
+        sizes = {len(column) for column in columns}
+        if len(sizes) != 1 or 0 in sizes:
+            raise ValueError(
+                "inputs and targets must have one example or more, and equally many, got "
+                + " and ".join(str(len(column)) for column in columns)
+            )
+        self._size = sizes.pop()
+        ragged = [column for column in columns if isinstance(column, list)]
+        # Sorted by the inputs' lengths; where they are equal or fixed, by the targets'.
+        self._lengths = [np.array([len(row) for row in column]) for column in ragged]
+
+    def __len__(self) -> int:
+        return -(-self._size // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        first = range(len(self))[index] * self.batch_size
+        return self._batch(np.arange(first, min(first + self.batch_size, self._size)))
+
+    def epoch(self, number: int) -> Sequence[tuple[Any, Any]]:
+        """Return the batches of an epoch, 0 the first: the same for the same number and seed."""
+        generator = np.random.default_rng([self.seed, check_non_negative_int("number", number)])
+        order = generator.permutation(self._size)
+        batches = []
+        for first in range(0, self._size, self.pool * self.batch_size):
+            drawn = order[first : first + self.pool * self.batch_size]
+            if self._lengths:
+                drawn = drawn[np.lexsort([lengths[drawn] for lengths in reversed(self._lengths)])]
+            batches += [
+                drawn[k : k + self.batch_size] for k in range(0, len(drawn), self.batch_size)
+            ]
+        return _Epoch(self, [batches[k] for k in generator.permutation(len(batches))])
+
+    def _batch(self, rows: np.ndarray) -> tuple[Any, Any]:
+        return _collate(self.inputs, rows), _collate(self.targets, rows)
+
+
+class _Epoch(Sequence[tuple[Any, Any]]):
+    """The batches of one epoch, each made when it is asked for."""
+
+    def __init__(self, batches: Batches, rows: list[np.ndarray]) -> None:
+        self._batches, self._rows = batches, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        return self._batches._batch(self._rows[index])
+
+
+def _columns(examples: Any) -> tuple[Any, ...]:
+    return examples if isinstance(examples, tuple) else (examples,)
+
+
+def _collate(examples: Any, rows: np.ndarray) -> Any:
+    if isinstance(examples, tuple):
+        return tuple(_collate(column, rows) for column in examples)
+    if isinstance(examples, list):
+        return pad([examples[row] for row in rows])
+    return examples[rows]

@@ -27,7 +27,7 @@ from fastrnn.parameters import Parameters
 from fastrnn.streaming import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from types import ModuleType
 
     from numpy.typing import ArrayLike, DTypeLike
@@ -92,20 +92,19 @@ class Recurrent(Module):
         self._bound_to: np.ndarray | None = None
         self._passes: list[Pass] = []
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
+    def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         rows, width = len(self.cell.gates) * self.hidden_size, self.output_size
-        shapes: dict[str, tuple[int, ...]] = {}
         for layer in range(self.num_layers):
             inputs = width * self.num_directions if layer else self.input_size
             for direction in range(self.num_directions):
                 suffix = _suffix(layer, direction)
-                shapes["weight_ih" + suffix] = (rows, inputs)
-                shapes["weight_hh" + suffix] = (rows, width)
+                yield "weight_ih" + suffix, (rows, inputs)
+                yield "weight_hh" + suffix, (rows, width)
                 if self.bias:
-                    shapes["bias_ih" + suffix] = shapes["bias_hh" + suffix] = (rows,)
+                    yield "bias_ih" + suffix, (rows,)
+                    yield "bias_hh" + suffix, (rows,)
                 if self.proj_size:
-                    shapes["weight_hr" + suffix] = (width, self.hidden_size)
-        return shapes
+                    yield "weight_hr" + suffix, (width, self.hidden_size)
 
     def passes(self) -> list[Pass]:
         """Return the passes of the stack, layer by layer, with views of the current parameters."""

@@ -21,23 +21,19 @@ from fastrnn._validation import (
 from fastrnn.backends import active_backend
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
-from fastrnn.layers.dropout import Dropout
-from fastrnn.layers.embedding import Embedding
-from fastrnn.layers.recurrent import GRU, LSTM, RNN
 from fastrnn.losses import softmax_cross_entropy
+from fastrnn.models.base import Model, spawn
+from fastrnn.models.encoder import CELLS, Encoder, EncoderStream
 from fastrnn.parameters import Parameters, join
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+    from fastrnn.layers.embedding import Embedding
     from fastrnn.layers.recurrent import State
 
-_LAYERS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-CELLS = tuple(_LAYERS)
-_GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
-
-class LanguageModel(Module):
+class LanguageModel(Model):
     r"""Ids in, scores of the next id out.
 
     .. math:: h_t = f_W(h_{t-1}, E_{i_t}), \qquad y_t = W_{hy} h_t + b_y, \qquad
@@ -65,11 +61,9 @@ class LanguageModel(Module):
     Attributes
     ----------
     parameters : Parameters
-        Of the parts ``embedding`` (absent for one-hot), ``recurrent`` and ``output``.
-    config : dict
-        The arguments but the seed: ``LanguageModel(**model.config)`` has the same shapes.
-    generators : dict of str to numpy.random.Generator
-        The dropouts' sources; a resumed run restores their states.
+        Of the parts ``encoder`` (an :class:`fastrnn.models.Encoder`) and ``output``.
+    config, generators
+        As every :class:`fastrnn.models.Model` has them.
 
     Source: Mikolov et al., "Recurrent neural network based language model" (2010); dropout as
     Zaremba et al., "Recurrent neural network regularization" (2014); tying as Press and Wolf,
@@ -104,29 +98,23 @@ class LanguageModel(Module):
         config = self.config
         dtype = config["dtype"]
         V, H, E = config["vocabulary_size"], config["hidden_size"], config["embedding_size"]
-        if not isinstance(seed, np.random.SeedSequence):
-            seed = np.random.SeedSequence(seed)
-        seeds = [np.random.default_rng(child) for child in seed.spawn(4)]
-        self.embedding = None if E is None else Embedding(V, E, dtype=dtype, seed=seeds[0])
-        self.recurrent = _LAYERS[config["cell"]](
-            V if E is None else E,
+        seeds = spawn(seed, 2)
+        self.encoder = Encoder(
+            V,
             H,
             config["num_layers"],
-            dropout=config["dropout"] if config["num_layers"] > 1 else 0.0,
+            config["cell"],
+            E,
+            dropout=config["dropout"],
             dtype=dtype,
-            seed=seeds[1],
+            seed=seeds[0],
         )
-        self.dropout = Dropout(config["dropout"], seed=seeds[2])
         if config["tie_weights"]:
-            self.output = _TiedDense(self.embedding, seed=seeds[3])
+            self.output = _TiedDense(self.encoder.embedding, seed=seeds[1])
         else:
-            self.output = Dense(H, V, dtype=dtype, seed=seeds[3])
-        parts = {"embedding": self.embedding, "recurrent": self.recurrent, "output": self.output}
-        self.parameters = join({name: part for name, part in parts.items() if part is not None})
-        self.generators = {
-            "recurrent": self.recurrent.generator,
-            "dropout": self.dropout.generator,
-        }
+            self.output = Dense(H, V, dtype=dtype, seed=seeds[1])
+        self.parameters = join({"encoder": self.encoder, "output": self.output})
+        self.generators = self.encoder.generators
 
     def __call__(self, ids: ArrayLike, state: State | None = None) -> tuple[np.ndarray, State]:
         """Return scores and the state after the last step.
@@ -141,7 +129,7 @@ class LanguageModel(Module):
         logits : ndarray, shape (T, B, V) or (T, V)
         state : what the next call takes to go on from here
         """
-        hidden, state = self.recurrent.on_ids(ids, self.embedding, state)
+        hidden, state = self.encoder(ids, state)
         return self.output(hidden), state
 
     def vjp(self, ids: ArrayLike, state: State | None = None) -> tuple[np.ndarray, State, Pullback]:
@@ -155,17 +143,11 @@ class LanguageModel(Module):
             ``d_state = pullback(d_logits, d_state=None)`` adds the parameters' gradients into
             ``gradients`` and returns that of the initial state.
         """
-        hidden, state, recurrent_pullback = self.recurrent.vjp_on_ids(ids, self.embedding, state)
-        dropout_pullback = None
-        if self.dropout.p:
-            hidden, dropout_pullback = self.dropout.vjp(hidden)
+        hidden, state, encoder_pullback = self.encoder.vjp(ids, state)
         logits, output_pullback = self.output.vjp(hidden, copy=False)
 
         def adjoint(d_logits: ArrayLike, d_state: Any = None) -> State:
-            d_hidden = output_pullback(d_logits)
-            if dropout_pullback is not None:
-                d_hidden = dropout_pullback(d_hidden)
-            return recurrent_pullback(d_hidden, d_state)[1]
+            return encoder_pullback(output_pullback(d_logits), d_state)[1]
 
         return logits, state, Pullback(adjoint)
 
@@ -268,17 +250,8 @@ class LanguageModel(Module):
 
         return draw()
 
-    def _look_up(self, ids: ArrayLike) -> np.ndarray:
-        """Return the recurrent layers' input (..., E) of ids (...)."""
-        if self.embedding is not None:
-            return self.embedding(ids)
-        ids = check_ids("ids", ids, self.config["vocabulary_size"])
-        one_hot = np.zeros((*ids.shape, self.config["vocabulary_size"]), self.config["dtype"])
-        np.put_along_axis(one_hot, ids[..., None], 1, axis=-1)
-        return one_hot
 
-
-class LanguageModelStream:
+class LanguageModelStream(EncoderStream):
     """A language model that reads one symbol a call.
 
     Parameters
@@ -289,40 +262,12 @@ class LanguageModelStream:
     """
 
     def __init__(self, model: LanguageModel, batch_size: int = 1) -> None:
-        self._model = model
-        self._recurrent = model.recurrent.stream(batch_size)
+        super().__init__(model.encoder, batch_size)
+        self._output = model.output
 
-    def step(self, ids: ArrayLike) -> np.ndarray:
-        """Return the scores (B, V) of what follows the symbols `ids` (B,)."""
-        return self._model.output(self._recurrent.step(self._model._look_up(ids)))
-
-    def reset(self) -> None:
-        """Forget what was read: the state is zero again."""
-        self._recurrent.reset()
-
-    @property
-    def state(self) -> State:
-        """The recurrent layers' state, which may be set."""
-        return self._recurrent.state
-
-    @state.setter
-    def state(self, state: State) -> None:
-        self._recurrent.state = state
-
-
-def parameter_count(config: Mapping[str, Any]) -> int:
-    """Return how many parameters ``LanguageModel(**config)`` has, without making it.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it could not be made.
-    """
-    config = _check_config(config)
-    V, H, E = config["vocabulary_size"], config["hidden_size"], config["embedding_size"]
-    rows = _GATES[config["cell"]] * H
-    recurrent = rows * ((E or V) + H + 2) + (config["num_layers"] - 1) * rows * (2 * H + 2)
-    return V * (E or 0) + recurrent + V * (1 if config["tie_weights"] else H + 1)
+    def step(self, inputs: ArrayLike) -> np.ndarray:
+        """Return the scores (B, V) of what follows the symbols `inputs` (B,), int."""
+        return self._output(super().step(inputs))
 
 
 def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Training: a short loop, callbacks around it, and checkpoints."""
 
+from fastrnn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from fastrnn.training.callbacks import (
     Callback,
     Checkpoint,
@@ -9,12 +10,8 @@ from fastrnn.training.callbacks import (
     LearningCurve,
     ProgressBar,
 )
-from fastrnn.training.checkpoint import (
-    CheckpointError,
-    load_checkpoint,
-    load_language_model,
-    save_checkpoint,
-)
+from fastrnn.training.fit import fit
+from fastrnn.training.run import load_language_model
 from fastrnn.training.trainer import Trainer, evaluate
 
 __all__ = [
@@ -28,6 +25,7 @@ __all__ = [
     "ProgressBar",
     "Trainer",
     "evaluate",
+    "fit",
     "load_checkpoint",
     "load_language_model",
     "save_checkpoint",

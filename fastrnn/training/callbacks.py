@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from fastrnn._validation import check_non_negative_float, check_positive_int
+from fastrnn.checkpoint import save_checkpoint, write_atomically
 from fastrnn.losses import bits_per_token
-from fastrnn.training.checkpoint import save_checkpoint
-from fastrnn.training.files import write_atomically
 
 if TYPE_CHECKING:
     from fastrnn.training.trainer import Trainer
@@ -50,26 +49,24 @@ class Callback:
 
 
 class ProgressBar(Callback):
-    """A bar on standard error: loss, bits per symbol, symbols a second and time left.
+    """A bar on standard error: batches, loss and time left.
 
     Nothing is shown where standard error is not a terminal.
 
     Parameters
     ----------
-    unit : str
-        Name of a symbol.
+    unit : str or None
+        Name of a symbol, if the loss is the nats of one: it is shown in bits as well.
     """
 
-    def __init__(self, unit: str = "token") -> None:
+    def __init__(self, unit: str | None = None) -> None:
         self.unit = unit
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self._epoch_size = sum(targets.size for _, targets in trainer.batches)
         self._bar = tqdm(
-            total=trainer.epochs * self._epoch_size,
-            initial=self._done(trainer),
-            unit=f" {self.unit}",
-            unit_scale=True,
+            total=trainer.epochs * len(trainer.batches),
+            initial=trainer.epoch * len(trainer.batches) + trainer.position,
+            unit=" batches",
             disable=None,
             leave=False,
         )
@@ -79,18 +76,14 @@ class ProgressBar(Callback):
 
     def on_step_end(self, trainer: Trainer) -> None:
         # tqdm draws ten times a second; the text is made for those steps alone.
-        if self._bar.update(trainer.batches[trainer.position - 1][1].size):
-            loss = trainer.loss_sum / trainer.position
-            self._bar.set_postfix_str(
-                f"loss {loss:.3f} = {bits_per_token(loss):.3f} bits/{self.unit}", refresh=False
-            )
+        if self._bar.update():
+            text = f"loss {trainer.loss:.3f}"
+            if self.unit is not None:
+                text += f" = {_bits(trainer.loss, self.unit)}"
+            self._bar.set_postfix_str(text, refresh=False)
 
     def on_train_end(self, trainer: Trainer) -> None:
         self._bar.close()
-
-    def _done(self, trainer: Trainer) -> int:
-        fraction = trainer.position / len(trainer.batches)
-        return round((trainer.epoch + fraction) * self._epoch_size)
 
 
 class EpochReport(Callback):
@@ -99,32 +92,31 @@ class EpochReport(Callback):
     Parameters
     ----------
     unit : str
-        Name of a symbol.
+        Name of a symbol, of which the loss is the nats.
     """
 
     def __init__(self, unit: str = "token") -> None:
         self.unit = unit
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        self._start, self._seconds, self._symbols = time.perf_counter(), 0.0, 0
+        self._start, self._seconds = time.perf_counter(), 0.0
+        self._before, self._symbols = trainer.count, 0
 
     def on_step_end(self, trainer: Trainer) -> None:
         self._seconds = time.perf_counter() - self._start
-        self._symbols += trainer.batches[trainer.position - 1][1].size
+        self._symbols = trainer.count - self._before
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         row = trainer.history[-1]
-        line = f"epoch {row['epoch']}/{trainer.epochs}: training {self._bits(row['training_loss'])}"
+        line = f"epoch {row['epoch']}/{trainer.epochs}: "
+        line += f"training {_bits(row['training_loss'], self.unit)}"
         if row["validation_loss"] is not None:
-            line += f", validation {self._bits(row['validation_loss'])}"
+            line += f", validation {_bits(row['validation_loss'], self.unit)}"
         if self._seconds:
             line += f", {self._symbols / self._seconds:,.0f} {self.unit}s/s"
         # Through tqdm, so that a bar on the same terminal stays whole.
         tqdm.write(line, file=sys.stdout)
         sys.stdout.flush()
-
-    def _bits(self, loss: float) -> str:
-        return f"{bits_per_token(loss):.3f} bits/{self.unit}"
 
 
 class EarlyStopping(Callback):
@@ -307,6 +299,10 @@ _HISTORY_COLUMNS = (
     "training_bits",
     "validation_bits",
 )
+
+
+def _bits(loss: float, unit: str) -> str:
+    return f"{bits_per_token(loss):.3f} bits/{unit}"
 
 
 def score(row: Mapping[str, Any]) -> float:

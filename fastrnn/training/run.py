@@ -8,26 +8,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from fastrnn import optim
 from fastrnn._config import get_num_threads, set_num_threads
+from fastrnn.checkpoint import CheckpointError, Sections, first_line, load_checkpoint
 from fastrnn.data import CharVocabulary, Windows, split
-from fastrnn.models.language_model import LanguageModel, parameter_count
+from fastrnn.models import LanguageModel
+from fastrnn.models.base import model_from
+from fastrnn.parameters import at_most
 from fastrnn.training.callbacks import Callback, Checkpoint
-from fastrnn.training.checkpoint import (
-    CheckpointError,
-    Sections,
-    language_model_from,
-    load_checkpoint,
-)
+from fastrnn.training.fit import OPTIMIZERS
 from fastrnn.training.trainer import Trainer
 
-OPTIMIZERS = {
-    "adam": optim.Adam,
-    "adamw": optim.AdamW,
-    "rmsprop": optim.RMSprop,
-    "adagrad": optim.Adagrad,
-    "sgd": optim.SGD,
-}
 DEFAULTS: dict[str, Any] = {
     "cell": "lstm",
     "hidden_size": 128,
@@ -48,6 +38,8 @@ DEFAULTS: dict[str, Any] = {
 MAY_CHANGE = ("epochs", "threads")
 # Steps of one inference call when a text is scored; the score does not depend on it.
 SCORING_STEPS = 1000
+# Values, gradients and two buffers of the optimiser, float32.
+_BYTES_A_PARAMETER = 4 * 4
 
 
 class RunFiles(NamedTuple):
@@ -126,7 +118,7 @@ class Run:
                     f"the run in {files.last} reads another text; give the same FILE, or another "
                     "--output"
                 )
-            self.model, self.vocabulary = language_model_from(saved, files.last)
+            self.model, self.vocabulary = _language_model_from(saved, files.last)
 
         ids, validation_ids = split(
             self.vocabulary.encode(text), self.settings["validation_fraction"]
@@ -162,7 +154,6 @@ class Run:
             self.files.best if self.validation else None,
             every_seconds=checkpoint_every,
             extra={
-                "language_model": self.model.config,
                 "vocabulary": {"characters": self.vocabulary.characters},
                 "settings": {**self.settings, "text_sha256": self._digest},
             },
@@ -218,21 +209,52 @@ class Run:
             **{key: self.settings[key] for key in ("hidden_size", "num_layers", "cell", "dropout")},
         }
         rows = self.settings["batch_size"] * self.settings["seq_length"]
-        _check_memory(config, rows)
-        return LanguageModel(**config, seed=self.settings["seed"])
+        # Refused here, sizes do not have the system end the process.
+        available = _memory()
+        with at_most(available // _BYTES_A_PARAMETER, "more than this machine's memory holds"):
+            model = LanguageModel(**config, seed=self.settings["seed"])
+        # Gates and a few states a layer, and the scores.
+        a_row = 8 * config["num_layers"] * config["hidden_size"] + 3 * config["vocabulary_size"]
+        needed = _BYTES_A_PARAMETER * model.parameters.flat_values.size + 4 * rows * a_row
+        if needed > available:
+            raise ValueError(
+                f"these sizes need about {needed / 2**30:,.0f} GiB of memory, this machine has "
+                f"{available / 2**30:,.0f}; take a smaller hidden size, batch size or sequence "
+                "length"
+            )
+        return model
 
 
-def _check_memory(config: Mapping[str, Any], rows: int) -> None:
-    """Refuse sizes that this machine cannot hold, rather than have the system end the process."""
+def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary]:
+    """Read the model and the vocabulary of a file that ``fastrnn train`` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is not one, or its parts do not fit each other. One line.
+    """
+    return _language_model_from(load_checkpoint(path), path)
+
+
+def _language_model_from(
+    sections: Sections, path: str | Path
+) -> tuple[LanguageModel, CharVocabulary]:
+    model = model_from(sections, path)
+    if not isinstance(model, LanguageModel):
+        raise CheckpointError(f"{path} holds a {type(model).__name__}, not a LanguageModel")
     try:
-        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        characters = sections["vocabulary"]["characters"]
+        vocabulary = CharVocabulary(characters)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} holds no usable vocabulary ({first_line(error)})") from None
+    if vocabulary.characters != characters or len(vocabulary) != model.config["vocabulary_size"]:
+        raise CheckpointError(f"{path} holds a vocabulary that is not its model's")
+    return model, vocabulary
+
+
+def _memory() -> int:
+    """Return this machine's memory in bytes; where the system does not say, a large number."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):
-        return  # a system that does not say
-    # Values, gradients and two buffers of the optimiser; gates and a few states a layer, scores.
-    a_row = 8 * config["num_layers"] * config["hidden_size"] + 3 * config["vocabulary_size"]
-    needed = 4 * (4 * parameter_count(config) + rows * a_row)
-    if needed > available:
-        raise ValueError(
-            f"these sizes need about {needed / 2**30:,.0f} GiB of memory, this machine has "
-            f"{available / 2**30:,.0f}; take a smaller hidden size, batch size or sequence length"
-        )
+        return 1 << 62

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import signal
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastrnn._validation import check_non_negative_int, check_positive_float, check_positive_int
 from fastrnn.optim import Optimizer, clip_gradient_norm
-from fastrnn.parameters import Parameters
 
 if TYPE_CHECKING:
+    from fastrnn.models import Model
     from fastrnn.training.callbacks import Callback
 
-Batch = tuple[np.ndarray, np.ndarray]
+Batch = tuple[Any, Any]  # inputs and targets
 _HISTORY_TYPES = {
     "epoch": int,
     "step": int,
@@ -27,34 +28,15 @@ _HISTORY_TYPES = {
 }
 
 
-class Trainable(Protocol):
-    """What a model must offer to be trained: parameters, generators and two forms of its loss.
-
-    ``loss(inputs, targets, state)`` returns the mean loss over the targets, in nats, and the state
-    to carry on; ``loss_vjp`` returns the pullback as well. A model without a state returns None for
-    it.
-    """
-
-    parameters: Parameters
-    generators: Mapping[str, np.random.Generator]
-
-    def loss(self, inputs: Any, targets: Any, state: Any) -> tuple[float, Any]: ...
-    def loss_vjp(self, inputs: Any, targets: Any, state: Any) -> tuple[float, Any, Any]: ...
-    def zero_gradients(self) -> None: ...
-    def state_dict(self) -> dict[str, np.ndarray]: ...
-    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None: ...
-
-
 class Trainer:
-    """Train a model on the same batches, epoch after epoch.
+    """Train a model on batches, epoch after epoch.
 
-    The recurrent state is carried from each batch to the next and is zero at the start of an epoch:
-    back-propagation through time truncated to a batch's length.
+    What a model returns as its state is carried from each batch to the next and is None at the
+    start of an epoch: back-propagation through time truncated to a batch's length.
 
     Parameters
     ----------
-    model : Trainable
-        Such as :class:`fastrnn.models.LanguageModel`.
+    model : Model
     optimizer : Optimizer
         Of the model's parameters.
     clip : float or None
@@ -70,19 +52,24 @@ class Trainer:
         Batches of the current epoch that are done.
     step : int
         Batches done in all.
+    count : int
+        Targets that counted in them (``model.count``), of the current epoch.
     state
-        The recurrent state after the last batch, None at the start of an epoch.
+        What the model returned for the last batch, None at the start of an epoch.
     history : list of dict
         A row for each epoch finished: ``epoch``, ``step``, ``learning_rate`` of the last step,
-        ``training_loss`` (nats, mean over the epoch while it was trained) and ``validation_loss``
-        (nats, None without validation data).
+        ``training_loss`` (the model's unit, mean over the epoch's targets while it was trained) and
+        ``validation_loss`` (None without validation data).
+    seconds, processor_seconds : float
+        Spent on training steps by this object, validation and callbacks left out: by the clock, and
+        by all threads of the process together.
     stop_reason : str or None
         A callback sets it to end training after the current epoch.
     """
 
     def __init__(
         self,
-        model: Trainable,
+        model: Model,
         optimizer: Optimizer,
         *,
         clip: float | None = None,
@@ -92,13 +79,18 @@ class Trainer:
         self.optimizer = optimizer
         self.clip = None if clip is None else check_positive_float("clip", clip)
         self.callbacks = list(callbacks)
-        self.epoch = self.position = self.step = 0
-        self.loss_sum = 0.0
+        self.epoch = self.position = self.step = self.count = 0
+        self.loss_sum = self.seconds = self.processor_seconds = 0.0
         self.state: Any = None
         self.history: list[dict[str, Any]] = []
         self.stop_reason: str | None = None
         self.epochs = 0
         self.batches: Sequence[Batch] = ()
+
+    @property
+    def loss(self) -> float:
+        """Mean loss over the targets of the current epoch so far, NaN before the first."""
+        return self.loss_sum / self.count if self.count else math.nan
 
     def fit(
         self, batches: Sequence[Batch], epochs: int, validation: Iterable[Batch] | None = None
@@ -111,7 +103,9 @@ class Trainer:
         Parameters
         ----------
         batches : sequence of (inputs, targets)
-            Such as :class:`fastrnn.data.Windows`.
+            Such as :class:`fastrnn.data.Windows`. Where it has a method ``epoch``, as
+            :class:`fastrnn.data.Batches` does, ``batches.epoch(k)`` are the batches of epoch k, 0
+            the first: the same whenever it is asked, or a resumed run would be another.
         epochs : int
         validation : iterable of (inputs, targets) or None
             Scored after every epoch, in order, with the state carried.
@@ -128,16 +122,18 @@ class Trainer:
         self.epochs = check_positive_int("epochs", epochs)
         if len(batches) == 0:
             raise ValueError("there is nothing to train on: batches must not be empty")
-        self.batches = batches
         self.stop_reason = None
         # What is not finite is found and explained here; NumPy need not warn of it as well.
         with _DeferredInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
+            self.batches = batches
             self._notify("on_train_begin")
             try:
                 while self.epoch < self.epochs and self.stop_reason is None:
+                    drawn = hasattr(batches, "epoch")
+                    self.batches = batches.epoch(self.epoch) if drawn else batches
                     self._notify("on_epoch_begin")
-                    while self.position < len(batches):
-                        self._train_on(*batches[self.position])
+                    while self.position < len(self.batches):
+                        self._timed_step()
                         self._notify("on_step_end")
                         self._stop_if(interrupt)
                     self._finish_epoch(validation, interrupt)
@@ -153,13 +149,14 @@ class Trainer:
         """
         states = self.state if isinstance(self.state, tuple) else (self.state,)
         return {
-            "model": self.model.state_dict(),
+            **self.model.sections(),
             "optimizer": self.optimizer.state_dict(),
             "state": {str(i): np.array(s) for i, s in enumerate(states) if s is not None},
             "progress": {
                 "epoch": self.epoch,
                 "position": self.position,
                 "step": self.step,
+                "count": self.count,
                 "loss_sum": self.loss_sum,
                 "history": [dict(row) for row in self.history],
             },
@@ -179,7 +176,8 @@ class Trainer:
         """
         progress = sections["progress"]
         counts = [
-            check_non_negative_int(name, progress[name]) for name in ("epoch", "position", "step")
+            check_non_negative_int(name, progress[name])
+            for name in ("epoch", "position", "step", "count")
         ]
         loss_sum, history = float(progress["loss_sum"]), [dict(row) for row in progress["history"]]
         for row in history:
@@ -190,11 +188,17 @@ class Trainer:
         self.optimizer.load_state_dict(sections["optimizer"])
         for name, generator in self.model.generators.items():
             generator.bit_generator.state = sections["generators"][name]
-        self.epoch, self.position, self.step = counts
+        self.epoch, self.position, self.step, self.count = counts
         self.loss_sum, self.history = loss_sum, history
         self.state = (states or (None,))[0] if len(states) < 2 else states
 
-    def _train_on(self, inputs: np.ndarray, targets: np.ndarray) -> None:
+    def _timed_step(self) -> None:
+        seconds, processor_seconds = time.perf_counter(), time.process_time()
+        self._train_on(*self.batches[self.position])
+        self.seconds += time.perf_counter() - seconds
+        self.processor_seconds += time.process_time() - processor_seconds
+
+    def _train_on(self, inputs: Any, targets: Any) -> None:
         self.model.zero_gradients()
         loss, state, pullback = self.model.loss_vjp(inputs, targets, self.state)
         self._check_finite(loss, "loss")
@@ -203,7 +207,9 @@ class Trainer:
         self._check_finite(clip_gradient_norm(self.model.parameters, limit), "gradient norm")
         self.optimizer.step()
         self.state = state
-        self.loss_sum += loss
+        count = self.model.count(targets)
+        self.loss_sum += loss * count
+        self.count += count
         self.position += 1
         self.step += 1
 
@@ -223,11 +229,12 @@ class Trainer:
                 "epoch": self.epoch,
                 "step": self.step,
                 "learning_rate": self.optimizer.learning_rate * factor,
-                "training_loss": self.loss_sum / self.position,
+                "training_loss": self.loss,
                 "validation_loss": validation_loss,
             }
         )
-        self.position, self.loss_sum, self.state = 0, 0.0, None
+        self.position = self.count = 0
+        self.loss_sum, self.state = 0.0, None
 
     def _until(self, interrupt: _DeferredInterrupt, batches: Iterable[Batch]) -> Iterator[Batch]:
         for batch in batches:
@@ -253,18 +260,18 @@ class Trainer:
             getattr(callback, event)(self)
 
 
-def evaluate(model: Trainable, batches: Iterable[Batch]) -> float:
+def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     """Return a model's mean loss over all targets, with the state carried from batch to batch.
 
     Parameters
     ----------
-    model : Trainable
+    model : Model
     batches : iterable of (inputs, targets)
 
     Returns
     -------
     loss : float
-        Nats; every target counts the same, whatever the size of its batch.
+        In the model's unit; every target counts the same, whatever the size of its batch.
 
     Raises
     ------
@@ -274,8 +281,9 @@ def evaluate(model: Trainable, batches: Iterable[Batch]) -> float:
     total, count, state = 0.0, 0, None
     for inputs, targets in batches:
         loss, state = model.loss(inputs, targets, state)
-        total += loss * targets.size
-        count += targets.size
+        size = model.count(targets)
+        total += loss * size
+        count += size
     if count == 0:
         raise ValueError("there is nothing to evaluate: no batch has a target")
     return total / count

@@ -65,7 +65,7 @@ def export(
     """
     check_bool("state", state)
     check_bool("lengths", lengths)
-    recurrent = model.recurrent if isinstance(model, LanguageModel) else model
+    recurrent = model.encoder.recurrent if isinstance(model, LanguageModel) else model
     if not isinstance(recurrent, Recurrent):
         for name, value in (("state", state), ("lengths", lengths)):
             if value:
@@ -97,17 +97,17 @@ def export(
 
 
 def _language_model(graph: Graph, model: LanguageModel, state: bool, lengths: bool) -> None:
-    dtype, V = model.recurrent.dtype, model.config["vocabulary_size"]
+    dtype, V = model.encoder.recurrent.dtype, model.config["vocabulary_size"]
     ids = graph.input("ids", np.int64, ["T", "B"])
-    if model.embedding is not None:
-        table = graph.constant("embedding.weight", model.embedding.parameters["weight"])
+    if model.encoder.embedding is not None:
+        table = graph.constant("embedding.weight", model.encoder.embedding.parameters["weight"])
         x = graph.node("Gather", [table, ids])
     else:
         depth = graph.constant("vocabulary_size", np.array(V))
         values = graph.constant("off_and_on", np.array([0, 1], np.float32))
         x = graph.node("OneHot", [ids, depth, values])  # runtimes have it for float32 alone
         x = graph.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(dtype))
-    hidden = _recurrent(graph, model.recurrent, x, state, lengths)
+    hidden = _recurrent(graph, model.encoder.recurrent, x, state, lengths)
     if model.config["tie_weights"]:
         weight = graph.node("Transpose", ["embedding.weight"], perm=[1, 0])
         logits = graph.node("MatMul", [hidden, weight])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,6 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
-
-from fastrnn.data import CharVocabulary
-from fastrnn.models.language_model import LanguageModel, parameter_count
-from fastrnn.training.files import write_atomically
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "fastrnn"
@@ -85,7 +82,7 @@ def load_checkpoint(path: str | Path) -> Sections:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise CheckpointError(
-            f"{path} is damaged or no safetensors file ({_first_line(error)})"
+            f"{path} is damaged or no safetensors file ({first_line(error)})"
         ) from None
     try:
         document = json.loads(header["__metadata__"][_METADATA_KEY])
@@ -96,7 +93,7 @@ def load_checkpoint(path: str | Path) -> Sections:
             sections[section][name] = array
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise CheckpointError(
-            f"{path} was not written by fastrnn; give a file that `fastrnn train` saved"
+            f"{path} was not written by fastrnn; give a file that it saved"
         ) from None
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -108,44 +105,6 @@ def load_checkpoint(path: str | Path) -> Sections:
     return sections
 
 
-def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary]:
-    """Read the model and the vocabulary of a checkpoint that ``fastrnn train`` wrote.
-
-    Raises
-    ------
-    CheckpointError
-        If the file is not one, or its parts do not fit each other. One line.
-    """
-    sections = load_checkpoint(path)
-    return language_model_from(sections, path)
-
-
-def language_model_from(
-    sections: Sections, path: str | Path
-) -> tuple[LanguageModel, CharVocabulary]:
-    """Return the model and the vocabulary of a checkpoint's sections; `path` is for messages."""
-    try:
-        weights = sections["model"]
-        config = sections["language_model"]
-        characters = sections["vocabulary"]["characters"]
-        # Before memory is asked for: a file must hold as many numbers as it says its model has.
-        declared, held = parameter_count(config), sum(array.size for array in weights.values())
-        if declared != held:
-            raise ValueError(f"its model has {declared} parameters, the file {held}")
-        vocabulary = CharVocabulary(characters)
-        if vocabulary.characters != characters or len(vocabulary) != config["vocabulary_size"]:
-            raise ValueError("its vocabulary is not that of the model")
-        model = LanguageModel(**config)
-        model.load_state_dict(weights)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(
-            f"{path} holds no usable language model ({_first_line(error)})"
-        ) from None
-    if not np.isfinite(model.parameters.flat_values).all():
-        raise CheckpointError(f"{path} holds parameters that are not finite; train the model again")
-    return model, vocabulary
-
-
 def _digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:
     """Return the SHA-256 of names, types, shapes and contents."""
     digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
@@ -155,6 +114,45 @@ def _digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> st
     return digest.hexdigest()
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Return what an error says, cut to one line."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     return text.splitlines()[0][:200] if text else type(error).__name__
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file so that its readers, even after a power cut, find all of it or the one before.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced if it is a regular file.
+    data : bytes
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, or is something else than a file; nothing has changed then.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{path} is not a regular file")
+    # One name a target: what a killed process left behind is overwritten by the next.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # about the file that was asked for
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
+    if os.name == "posix":  # elsewhere a directory cannot be opened
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)

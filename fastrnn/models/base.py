@@ -1,0 +1,133 @@
+"""What every model is: a network with a loss, which can be trained, saved and loaded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from fastrnn.checkpoint import (
+    CheckpointError,
+    Sections,
+    first_line,
+    load_checkpoint,
+    save_checkpoint,
+)
+from fastrnn.data import Padded
+from fastrnn.layers.base import Module, Pullback
+from fastrnn.parameters import at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Model(Module, ABC):
+    """A network with a loss over batches of (inputs, targets).
+
+    A subclass is known to :func:`load` by its name.
+
+    Attributes
+    ----------
+    config : dict
+        The arguments but the seed, in types that JSON has: ``type(model)(**model.config)`` has the
+        same shapes.
+    generators : dict of str to numpy.random.Generator
+        Everything random in training; a resumed run restores their states.
+    """
+
+    config: dict[str, Any]
+    generators: Mapping[str, np.random.Generator]
+    _classes: ClassVar[dict[str, type[Model]]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        Model._classes[cls.__name__] = cls
+
+    @abstractmethod
+    def loss(self, inputs: Any, targets: Any, state: Any = None) -> tuple[float, Any]:
+        """Return the mean loss over the targets that count, without dropout, and a state.
+
+        The state is what the next batch goes on from; a model without one returns None.
+        """
+
+    @abstractmethod
+    def loss_vjp(self, inputs: Any, targets: Any, state: Any = None) -> tuple[float, Any, Pullback]:
+        """Return what :meth:`loss` returns, with dropout, and its pullback.
+
+        ``pullback()`` adds the gradient of the loss into ``gradients``.
+        """
+
+    def count(self, targets: Any) -> int:
+        """Return the number of targets that count: the weight of a batch in a mean of losses."""
+        return int(targets.lengths.sum() if isinstance(targets, Padded) else np.size(targets))
+
+    def sections(self) -> Sections:
+        """Return what a checkpoint has to hold so that :func:`load` makes this model again."""
+        return {
+            "architecture": {"class": type(self).__name__, "config": self.config},
+            "model": self.state_dict(),
+        }
+
+    def save(self, path: str | Path, **sections: Mapping[str, Any]) -> None:
+        """Write the model to a file that :func:`load` reads.
+
+        Parameters
+        ----------
+        path : str or Path
+            Of a safetensors file, written atomically.
+        **sections
+            What belongs to it, such as ``vocabulary={"characters": "ehlo"}``: mappings from names
+            to arrays or values that JSON holds.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; the one before is still there.
+        """
+        save_checkpoint(path, {**sections, **self.sections()})
+
+
+def load(path: str | Path) -> tuple[Model, Sections]:
+    """Read a model from a file that :meth:`Model.save` or a checkpoint of training wrote.
+
+    Returns
+    -------
+    model : Model
+    sections : dict of str to dict
+        All sections of the file.
+
+    Raises
+    ------
+    fastrnn.training.CheckpointError
+        If the file is not one, or its parts do not fit each other. One line.
+    """
+    sections = load_checkpoint(path)
+    return model_from(sections, path), sections
+
+
+def model_from(sections: Sections, path: str | Path) -> Model:
+    """Return the model of a checkpoint's sections; `path` is for messages."""
+    try:
+        weights = sections["model"]
+        name, config = sections["architecture"]["class"], sections["architecture"]["config"]
+        if name not in Model._classes:
+            raise ValueError(f"its class {name!r} is not known here")
+        held = sum(array.size for array in weights.values())
+        with at_most(held, "as many as it holds"):
+            model = Model._classes[name](**config)
+        model.load_state_dict(weights)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"{path} holds no usable model ({first_line(error)})") from None
+    if not np.isfinite(model.parameters.flat_values).all():
+        raise CheckpointError(f"{path} holds parameters that are not finite; train the model again")
+    return model
+
+
+def spawn(seed: int | np.random.SeedSequence | None, number: int) -> list[np.random.Generator]:
+    """Return independent generators for the parts of a model."""
+    if not isinstance(seed, (np.random.SeedSequence, np.random.Generator)):
+        seed = np.random.SeedSequence(seed)
+    children = seed.spawn(number)
+    return [np.random.default_rng(child) for child in children]

@@ -1,0 +1,228 @@
+"""What every model reads its input with: vectors of the symbols, recurrent layers, dropout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import (
+    check_choice,
+    check_ids,
+    check_positive_int,
+    check_probability,
+)
+from fastrnn.data import Padded
+from fastrnn.layers.base import Module, Pullback
+from fastrnn.layers.dropout import Dropout
+from fastrnn.layers.embedding import Embedding
+from fastrnn.layers.recurrent import GRU, LSTM, RNN
+from fastrnn.models.base import spawn
+from fastrnn.parameters import join
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+    from fastrnn.layers.recurrent import State
+
+LAYERS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+CELLS = tuple(LAYERS)
+
+
+class Encoder(Module):
+    """Recurrent layers over ids or vectors, with dropout around and between them.
+
+    Parameters
+    ----------
+    input_size : int
+        Number of symbols V, or width I of the vectors.
+    hidden_size : int
+        Units H of each recurrent layer and direction.
+    num_layers : int
+    cell : {"rnn", "lstm", "gru"}
+    embedding_size : int or None
+        Width E of the vector that stands for a symbol; None takes one-hot vectors.
+    bidirectional : bool
+    dropout : float
+        Probability with which outputs of each recurrent layer are dropped in training.
+    inputs : {"ids", "vectors"}
+    input_dropout : float
+        The same for the vectors that the first layer reads.
+    dtype : {"float32", "float64"}
+    seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
+        Source of the initial parameters and of the dropout masks.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the parts ``embedding`` (where there is one) and ``recurrent``.
+    embedding : Embedding or None
+    recurrent : RNN, LSTM or GRU
+    output_size : int
+        Width of the output, 2*H where it is bidirectional.
+    generators : dict of str to numpy.random.Generator
+        The dropouts' sources.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        cell: str = "gru",
+        embedding_size: int | None = None,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        *,
+        inputs: str = "ids",
+        input_dropout: float = 0.0,
+        dtype: DTypeLike = "float32",
+        seed: Any = None,
+    ) -> None:
+        self.inputs = check_choice("inputs", inputs, ("ids", "vectors"))
+        layer = LAYERS[check_choice("cell", cell, CELLS)]
+        num_layers = check_positive_int("num_layers", num_layers)
+        dropout = check_probability("dropout", dropout)
+        if embedding_size is not None and inputs == "vectors":
+            raise ValueError(
+                f"embedding_size must be None where inputs are vectors, got {embedding_size}"
+            )
+        seeds = spawn(seed, 4)
+        self.embedding = None
+        if embedding_size is not None:
+            embedding_size = check_positive_int("embedding_size", embedding_size)
+            self.embedding = Embedding(input_size, embedding_size, dtype=dtype, seed=seeds[0])
+        self.recurrent = layer(
+            embedding_size or input_size,
+            hidden_size,
+            num_layers,
+            dropout=dropout if num_layers > 1 else 0.0,
+            bidirectional=bidirectional,
+            dtype=dtype,
+            seed=seeds[1],
+        )
+        self.dropout = Dropout(dropout, seed=seeds[2])
+        self.input_dropout = Dropout(
+            check_probability("input_dropout", input_dropout), seed=seeds[3]
+        )
+        self.output_size = self.recurrent.num_directions * self.recurrent.output_size
+        parts = {"embedding": self.embedding, "recurrent": self.recurrent}
+        self.parameters = join({name: part for name, part in parts.items() if part is not None})
+        self.generators = {
+            "recurrent": self.recurrent.generator,
+            "dropout": self.dropout.generator,
+            "input_dropout": self.input_dropout.generator,
+        }
+
+    def __call__(
+        self, inputs: ArrayLike | Padded, state: State | None = None
+    ) -> tuple[np.ndarray, Any]:
+        """Return the last layer's output and the states at the sequences' ends.
+
+        Parameters
+        ----------
+        inputs : array_like or Padded
+            Ids, int of shape (T, B) or (T,), or vectors (T, B, I) or (T, I).
+        state : state of the recurrent layers, or None for zero
+
+        Returns
+        -------
+        output : ndarray, shape (T, B, output_size) or (T, output_size)
+            Zero beyond the end of a sequence.
+        state : ndarray or pair of ndarray
+            As the recurrent layers return it.
+        """
+        values, lengths = inputs if isinstance(inputs, Padded) else (inputs, None)
+        if self.inputs == "ids":
+            return self.recurrent.on_ids(values, self.embedding, state, lengths)
+        return self.recurrent(values, state, lengths)
+
+    def vjp(
+        self, inputs: ArrayLike | Padded, state: State | None = None
+    ) -> tuple[np.ndarray, Any, Pullback]:
+        """Return what the call returns, with dropout, and its pullback.
+
+        Returns
+        -------
+        output, state
+        pullback : callable
+            ``d_inputs, d_state = pullback(d_output=None, d_state=None)``; the first is None for
+            ids. Adds the parameters' gradients into ``gradients``.
+        """
+        values, lengths = inputs if isinstance(inputs, Padded) else (inputs, None)
+        below: list[Pullback] = []
+        if self.inputs == "ids" and self.input_dropout.p == 0:  # the vectors need not be made
+            output, state, recurrent = self.recurrent.vjp_on_ids(
+                values, self.embedding, state, lengths
+            )
+        else:
+            if self.embedding is not None:
+                values, pullback = self.embedding.vjp(values)
+                below.append(pullback)
+            elif self.inputs == "ids":
+                values = self.look_up(values)
+            if self.input_dropout.p:
+                values, pullback = self.input_dropout.vjp(values)
+                below.append(pullback)
+            output, state, recurrent = self.recurrent.vjp(values, state, lengths)
+        above = None
+        if self.dropout.p:
+            output, above = self.dropout.vjp(output)
+
+        def adjoint(d_output: Any = None, d_state: Any = None) -> tuple[np.ndarray | None, Any]:
+            if above is not None and d_output is not None:
+                d_output = above(d_output)
+            d_values, d_initial = recurrent(d_output, d_state)
+            for pullback in reversed(below):
+                d_values = pullback(d_values)
+            return d_values if self.inputs == "vectors" else None, d_initial
+
+        return output, state, Pullback(adjoint)
+
+    def look_up(self, ids: ArrayLike) -> np.ndarray:
+        """Return the vectors (..., E) that stand for ids (...), int."""
+        if self.embedding is not None:
+            return self.embedding(ids)
+        symbols = self.recurrent.input_size
+        ids = check_ids("ids", ids, symbols)
+        one_hot = np.zeros((*ids.shape, symbols), self.recurrent.dtype)
+        np.put_along_axis(one_hot, ids[..., None], 1, axis=-1)
+        return one_hot
+
+    def stream(self, batch_size: int = 1) -> EncoderStream:
+        """Return an object that reads one symbol or vector at a time and keeps the state."""
+        return EncoderStream(self, batch_size)
+
+
+class EncoderStream:
+    """An encoder that reads one step a call.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    batch_size : int
+        Number of sequences B read side by side.
+    """
+
+    def __init__(self, encoder: Encoder, batch_size: int = 1) -> None:
+        self._encoder = encoder
+        self._stream = encoder.recurrent.stream(batch_size)
+
+    def step(self, inputs: ArrayLike) -> np.ndarray:
+        """Return the output (B, output_size) of the next ids (B,) or vectors (B, I)."""
+        if self._encoder.inputs == "ids":
+            inputs = self._encoder.look_up(inputs)
+        return self._stream.step(inputs)
+
+    def reset(self) -> None:
+        """Forget what was read: the state is zero again."""
+        self._stream.reset()
+
+    @property
+    def state(self) -> State:
+        """The recurrent layers' state, which may be set."""
+        return self._stream.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._stream.state = state

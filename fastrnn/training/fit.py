@@ -1,0 +1,81 @@
+"""Training in one call, for those who need none of the trainer's parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from fastrnn import optim
+from fastrnn._validation import check_bool, check_choice
+from fastrnn.training.callbacks import Callback, ProgressBar
+from fastrnn.training.trainer import Batch, Trainer
+
+if TYPE_CHECKING:
+    from fastrnn.models import Model
+
+OPTIMIZERS = {
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "rmsprop": optim.RMSprop,
+    "adagrad": optim.Adagrad,
+    "sgd": optim.SGD,
+}
+
+
+def fit(
+    model: Model,
+    batches: Sequence[Batch],
+    epochs: int,
+    *,
+    learning_rate: float = 1e-3,
+    optimizer: str = "adam",
+    schedule: Callable[[int], float] | None = None,
+    clip: float | None = None,
+    validation: Iterable[Batch] | None = None,
+    callbacks: Iterable[Callback] = (),
+    progress: bool = True,
+) -> Trainer:
+    """Train a model.
+
+    Parameters
+    ----------
+    model : Model
+    batches : sequence of (inputs, targets)
+        As for :meth:`Trainer.fit`, such as :class:`fastrnn.data.Batches`.
+    epochs : int
+    learning_rate : float
+    optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
+        With the defaults of its class in :mod:`fastrnn.optim`; for others make a `Trainer`.
+    schedule : callable or None
+        From the number of steps made to a factor on the learning rate, such as
+        ``fastrnn.optim.StepDecay(...)``; None keeps it.
+    clip : float or None
+        Largest norm of all gradients together.
+    validation : iterable of (inputs, targets) or None
+        Scored after every epoch.
+    callbacks : iterable of Callback
+    progress : bool
+        Whether to show a bar, where standard error is a terminal.
+
+    Returns
+    -------
+    trainer : Trainer
+        Done; ``trainer.history`` has the losses, and ``trainer.fit`` trains on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is wrong; nothing was trained then.
+    FloatingPointError, KeyboardInterrupt
+        As from :meth:`Trainer.fit`.
+    """
+    algorithm = OPTIMIZERS[check_choice("optimizer", optimizer, tuple(OPTIMIZERS))]
+    bars = [ProgressBar()] if check_bool("progress", progress) else []
+    trainer = Trainer(
+        model,
+        algorithm(model.parameters, learning_rate, schedule=schedule),
+        clip=clip,
+        callbacks=[*bars, *callbacks],
+    )
+    trainer.fit(batches, epochs, validation)
+    return trainer

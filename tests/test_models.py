@@ -1,0 +1,122 @@
+"""What holds for every model: the encoder that they share, saving and loading."""
+
+import numpy as np
+import pytest
+
+from fastrnn.data import Padded, pad
+from fastrnn.models import Encoder, LanguageModel, load
+from fastrnn.training import CheckpointError
+
+V, E, I, H = 7, 3, 2, 4
+IDS = Padded(np.array([[1, 6], [2, 0], [5, 3]]), np.array([3, 1]))
+RNG = np.random.default_rng(0)
+VECTORS = Padded(RNG.standard_normal((3, 2, I)), np.array([1, 3]))
+ENCODERS = {
+    "embedding": ((V, H), {"embedding_size": E}, IDS),
+    "one-hot": ((V, H), {"cell": "rnn"}, IDS),
+    "vectors": ((I, H), {"inputs": "vectors", "cell": "lstm"}, VECTORS),
+}
+
+
+def make(name, **options):
+    sizes, own, inputs = ENCODERS[name]
+    return Encoder(*sizes, **{"dtype": "float64", "seed": 0, **own, **options}), inputs
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_reads_each_sequence_as_if_alone(name, bidirectional):
+    encoder, (values, lengths) = make(name, num_layers=2, bidirectional=bidirectional)
+    output, _ = encoder(Padded(values, lengths))
+    assert output.shape == (3, 2, encoder.output_size)
+    for b, length in enumerate(lengths):
+        alone, _ = encoder(values[:length, b])
+        assert np.array_equal(output[:length, b], alone)
+        assert not output[length:, b].any()
+
+
+@pytest.mark.parametrize("dropout", [{}, {"dropout": 0.5}, {"input_dropout": 0.5}])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_encoder_gradients(name, dropout):
+    direction = RNG.standard_normal(make(name)[0].parameters.flat_values.size)
+    weight = RNG.standard_normal((3, 2, H))
+
+    def value(step):  # the same seed draws the same masks
+        encoder, inputs = make(name, **dropout)
+        encoder.parameters.flat_values[:] += step * direction
+        output, state, pullback = encoder.vjp(inputs)
+        final = state[0] if isinstance(state, tuple) else state
+        d_final = np.ones_like(final)
+        return (output * weight).sum() + final.sum(), encoder, pullback, d_final
+
+    _, encoder, pullback, d_final = value(0)
+    d_inputs, _ = pullback(weight, (d_final, None) if name == "vectors" else d_final)
+    step = 1e-6
+    expected = (value(step)[0] - value(-step)[0]) / (2 * step)
+    assert encoder.parameters.flat_gradients @ direction == pytest.approx(expected, rel=1e-6)
+    assert (d_inputs is None) == (name != "vectors")
+
+
+def test_the_gradient_of_vectors():
+    encoder, (values, lengths) = make("vectors")
+    d_values, _ = encoder.vjp(Padded(values, lengths))[2](np.ones((3, 2, H)))
+    assert not d_values[1:, 0].any()
+    step = np.zeros_like(values)
+    step[1, 1, 0] = 1e-6
+    above, below = (encoder(Padded(values + s, lengths))[0].sum() for s in (step, -step))
+    assert d_values[1, 1, 0] == pytest.approx((above - below) / 2e-6, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_streams(name):
+    encoder, (values, _) = make(name, num_layers=2)
+    output, _ = encoder(values)
+    stream = encoder.stream(2)
+    assert np.allclose([stream.step(step) for step in values], output, rtol=1e-12)
+    stream.reset()
+    assert np.allclose(stream.step(values[0]), output[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "elman"}, "cell must be"),
+        ({"inputs": "vectors"}, "embedding_size must be None where inputs are vectors, got 3"),
+        ({"embedding_size": 0}, "embedding_size must be"),
+        ({"dropout": 2}, "dropout must be"),
+        ({"input_dropout": -1}, "input_dropout must be"),
+        ({"num_layers": 0}, "num_layers must be"),
+    ],
+)
+def test_wrong_arguments_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        make("embedding", **options)
+
+
+def test_a_model_is_loaded_as_its_class(tmp_path):
+    model = LanguageModel(5, 3, seed=0)
+    model.save(tmp_path / "m", vocabulary={"characters": "abcde"})
+    loaded, sections = load(tmp_path / "m")
+    assert type(loaded) is LanguageModel
+    assert np.array_equal(loaded([[1]])[0], model([[1]])[0])
+    assert sections["vocabulary"] == {"characters": "abcde"}
+
+
+def test_another_class_in_the_file_is_refused(tmp_path):
+    model = LanguageModel(5, 3, seed=0)
+    model.save(tmp_path / "m", architecture={"class": "Other"})
+    assert type(load(tmp_path / "m")[0]) is LanguageModel  # what the model says counts
+
+    class Passing(LanguageModel):
+        pass
+
+    Passing(5, 3).save(tmp_path / "m")
+    del LanguageModel._classes["Passing"]
+    with pytest.raises(CheckpointError, match="its class 'Passing' is not known here"):
+        load(tmp_path / "m")
+
+
+def test_the_weight_of_a_batch_is_the_number_of_its_targets():
+    model = LanguageModel(5, 3)
+    assert model.count(np.zeros((4, 2), int)) == 8
+    assert model.count(pad([[1, 2, 3], [4]])) == 4
