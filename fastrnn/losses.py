@@ -65,7 +65,7 @@ def softmax_cross_entropy(
     ids = check_ids("targets", targets if mask is None else targets[mask], logits.shape[-1])
     if len(rows) == 0:
         raise ValueError("there must be at least one token that counts, got none")
-    d_rows = np.empty_like(rows)
+    d_rows = active_backend().empty(rows.shape, rows.dtype)
     loss = active_backend().softmax_cross_entropy(rows, ids.ravel(), d_rows)
     return loss, _unmask(d_rows, mask, logits)
 

@@ -32,7 +32,11 @@ from fastrnn._core.kernels cimport (
     thread_count,
 )
 
+from fastrnn._core.memory cimport Block, allocate
+
 import numpy as np
+
+from fastrnn._core.memory import empty
 
 cnp.import_array()
 
@@ -936,9 +940,9 @@ cdef class Scan:
 
     cdef char *new(self, Py_ssize_t rows, Py_ssize_t columns) except? NULL:
         """New memory for (rows, columns) elements, at a multiple of 64 bytes."""
-        cdef cnp.ndarray block = np.empty(rows * columns * self.run.item + 64, np.uint8)
-        cdef char *start = self.own(block)
-        return start + 64 - (<size_t>start & 63)
+        cdef Block block = allocate(rows * columns * self.run.item)
+        self.owners.append(block)
+        return block.start
 
     cdef int threads(self, double work):
         """Choose the number of threads and what they divide, from sizes alone."""
@@ -1016,7 +1020,7 @@ cdef class Scan:
             d_initial.append(d_state[:, :r.width[k]])
         d_x = None
         if r.x != NULL:
-            d_x = np.empty((r.N, r.inputs), element_type(self.typenum))
+            d_x = empty((r.N, r.inputs), element_type(self.typenum))
             r.d_x = data(d_x)
         if r.table != NULL:
             r.d_table = data(checked("embedding", gradients["embedding"], self.typenum, r.symbols,

@@ -13,6 +13,8 @@ from fastrnn._core.kernels cimport active, fr_adam, fr_kernels, for_each, thread
 
 import numpy as np
 
+from fastrnn._core.memory import empty
+
 cnp.import_array()
 
 # As in loops.pyx: what is worth a thread, in flops and in elements of a pass.
@@ -94,7 +96,7 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     a.rows = x.shape[0]
     a.inputs = x.shape[1]
     a.outputs = weight.shape[0]
-    y = np.empty((a.rows, a.outputs), x.dtype)
+    y = empty((a.rows, a.outputs), x.dtype)
     a.x = data(x)
     a.weight = data(weight)
     a.bias = NULL if bias is None else data(bias)
@@ -115,7 +117,7 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
     a.rows = x.shape[0]
     a.inputs = x.shape[1]
     a.outputs = weight.shape[0]
-    d_x = np.empty((a.rows, a.inputs), x.dtype)
+    d_x = empty((a.rows, a.inputs), x.dtype)
     a.x = data(x)
     a.weight = data(weight)
     a.y = data(d_y)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fastrnn._core.loops import Scan
+from fastrnn._core.memory import empty
 from fastrnn._core.passes import adam, affine, affine_adjoint, norm, softmax_cross_entropy
 from fastrnn._core.stream import Stepper
 from fastrnn.cells import CellSpec
@@ -16,6 +17,7 @@ __all__ = [
     "adam",
     "affine",
     "affine_adjoint",
+    "empty",
     "norm",
     "scan",
     "scan_adjoint",

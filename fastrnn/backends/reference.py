@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import empty
 
 from fastrnn.backends.passes import (
     adam,
@@ -26,6 +27,7 @@ __all__ = [
     "adam",
     "affine",
     "affine_adjoint",
+    "empty",
     "norm",
     "scan",
     "scan_adjoint",

@@ -283,7 +283,9 @@ class Recurrent(Module):
         packing = Packing(x.shape[:-1], self.batch_first, lengths)
         rows = packing.pack(x)
         if keep_tape and np.may_share_memory(rows, given):
-            rows = rows.copy()  # the tape refers to it, and the caller may overwrite x
+            # The tape refers to it, and the caller may overwrite x.
+            given, rows = rows, active_backend().empty(rows.shape, self.dtype)
+            rows[...] = given
         return self._run_rows(rows, packing, unbatched, state, keep_tape, None)
 
     def _run_ids(
@@ -363,7 +365,7 @@ class Recurrent(Module):
         P = self.output_size
         for k, (direction, weights, _) in enumerate(self.passes()):
             if direction == 0:
-                below, rows = rows, np.empty((len(rows), self.num_directions * P), self.dtype)
+                below, rows = rows, backend.empty((len(rows), self.num_directions * P), self.dtype)
                 if k and keep_tape and self.dropout:
                     below, pullback = self._between.vjp(below)
                     dropped.append(pullback)

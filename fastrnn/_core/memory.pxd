@@ -1,0 +1,6 @@
+cdef class Block:
+    cdef char *start
+    cdef size_t size
+
+
+cdef Block allocate(size_t size)

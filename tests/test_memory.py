@@ -1,0 +1,77 @@
+"""The memory that large arrays of the core pass on to one another."""
+
+import gc
+
+import numpy as np
+import pytest
+
+memory = pytest.importorskip("fastrnn._core.memory")
+
+LARGE = (1 << 20,)
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0, 4), (7, 3), (300, 1001), (2, 3, 50_000)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_an_array_is_like_one_of_numpy(shape, dtype):
+    array = memory.empty(shape, dtype)
+    assert array.shape == shape
+    assert array.dtype == dtype
+    assert array.flags.c_contiguous
+    assert array.flags.aligned
+    assert array.flags.writeable
+    array[...] = 3
+    assert np.array_equal(array, np.full(shape, 3, dtype))
+
+
+def test_memory_is_passed_on():
+    array = memory.empty(LARGE, np.float32)
+    first = address(array)
+    del array
+    smaller = memory.empty((LARGE[0] - 100,), np.float32)
+    assert address(smaller) == first
+    assert address(memory.empty(LARGE, np.float32)) != first
+
+
+def test_memory_waits_for_the_last_view():
+    array = memory.empty(LARGE, np.float32)
+    array[...] = 1
+    view = array[10:20].reshape(2, 5)
+    first = address(array)
+    del array
+    gc.collect()
+    other = memory.empty(LARGE, np.float32)
+    assert address(other) != first
+    other[...] = 2
+    assert np.array_equal(view, np.ones((2, 5)))
+
+
+def test_a_much_larger_block_is_not_taken():
+    array = memory.empty((1 << 22,), np.float32)
+    first = address(array)
+    del array
+    assert address(memory.empty((1 << 20,), np.float32)) != first
+
+
+def test_many_blocks_come_and_go():
+    rng = np.random.default_rng(0)
+    kept = []
+    for _ in range(1000):
+        size = int(rng.integers(1 << 13, 1 << 19))
+        array = memory.empty((size,), np.float32)
+        value = float(rng.integers(1000))
+        array[...] = value
+        kept.append((array, value))
+        if len(kept) > 90:
+            for _ in range(80):  # more than can wait
+                array, value = kept.pop(int(rng.integers(len(kept))))
+                assert (array == value).all()
+
+
+@pytest.mark.parametrize("length", [1 << 45, 1 << 59, 1 << 62])
+def test_too_much_is_an_error(length):
+    with pytest.raises((MemoryError, OverflowError)):
+        memory.empty((length,), np.float64)
