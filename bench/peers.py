@@ -247,13 +247,12 @@ def _torch_train_step(problem: Problem, threads: int, fused: bool) -> Side:
 
     case = problem.case
     dtype = getattr(torch, case.dtype)
-    parts = {
-        "recurrent": _torch_layer(problem),
-        "output": torch.nn.Linear(case.hidden, case.vocabulary, dtype=dtype),
-    }
+    encoder = torch.nn.ModuleDict({"recurrent": _torch_layer(problem)})
     if case.embedding:
-        parts["embedding"] = torch.nn.Embedding(case.vocabulary, case.embedding, dtype=dtype)
-    model = _loaded(torch.nn.ModuleDict(parts), problem.weights)
+        encoder["embedding"] = torch.nn.Embedding(case.vocabulary, case.embedding, dtype=dtype)
+    output = torch.nn.Linear(case.hidden, case.vocabulary, dtype=dtype)
+    model = torch.nn.ModuleDict({"encoder": encoder, "output": output})
+    _loaded(model, problem.weights)
     # One-hot vectors are rows of the identity: looked up, not computed.
     identity = torch.eye(case.vocabulary, dtype=dtype) if not case.embedding else None
     parameters = list(model.parameters())
@@ -264,8 +263,8 @@ def _torch_train_step(problem: Problem, threads: int, fused: bool) -> Side:
     def call() -> float:
         nonlocal state
         optimizer.zero_grad()
-        x = functional.embedding(ids, identity) if identity is not None else model.embedding(ids)
-        hidden, state = model.recurrent(x, state)
+        x = functional.embedding(ids, identity) if identity is not None else encoder.embedding(ids)
+        hidden, state = encoder.recurrent(x, state)
         state = tuple([s.detach() for s in state]) if case.cell == "lstm" else state.detach()
         loss = functional.cross_entropy(model.output(hidden).flatten(0, 1), targets)
         loss.backward()
