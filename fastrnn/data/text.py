@@ -1,19 +1,22 @@
-"""Text in, ids out: reading files and numbering their characters."""
+"""Text in, ids out: reading files, cutting texts into tokens, numbering them."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import check_ids
+from fastrnn._validation import check_bool, check_ids, check_positive_int
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-_SHOWN_CHARACTERS = 10
+_SHOWN = 10
 
 
 class CharVocabulary:
@@ -83,16 +86,8 @@ class CharVocabulary:
             raise TypeError(f"text must be a str, got {type(text).__name__}")
         ids = self._ids[np.minimum(_code_points(text), self._ids.size - 1)]
         if ids.size and ids.min() < 0:
-            unknown = sorted({text[place] for place in np.flatnonzero(ids < 0)})
-            # As JSON, so that the message stays one line whatever the characters are.
-            shown = ", ".join(
-                json.dumps(c, ensure_ascii=False) for c in unknown[:_SHOWN_CHARACTERS]
-            )
-            more = len(unknown) - _SHOWN_CHARACTERS
-            raise ValueError(
-                f"characters outside the vocabulary of {len(self)}: {shown}"
-                f"{f' and {more} more' if more > 0 else ''}"
-            )
+            unknown = {text[place] for place in np.flatnonzero(ids < 0)}
+            raise _unknown_error("characters", unknown, len(self))
         return ids
 
     def decode(self, ids: ArrayLike) -> str:
@@ -160,3 +155,211 @@ def python_documentation() -> str:
 def _code_points(text: str) -> np.ndarray:
     """Code points as uint32, shape (len(text),); lone surrogates are characters like any other."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+class Vocabulary:
+    """Tokens numbered by how often they occur, after some special ones.
+
+    Parameters
+    ----------
+    tokens : iterable of str, or Counter
+        The tokens of a text, each as often as it occurs, or their counts.
+    min_count : int
+        Tokens that occur less often get no id.
+    specials : sequence of str
+        Of ``<pad>``, ``<unk>``, ``<bos>`` and ``<eos>`` those that have an id, from 0 in this
+        order: beyond the end, unknown, beginning, end of a sequence.
+
+    Attributes
+    ----------
+    tokens : tuple of str
+        ``tokens[i]`` has the id ``i``: the special ones, then by falling count, those of equal
+        count in the order of their code points.
+    pad, unk, bos, eos : int or None
+        Ids of the special tokens; None for those left out.
+
+    Raises
+    ------
+    TypeError
+        If the tokens are a str (give a tokeniser's list), or one of them is no str.
+    ValueError
+        If a special token is another or comes twice, or there is no token at all.
+    """
+
+    SPECIALS = ("<pad>", "<unk>", "<bos>", "<eos>")
+
+    def __init__(
+        self,
+        tokens: Iterable[str] | Mapping[str, int],
+        *,
+        min_count: int = 1,
+        specials: Sequence[str] = SPECIALS,
+    ) -> None:
+        min_count = check_positive_int("min_count", min_count)
+        if isinstance(tokens, (str, bytes)):
+            raise TypeError(
+                f"tokens must be an iterable of str, got {type(tokens).__name__}; "
+                "a tokeniser makes a list of it"
+            )
+        counts = Counter(tokens)
+        counted = [token for token, count in counts.items() if count >= min_count]
+        for token in counted:
+            if not isinstance(token, str):
+                raise TypeError(f"tokens must be an iterable of str, got {token!r} in it")
+        special = set(specials)
+        ordered = sorted(set(counted) - special, key=lambda token: (-counts[token], token))
+        self._number((*specials, *ordered), tuple(specials))
+
+    def _number(self, tokens: tuple[str, ...], specials: tuple[str, ...]) -> None:
+        for token in specials:
+            if specials.count(token) > 1 or token not in self.SPECIALS:
+                raise ValueError(f"specials must be some of {self.SPECIALS}, got {specials}")
+        if not tokens:
+            raise ValueError("tokens must be one at least, got none")
+        self.tokens, self.specials = tokens, specials
+        self._ids = {token: k for k, token in enumerate(tokens)}
+        self.pad, self.unk, self.bos, self.eos = map(self._special, self.SPECIALS)
+
+    def _special(self, token: str) -> int | None:
+        return self._ids[token] if token in self.specials else None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __contains__(self, token: object) -> bool:
+        return token in self._ids
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and (other.tokens, other.specials) == (
+            self.tokens,
+            self.specials,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.tokens)
+
+    def __repr__(self) -> str:
+        return f"<Vocabulary of {len(self)} tokens, {len(self.specials)} of them special>"
+
+    def encode(self, tokens: Iterable[str], bos: bool = False, eos: bool = False) -> np.ndarray:
+        """Return the ids of tokens.
+
+        Parameters
+        ----------
+        tokens : iterable of str
+            May be empty.
+        bos, eos : bool
+            Whether ``<bos>`` stands before them and ``<eos>`` after them.
+
+        Returns
+        -------
+        ids : ndarray of int64, shape (n,)
+            Unknown tokens are ``<unk>``.
+
+        Raises
+        ------
+        TypeError
+            If the tokens are a str.
+        ValueError
+            If there are unknown tokens and no ``<unk>``, the message lists them; if ``<bos>`` or
+            ``<eos>`` is asked for and has no id.
+        """
+        if isinstance(tokens, (str, bytes)):
+            raise TypeError(
+                f"tokens must be an iterable of str, got {type(tokens).__name__}; "
+                "a tokeniser makes a list of it"
+            )
+        tokens = list(tokens)
+        ids = [self._ids.get(token, self.unk) for token in tokens]
+        if None in ids:
+            raise _unknown_error("tokens", set(tokens) - self._ids.keys(), len(self))
+        for name, wanted, place in (("bos", bos, 0), ("eos", eos, len(ids) + 1)):
+            if wanted and getattr(self, name) is None:
+                raise ValueError(f"{name} is asked for, but <{name}> is none of the specials")
+            if wanted:
+                ids.insert(place, getattr(self, name))
+        return np.array(ids, np.int64)
+
+    def decode(self, ids: ArrayLike) -> list[str]:
+        """Return the tokens that ids stand for, ``<pad>``, ``<bos>`` and ``<eos>`` left out.
+
+        Parameters
+        ----------
+        ids : array_like of int, shape (n,)
+
+        Raises
+        ------
+        ValueError
+            If an id is not in 0..len(self) - 1.
+        """
+        dropped = {self.pad, self.bos, self.eos}
+        ids = check_ids("ids", ids, len(self)).ravel().tolist()
+        return [self.tokens[k] for k in ids if k not in dropped]
+
+    def state(self) -> dict[str, list[str]]:
+        """Return what a model file keeps: JSON values."""
+        return {"tokens": list(self.tokens), "specials": list(self.specials)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Sequence[str]]) -> Vocabulary:
+        """Return the vocabulary of a :meth:`state`; ValueError if it is none."""
+        try:
+            tokens, specials = tuple(state["tokens"]), tuple(state["specials"])
+        except (KeyError, TypeError):
+            raise ValueError("state must be one that Vocabulary.state() returned") from None
+        strings = all(isinstance(token, str) for token in tokens)
+        if not strings or len(set(tokens)) != len(tokens) or tokens[: len(specials)] != specials:
+            raise ValueError(
+                "state must have distinct tokens, the special ones first; this one is damaged"
+            )
+        vocabulary = cls.__new__(cls)
+        vocabulary._number(tokens, specials)
+        return vocabulary
+
+
+def characters(text: str) -> list[str]:
+    """Cut a text into its characters."""
+    return list(text)
+
+
+def words(text: str) -> list[str]:
+    """Cut a text at white space."""
+    return text.split()
+
+
+class RegexTokenizer:
+    r"""Cut a text into all matches of a pattern: ``RegexTokenizer(r"\w+|[^\w\s]")``.
+
+    Parameters
+    ----------
+    pattern : str
+        Without groups, or with those that do not capture.
+    lowercase : bool
+        Whether the text is put in lower case first.
+    """
+
+    def __init__(self, pattern: str, lowercase: bool = False) -> None:
+        self.pattern, self.lowercase = pattern, check_bool("lowercase", lowercase)
+        try:
+            self._compiled = re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"pattern must be a regular expression, got {pattern!r}: {error}"
+            ) from None
+        if self._compiled.groups:
+            raise ValueError(
+                f"pattern must have no capturing groups, got {pattern!r}; write (?:...)"
+            )
+
+    def __call__(self, text: str) -> list[str]:
+        return self._compiled.findall(text.lower() if self.lowercase else text)
+
+    def __repr__(self) -> str:
+        return f"RegexTokenizer({self.pattern!r}, lowercase={self.lowercase})"
+
+
+def _unknown_error(kind: str, unknown: set[str], size: int) -> ValueError:
+    # As JSON, so that the message stays one line whatever the tokens are.
+    shown = [json.dumps(token, ensure_ascii=False) for token in sorted(unknown)[:_SHOWN]]
+    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+    return ValueError(f"{kind} outside the vocabulary of {size}: {', '.join(shown)}{more}")
