@@ -1,7 +1,7 @@
 """From texts to ids to batches, and public data sets by name. Nothing here knows a model."""
 
 from fastrnn.data.batches import Batches, Padded, Windows, pad, split
-from fastrnn.data.registry import load
+from fastrnn.data.registry import info, load, names
 from fastrnn.data.text import (
     CharVocabulary,
     RegexTokenizer,
@@ -20,7 +20,9 @@ __all__ = [
     "Vocabulary",
     "Windows",
     "characters",
+    "info",
     "load",
+    "names",
     "pad",
     "python_documentation",
     "read_text",

@@ -191,7 +191,7 @@ CHECKSUMS = {
     ),
     "speech/fsdd_logmel20.npz": (
         2619644,
-        "576a54ec4b7d1d99a33895d720d8e5be52e1b39f5e818710a9896f2d0c9385c9",
+        "73e9f33d0fa4dd2fc6eea0b9db1020999b4b793998c2cbfd68f0c335ea56c474",
     ),
     "time_series/airline.csv": (
         1744,

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import io
 import math
 import os
+import tarfile
 import tempfile
 import zipfile
 import zlib
@@ -24,6 +26,9 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
+
+    from fastrnn.data.dataset import File
 
 Content = bytes | Mapping[str, np.ndarray]
 
@@ -34,6 +39,7 @@ _DAMAGED = (
     NotImplementedError,
     OSError,
     RuntimeError,
+    tarfile.TarError,
     ValueError,
     zipfile.BadZipFile,
     zlib.error,
@@ -84,30 +90,72 @@ def digest(content: Content, arrays: tuple[str, ...] = ()) -> str:
     return hashed.hexdigest()
 
 
-def check_content(
-    content: Content, sha256: str, origin: Path, arrays: tuple[str, ...] = ()
-) -> Content:
-    """Return the content if it has this checksum; ValueError otherwise."""
-    found = digest(content, arrays)
-    if found != sha256:
+def check_content(content: Content, file: File, origin: Path | str) -> Content:
+    """Return the content if it is what the file should hold; ValueError otherwise."""
+    try:
+        found = digest(content, file.arrays)
+    except KeyError as error:
+        raise ValueError(f"{origin} has no array {error}") from None
+    if found != file.sha256:
         raise ValueError(
-            f"{origin} is not the published file: its content's SHA-256 is {found}, "
-            f"expected {sha256}"
+            f"{origin} is not the {PurePosixPath(file.path).name} that was published: its content "
+            f"has the SHA-256 {found}, expected {file.sha256}"
         )
     return content
 
 
-def find(name: str, folder: Path) -> Path | None:
-    """Return where a folder has a file: under its whole name, or under the last parts of it."""
-    parts = PurePosixPath(name).parts
+def find(path: str, folder: Path) -> Path | None:
+    """Return where a folder has a file: under its whole path, or under the last parts of it."""
+    parts = PurePosixPath(path).parts
     paths = (folder.joinpath(*parts[k:]) for k in range(len(parts)))
     return next((path for path in paths if path.is_file()), None)
 
 
+def members(archive: bytes, folder: str, ending: str) -> list[str]:
+    """Return the names, in order, of the files in a folder of a zip archive (a wheel is one)."""
+    with _reading("the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
+        names = sorted(file.namelist())
+    return [name for name in names if name.startswith(folder) and name.endswith(ending)]
+
+
 def member(archive: bytes, name: str, limit: int = 1 << 26) -> bytes:
-    """Return a file out of a zip archive (a wheel is one), at most `limit` bytes of it."""
+    """Return a file of at most `limit` bytes out of a zip archive."""
     with _reading(f"{name} in the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
         return _read_member(file, file.getinfo(name), limit)
+
+
+def debian_member(package: bytes, name: str, limit: int = 1 << 26) -> bytes:
+    """Return a file of at most `limit` bytes, the one of this last name, out of a .deb package."""
+    with (
+        _reading(f"{name} in the package"),
+        tarfile.open(fileobj=io.BytesIO(_debian_data(package))) as archive,
+    ):
+        found = [info for info in archive if PurePosixPath(info.name).name == name]
+        if len(found) != 1 or not found[0].isfile() or found[0].size > limit:
+            raise ValueError(f"it has not one such file of at most {limit} bytes")
+        return archive.extractfile(found[0]).read()
+
+
+def _debian_data(package: bytes) -> bytes:
+    """Return the data.tar.xz: a .deb is an ar archive, 60 bytes before each of its files."""
+    place = len(b"!<arch>\n")
+    while place < len(package):
+        header = package[place : place + 60]
+        size = int(header[48:58])
+        if header.startswith(b"data.tar"):
+            return package[place + 60 : place + 60 + size]
+        place += 60 + size + size % 2
+    raise ValueError("it has no data.tar")
+
+
+def needed(module: str, purpose: str) -> ModuleType:
+    """Import a package of the extra ``data``; ImportError that says how to get it otherwise."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ImportError(
+            f"{purpose} needs {module}: python -m pip install 'fastrnn[data]'", name=module
+        ) from None
 
 
 @contextmanager

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from itertools import product
+from itertools import pairwise, product
+from pathlib import PurePosixPath
 
 import numpy as np
+
+from fastrnn.data.dataset import DataSet, File
+from fastrnn.data.files import member, members, needed
+from fastrnn.data.sets._sources import CHATTERBOT, github
 
 TASKS = {
     "qa1": "single-supporting-fact",
@@ -73,3 +78,56 @@ def sample_chatterbot() -> list[tuple[str, str, str]]:
         (thing, f"Do you {verb} {thing}?", f"Yes, I {verb} {thing}.")
         for verb, thing in product(verbs, things)
     ]
+
+
+def make_chatterbot(wheel: bytes) -> bytes:
+    """Cut conversations into pairs of an utterance and what was said next."""
+    yaml = needed("yaml", "reading chatterbot's conversations")
+    lines = []
+    for name in members(wheel, "chatterbot_corpus/data/english/", ".yml"):
+        topic = PurePosixPath(name).stem
+        for conversation in yaml.safe_load(member(wheel, name))["conversations"]:
+            turns = [" ".join(str(turn).split()) for turn in conversation]
+            lines += [f"{topic}\t{said}\t{reply}\n" for said, reply in pairwise(turns)]
+    return "".join(lines).encode()
+
+
+DATASETS = {
+    "babi": DataSet(
+        "bAbI tasks 1, 2, 4, 6, 9, 15 and 20, version 1.1: 1,000 questions of each to train, "
+        "1,000 to test",
+        "Weston et al., Towards AI-complete question answering (2015), by way of "
+        "https://github.com/iamtrask/Grokking-Deep-Learning",
+        "CC BY 3.0",
+        tuple(
+            File(
+                f"dialogue_qa/babi/{task}_{title}_{part}.txt",
+                (
+                    github(
+                        "iamtrask/Grokking-Deep-Learning",
+                        "a2bca3970033ba2da8c5da980cd0b165edece483",
+                        f"tasksv11/en/{task}_{title}_{part}.txt",
+                    ),
+                ),
+            )
+            for task, title in TASKS.items()
+            for part in PARTS
+        ),
+        load_babi,
+        sample_babi,
+    ),
+    "chatterbot": DataSet(
+        "2,393 pairs of utterance and reply on many topics, some more than once",
+        "Cox, chatterbot-corpus 1.3.2, https://github.com/gunthercox/chatterbot-corpus",
+        "BSD-3-Clause",
+        (
+            File(
+                "dialogue_qa/chatterbot_english.tsv",
+                (CHATTERBOT,),
+                make_chatterbot,
+            ),
+        ),
+        load_chatterbot,
+        sample_chatterbot,
+    ),
+}

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fastrnn.data.dataset import DataSet, File
+from fastrnn.data.files import member
+from fastrnn.data.sets._sources import github
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -67,3 +71,67 @@ def sample_finger_tracks() -> FingerTracks:
     x = 0.1 * np.stack([np.cos(turns) - 1, np.sin(turns)], -1)
     x += 0.005 * generator.standard_normal(x.shape)
     return FingerTracks(x.astype(np.float32), y, list(TRACKS))
+
+
+def make_gestures(archive: bytes) -> dict[str, np.ndarray]:
+    """Read a line a frame: 18 coordinates, a time stamp and the phase."""
+    arrays = {"classes": np.array(PHASES), "columns": np.array(COLUMNS)}
+    for name in VIDEOS:
+        text = member(archive, f"{name}_raw.csv").decode("utf-8", "replace")
+        rows = [line.split(",") for line in text.splitlines()[1:] if line]
+        # One frame has the phase in Portuguese, Preparação.
+        phases = ["Preparation" if row[-1].startswith("Prepara") else row[-1] for row in rows]
+        arrays[f"{name}_x"] = np.array([row[:-2] for row in rows], np.float32)
+        arrays[f"{name}_y"] = np.array([PHASES.index(phase) for phase in phases], np.int8)
+        arrays[f"{name}_t"] = np.array([row[-2] for row in rows], np.int64)
+    return arrays
+
+
+def make_finger_tracks(table: bytes) -> dict[str, np.ndarray]:
+    """Read a line a track: its class, x and y of 16 frames."""
+    values = np.loadtxt(table.decode().splitlines(), delimiter=",", ndmin=2)
+    return {
+        "x": values[:, 1:].reshape(-1, 16, 2).astype(np.float16),
+        "y": values[:, 0].astype(np.int8),
+        "classes": np.array(TRACKS),
+    }
+
+
+DATASETS = {
+    "gestures": DataSet(
+        "Gesture phase segmentation: joints of three people in seven videos, 9,901 frames",
+        "Madeo, Lima and Peres, Gesture unit segmentation using support vector machines, SAC "
+        "(2013); UCI 302",
+        "CC BY 4.0, by the UCI repository",
+        (
+            File(
+                "frame_level/gesture_phase.npz",
+                ("https://archive.ics.uci.edu/static/public/302/gesture+phase+segmentation.zip",),
+                make_gestures,
+            ),
+        ),
+        load_gestures,
+        sample_gestures,
+    ),
+    "finger-tracks": DataSet(
+        "5,296 tracks of a finger tip in webcam video, 16 frames each, four gestures; "
+        "neighbours overlap",
+        "Takahashi, https://github.com/Kazuhito00/hand-gesture-recognition-using-mediapipe (2020)",
+        "Apache-2.0",
+        (
+            File(
+                "sequence_classification/finger_tracks.npz",
+                (
+                    github(
+                        "Kazuhito00/hand-gesture-recognition-using-mediapipe",
+                        "17e9d61d2acda01378adff117ece010984b1afd9",
+                        "model/point_history_classifier/point_history.csv",
+                    ),
+                ),
+                make_finger_tracks,
+            ),
+        ),
+        load_finger_tracks,
+        sample_finger_tracks,
+    ),
+}

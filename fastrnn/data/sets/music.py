@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
+
+from fastrnn.data.dataset import DataSet, File
+from fastrnn.data.sets._sources import github
 
 Chorale = dict[str, Any]
 
@@ -44,3 +48,40 @@ def sample_chorales() -> list[Chorale]:
             }
         )
     return melodies
+
+
+def make_chorales(lisp: bytes) -> bytes:
+    """Read ``(1 ((st 8) (pitch 67) ... ) ((st 12) ...))``, a list a melody, a list a note."""
+    melodies = []
+    for number, notes in re.findall(r"\((\d+)\s+(\(\(st .*?\)\)\))", lisp.decode(), re.DOTALL):
+        columns = {name: [] for name in ("keysig", "timesig", "st", "pitch", "dur", "fermata")}
+        for name, value in re.findall(r"\((\w+) (-?\d+)\)", notes):
+            columns[name].append(int(value))
+        keysig, timesig = columns.pop("keysig")[0], columns.pop("timesig")[0]
+        melodies.append({"id": int(number), "keysig": keysig, "timesig": timesig, **columns})
+    return json.dumps(melodies, separators=(",", ":")).encode()
+
+
+DATASETS = {
+    "chorales": DataSet(
+        "Melodies of 100 chorales of Bach, 4,693 notes",
+        "Conklin and Witten, Multiple viewpoint systems for music prediction (1995); UCI 25, by "
+        "way of https://github.com/robbiebarrat/Bach_AI",
+        "music in the public domain; encoding CC BY 4.0, by the UCI repository",
+        (
+            File(
+                "music/bach_chorale_melodies.json",
+                (
+                    github(
+                        "robbiebarrat/Bach_AI",
+                        "817d568067c8040a0ca0645d849f4968b319e29c",
+                        "chorales.lisp",
+                    ),
+                ),
+                make_chorales,
+            ),
+        ),
+        load_chorales,
+        sample_chorales,
+    ),
+}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from fastrnn.data.dataset import DataSet, File
+from fastrnn.data.files import member
 from fastrnn.data.sets._samples import sentences
+from fastrnn.data.sets._sources import github, nltk
 
 LANGUAGES = (
     "Arabic", "Chinese", "Czech", "Dutch", "English", "French", "German", "Greek", "Irish",
@@ -49,3 +54,42 @@ def _sample(endings: dict[str, tuple[str, ...]]) -> Names:
         for seed, ends in enumerate(endings.values())
     ]
     return _labelled(tuple(part.replace(" ", "").encode() for part in parts), tuple(endings))
+
+
+DATASETS = {
+    "surnames": DataSet(
+        "20,050 surnames of 18 languages, some lines more than once",
+        "Robertson, practical-pytorch (2017), https://github.com/spro/practical-pytorch",
+        "MIT (repository)",
+        tuple(
+            File(
+                f"name_classification/names/{language}.txt",
+                (
+                    github(
+                        "spro/practical-pytorch",
+                        "c520c52e68e945d88fff563dba1c028b6ec0197b",
+                        f"data/names/{language}.txt",
+                    ),
+                ),
+            )
+            for language in LANGUAGES
+        ),
+        load_surnames,
+        sample_surnames,
+    ),
+    "genders": DataSet(
+        "5,001 female and 2,943 male first names, English",
+        "Kantrowitz and Ross, Names Corpus 1.3 (1994); the zip is nltk_data's",
+        "free to use with credit, to redistribute with its README",
+        tuple(
+            File(
+                f"name_classification/gender/{gender}.txt",
+                (nltk("names", "b8dbf74b51d819d8021ce7a4144ef5419dab21dc"),),
+                partial(member, name=f"names/{gender}.txt"),
+            )
+            for gender in GENDERS
+        ),
+        load_genders,
+        sample_genders,
+    ),
+}

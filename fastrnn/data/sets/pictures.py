@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import re
+import zlib
 from itertools import product
+from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from fastrnn.data.dataset import DataSet, File
+from fastrnn.data.files import debian_member, needed
+from fastrnn.data.sets._sources import EMOJI_NAMES, NOTO_EMOJI
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +28,7 @@ class Emoji(NamedTuple):
     captions: list[str]
     is_test: np.ndarray  # (N,) bool
     groups: list[str]
-    codepoints: list[str]  # hexadecimal, joined by blanks
+    codepoints: list[str]  # hexadecimal, joined by hyphens
 
 
 def load_emoji(arrays: Mapping[str, np.ndarray]) -> Emoji:
@@ -54,3 +62,65 @@ def sample_emoji() -> Emoji:
     return Emoji(
         np.array(images, np.uint8), captions, is_test, ["made up"] * len(captions), captions
     )
+
+
+def make_emoji(package: bytes, names: bytes) -> dict[str, np.ndarray]:
+    """Draw each fully qualified emoji of the list that the font has as one picture."""
+    harfbuzz = needed("uharfbuzz", "drawing emoji")
+    pillow = needed("PIL.Image", "drawing emoji")
+    font = harfbuzz.Font(harfbuzz.Face(debian_member(package, "NotoColorEmoji.ttf")))
+    images, rows, group = [], [], ""
+    for line in names.decode().splitlines():
+        if line.startswith("# group: "):
+            group = line.removeprefix("# group: ")
+        found = re.match(r"([0-9A-F ]+?) +; fully-qualified +# \S+ E\S+ (.*)", line)
+        if not found:
+            continue
+        codes = [int(code, 16) for code in found[1].split()]
+        buffer = harfbuzz.Buffer()
+        buffer.add_codepoints(codes)
+        buffer.guess_segment_properties()
+        harfbuzz.shape(font, buffer)
+        glyphs = [info.codepoint for info in buffer.glyph_infos]
+        picture = font.get_glyph_color_png(glyphs[0]) if len(glyphs) == 1 else None
+        if not picture:
+            continue
+        images.append(_shrink(pillow, bytes(picture.data)))
+        rows.append((found[2].lower(), group, "-".join(f"{code:x}" for code in codes)))
+    captions, groups, codepoints = zip(*rows)
+    return {
+        "images": np.stack(images),
+        "captions": np.array(captions),
+        "groups": np.array(groups),
+        "codepoints": np.array(codepoints),
+        "is_test": np.array([zlib.crc32(caption.encode()) % 10 == 0 for caption in captions]),
+    }
+
+
+def _shrink(pillow: ModuleType, png: bytes) -> np.ndarray:
+    """Put a picture on white, make it square, and resize it."""
+    picture = pillow.open(io.BytesIO(png)).convert("RGBA")
+    side = max(picture.size)
+    square = pillow.new("RGBA", (side, side), "white")
+    place = ((side - picture.width) // 2, (side - picture.height) // 2)
+    square.alpha_composite(picture, place)
+    resized = square.convert("RGB").resize((SIDE, SIDE), pillow.Resampling.LANCZOS)
+    return np.asarray(resized)
+
+
+DATASETS = {
+    "emoji": DataSet(
+        "3,655 emoji as pictures of 20 x 20 pixels, and their names",
+        "Noto Color Emoji 2.042, Google, Debian's fonts-noto-color-emoji; names of Unicode 15.0",
+        "pictures SIL OFL 1.1, not to be sold by themselves; names Unicode licence",
+        (
+            File(
+                "image_caption/emoji_captions.npz",
+                (NOTO_EMOJI, EMOJI_NAMES),
+                make_emoji,
+            ),
+        ),
+        load_emoji,
+        sample_emoji,
+    ),
+}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
+from fastrnn.data.dataset import DataSet, File
+from fastrnn.data.files import member
 from fastrnn.data.sets._samples import OBJECTS, SUBJECTS, sentences
+from fastrnn.data.sets._sources import UCI_SENTENCES, nltk
 
 
 def load_rt_polarity(positive: bytes, negative: bytes) -> tuple[list[str], np.ndarray]:
@@ -26,3 +31,38 @@ def sample_sentiment() -> tuple[list[str], np.ndarray]:
     praise = sentences(40, SUBJECTS, ("loves", "admires", "enjoys"), OBJECTS)
     complaints = sentences(40, SUBJECTS, ("hates", "dreads", "regrets"), OBJECTS, seed=1)
     return praise + complaints, np.repeat([1, 0], 40)
+
+
+DATASETS = {
+    "rt-polarity": DataSet(
+        "Sentence polarity v1.0: 5,331 positive and 5,331 negative sentences of film reviews",
+        "Pang and Lee, Seeing stars, ACL (2005); the zip is nltk_data's",
+        "CC BY 4.0, as nltk_data's package record states",
+        tuple(
+            File(
+                f"sentiment/rt-polarity.{part}.txt.gz",
+                (nltk("sentence_polarity", "88e706f3c896835f1203b2ad5de7d90826fcaa2b"),),
+                partial(member, name=f"sentence_polarity/rt-polarity.{part}"),
+            )
+            for part in ("pos", "neg")
+        ),
+        load_rt_polarity,
+        sample_sentiment,
+    ),
+    "uci-sentences": DataSet(
+        "Sentiment labelled sentences: 1,000 each from reviews at Amazon, IMDb and Yelp",
+        "Kotzias, Denil, de Freitas and Smyth, From group to individual labels using deep "
+        "features, KDD (2015); UCI 331",
+        "CC BY 4.0, by the UCI repository",
+        tuple(
+            File(
+                f"sentiment/{part}_labelled.txt",
+                (UCI_SENTENCES,),
+                partial(member, name=f"sentiment labelled sentences/{part}_labelled.txt"),
+            )
+            for part in ("amazon_cells", "imdb", "yelp")
+        ),
+        load_uci_sentences,
+        sample_sentiment,
+    ),
+}

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+
+from fastrnn.data.dataset import DataSet, File
+from fastrnn.data.files import member
+from fastrnn.data.sets._sources import AEON, github
 
 
 class Series(NamedTuple):
@@ -63,3 +69,75 @@ def sample_series() -> Series:
     time = np.arange(150.0)
     noise = np.random.default_rng(0).standard_normal(150)
     return Series(1850 + time, 50 + 40 * np.sin(2 * np.pi * time / 11) + 3 * noise)
+
+
+_STATSMODELS = "public domain, as statsmodels states; package BSD-3-Clause"
+
+
+def _statsmodels(name: str, title: str, source: str, load: Callable[..., Series]) -> DataSet:
+    commit = "0b23dae41cf52616bbb45c01d4500cb3cff089fa"
+    path = f"statsmodels/datasets/{name}/{name}.csv"
+    address = github("statsmodels/statsmodels", commit, path)
+    file = File(f"time_series/{name}.csv", (address,))
+    return DataSet(title, source, _STATSMODELS, (file,), load, sample_series)
+
+
+def _aeon(
+    name: str, path: str, title: str, source: str, licence: str, load: Callable[..., Series]
+) -> DataSet:
+    make = partial(member, name=f"aeon/datasets/data/{path}")
+    file = File(f"time_series/{name}.csv", (AEON,), make)
+    return DataSet(title, source, licence, (file,), load, sample_series)
+
+
+DATASETS = {
+    "sunspots": _statsmodels(
+        "sunspots",
+        "Yearly numbers of sunspots, 1700 to 2008",
+        "National Geophysical Data Center, by way of statsmodels",
+        load_yearly,
+    ),
+    "co2": _statsmodels(
+        "co2",
+        "Weekly carbon dioxide in the air of Mauna Loa, 1958 to 2001, ppm; 59 weeks are missing",
+        "Keeling and Whorf, Scripps Institution of Oceanography (2004), by way of statsmodels",
+        load_co2,
+    ),
+    "elnino": _statsmodels(
+        "elnino",
+        "Monthly temperature of the sea off Peru, 1950 to 2010, degrees Celsius",
+        "National Oceanic and Atmospheric Administration, by way of statsmodels",
+        load_elnino,
+    ),
+    "nile": _statsmodels(
+        "nile",
+        "Yearly flow of the Nile at Aswan, 1871 to 1970, 1e8 cubic metres",
+        "Durbin and Koopman, Time Series Analysis by State Space Methods (2001), by way of "
+        "statsmodels",
+        load_yearly,
+    ),
+    "airline": _aeon(
+        "airline",
+        "Airline/Airline.csv",
+        "Monthly passengers of airlines, 1949 to 1960, thousands",
+        "Box and Jenkins, Time Series Analysis (1976), series G, by way of aeon 1.6.0",
+        "historical facts in a BSD-3-Clause package",
+        load_airline,
+    ),
+    "lynx": _aeon(
+        "lynx",
+        "Lynx/Lynx.csv",
+        "Yearly trappings of lynx in Canada, 1821 to 1934",
+        "Brockwell and Davis, Time Series (1991), by way of aeon 1.6.0",
+        "historical facts in a BSD-3-Clause package",
+        load_yearly,
+    ),
+    "solar": _aeon(
+        "solar",
+        "solar/solar.csv",
+        "Half-hourly solar generation of Great Britain, six days of May 2021, MW",
+        "Sheffield Solar, PV_Live, by way of aeon 1.6.0",
+        "in a BSD-3-Clause package, which does not restate the source's terms",
+        load_solar,
+    ),
+}

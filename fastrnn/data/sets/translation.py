@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from itertools import product
 
+from fastrnn.data.dataset import DataSet, File
+from fastrnn.data.files import member
+from fastrnn.data.sets._sources import github
+
 
 def load_eng_fra(content: bytes) -> list[tuple[str, str, str]]:
     """Return triples of an English sentence, a French one and their attribution."""
@@ -40,3 +44,56 @@ def sample_cmudict() -> list[tuple[str, list[str]]]:
         (a + b + c, [sounds[a], vowels[b], sounds[c]])
         for a, b, c in product(sounds, vowels, sounds)
     ]
+
+
+def make_cmudict(archive: bytes) -> bytes:
+    """Return every fourth word of letters, its first pronunciation without the stress."""
+    entries = []
+    for line in member(archive, "cmudict/cmudict").decode().splitlines():
+        word, number, *phonemes = line.split()
+        if number == "1" and word.isalpha() and 2 <= len(word) <= 14:
+            sounds = " ".join(phoneme.rstrip("012") for phoneme in phonemes)
+            entries.append(f"{word.lower()}\t{sounds}\n")
+    return "".join(entries[::4]).encode()
+
+
+DATASETS = {
+    "eng-fra": DataSet(
+        "5,000 short sentences in English and French, each with its attribution",
+        "Tatoeba (https://tatoeba.org), by way of "
+        "https://github.com/NJUxlj/seq2seq-attention-translation",
+        "CC BY 2.0 FR; the third column is the attribution that it asks for",
+        (
+            File(
+                "translation/eng-fra-5000.tsv",
+                (
+                    github(
+                        "NJUxlj/seq2seq-attention-translation",
+                        "7aa6f6bdf644b3efb0678e2510ff1f7b52b59501",
+                        "data/eng-fra.txt",
+                    ),
+                ),
+            ),
+        ),
+        load_eng_fra,
+        sample_eng_fra,
+    ),
+    "cmudict": DataSet(
+        "28,732 English words and their phonemes: every fourth of those of 2 to 14 letters",
+        "The Carnegie Mellon Pronouncing Dictionary 0.7a, Carnegie Mellon University (2008); the "
+        "zip is nltk_data's",
+        "BSD-like, acknowledgement asked; Copyright (C) 1993-2008 Carnegie Mellon University",
+        (
+            File(
+                "translation/cmudict_every4th.tsv.gz",
+                (
+                    github("nltk/nltk_data", "gh-pages", "packages/corpora/cmudict.zip")
+                    + "#sha256=d07cca47fd72ad32ea9d8ad1219f85301eeaf4568f8b6b73747506a71fb5afd6",
+                ),
+                make_cmudict,
+            ),
+        ),
+        load_cmudict,
+        sample_cmudict,
+    ),
+}

@@ -1,0 +1,89 @@
+"""What is known of a data set: its files, where they come from, and on what terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fastrnn.data.checksums import CHECKSUMS
+
+if TYPE_CHECKING:
+    from fastrnn.data.files import Content
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of a data set, in the form that its loader reads.
+
+    Parameters
+    ----------
+    path : str
+        In a folder of all data sets; a folder may also begin at any later part of it.
+    addresses : tuple of str
+        Of the public originals; ``#sha256=...`` at the end is the checksum of one, where known.
+    make : callable, optional
+        ``make(*originals) -> content``, of the bytes of the originals; without it the only
+        original is the content.
+    arrays : tuple of str
+        Those that the checksum covers, where the others depend on the processor's arithmetic;
+        none named, all.
+
+    Attributes
+    ----------
+    size : int
+        Bytes of the content, unpacked.
+    sha256 : str
+        Of the content.
+    """
+
+    path: str
+    addresses: tuple[str, ...]
+    make: Callable[..., Content] | None = None
+    arrays: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return CHECKSUMS[self.path][0]
+
+    @property
+    def sha256(self) -> str:
+        return CHECKSUMS[self.path][1]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set; ``str()`` of it is the text to read before using it.
+
+    Parameters
+    ----------
+    title, source : str
+        What it is, and who made it: what to cite.
+    licence : str
+    files : tuple of File
+    load : callable
+        ``load(*contents)`` of the files, in their order, returns the data.
+    sample : callable
+        ``sample()`` returns a few made-up examples of the same form.
+    """
+
+    title: str
+    source: str
+    licence: str
+    files: tuple[File, ...]
+    load: Callable[..., Any]
+    sample: Callable[[], Any]
+
+    def __str__(self) -> str:
+        addresses = dict.fromkeys(
+            address.partition("#")[0] for file in self.files for address in file.addresses
+        )
+        return "\n".join(
+            [
+                self.title,
+                f"Source: {self.source}",
+                f"Licence: {self.licence}",
+                *(f"Address: {address}" for address in addresses),
+                *(f"File: {file.path}" for file in self.files),
+            ]
+        )

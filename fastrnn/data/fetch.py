@@ -1,0 +1,54 @@
+"""Data sets from their public addresses, kept in the user's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from fastrnn.data.files import check_content, needed, write_content
+
+if TYPE_CHECKING:
+    from fastrnn.data.dataset import File
+
+
+def cache() -> Path:
+    """Return the folder that keeps what was fetched, of the same layout as a folder of files."""
+    return Path(_pooch().os_cache("fastrnn"))
+
+
+def fetch(file: File) -> Path:
+    """Fetch a file's originals, make the file of them, and return where it is.
+
+    Raises
+    ------
+    ImportError
+        If pooch, or what making the file needs, is not installed.
+    OSError
+        If an address does not answer.
+    ValueError
+        If an original or the file made of it is not what it should be; it is not kept.
+    """
+    originals = [_fetch_original(address) for address in file.addresses]
+    content = [original.read_bytes() for original in originals]
+    made = file.make(*content) if file.make else content[0]
+    target = cache() / file.path
+    write_content(target, check_content(made, file, "what came from " + file.addresses[0]))
+    return target
+
+
+def _fetch_original(address: str) -> Path:
+    url, _, checksum = address.partition("#sha256=")
+    try:
+        path = _pooch().retrieve(
+            url, f"sha256:{checksum}" if checksum else None, path=cache() / "originals"
+        )
+    except OSError as error:
+        raise OSError(
+            f"cannot fetch {url}: {error}; FASTRNN_DATA may name a folder that has the file"
+        ) from error
+    return Path(path)
+
+
+def _pooch() -> ModuleType:
+    return needed("pooch", "fetching data sets")
