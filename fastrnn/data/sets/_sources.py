@@ -1,7 +1,48 @@
 """Addresses of public originals; ``#sha256=`` is the checksum of one, where it is known."""
 
 _PYPI = "https://files.pythonhosted.org/packages"
+_GITHUB = "https://raw.githubusercontent.com"  # owner/repository/commit/path
+_NLTK = f"{_GITHUB}/nltk/nltk_data"
 _UCI = "https://archive.ics.uci.edu/static/public"
+
+TINYSHAKESPEARE = (
+    f"{_GITHUB}/karpathy/char-rnn/d1d7aa34fdb3626174bce1d753e6cc6845ce7087/"
+    "data/tinyshakespeare/input.txt"
+)
+NAMES = f"{_GITHUB}/karpathy/makemore/988aa59e4d8fefa526d06f3b453ad116258398d4/names.txt"
+WIKITEXT = {
+    part: f"{_GITHUB}/pytorch/examples/{commit}/word_language_model/data/wikitext-2/{part}.txt"
+    for part, commit in {
+        "valid": "37ce9402ff0cae48d764d7788810fd2ed8238b25",
+        "test": "cada773327ba94a5970e0d57c17c847d69dbbb8f",
+    }.items()
+}
+SURNAMES = f"{_GITHUB}/spro/practical-pytorch/c520c52e68e945d88fff563dba1c028b6ec0197b/data/names"
+GENDER_NAMES = f"{_NLTK}/b8dbf74b51d819d8021ce7a4144ef5419dab21dc/packages/corpora/names.zip"
+POLARITY = (
+    f"{_NLTK}/88e706f3c896835f1203b2ad5de7d90826fcaa2b/packages/corpora/sentence_polarity.zip"
+)
+CMUDICT = (
+    f"{_NLTK}/gh-pages/packages/corpora/cmudict.zip"
+    "#sha256=d07cca47fd72ad32ea9d8ad1219f85301eeaf4568f8b6b73747506a71fb5afd6"
+)
+ENG_FRA = (
+    f"{_GITHUB}/NJUxlj/seq2seq-attention-translation/"
+    "7aa6f6bdf644b3efb0678e2510ff1f7b52b59501/data/eng-fra.txt"
+)
+BABI = (
+    f"{_GITHUB}/iamtrask/Grokking-Deep-Learning/a2bca3970033ba2da8c5da980cd0b165edece483/"
+    "tasksv11/en"
+)
+FINGER_TRACKS = (
+    f"{_GITHUB}/Kazuhito00/hand-gesture-recognition-using-mediapipe/"
+    "17e9d61d2acda01378adff117ece010984b1afd9/model/point_history_classifier/point_history.csv"
+)
+CHORALES = f"{_GITHUB}/robbiebarrat/Bach_AI/817d568067c8040a0ca0645d849f4968b319e29c/chorales.lisp"
+STATSMODELS = (
+    f"{_GITHUB}/statsmodels/statsmodels/0b23dae41cf52616bbb45c01d4500cb3cff089fa/"
+    "statsmodels/datasets"
+)
 
 AEON = (
     f"{_PYPI}/7d/49/034d8d142106e035fce019d8ee6f04d3ac8842490cd33f811d4df8e15da3/"
@@ -31,14 +72,3 @@ SPOKEN_DIGITS = (
     "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/"
     "26eb9aaf76e81b692f806f9140c2d2777410d7a1.zip"
 )
-
-
-def github(repository: str, commit: str, path: str) -> str:
-    """Return the address of a file in a repository on GitHub, as it was at a commit."""
-    return f"https://raw.githubusercontent.com/{repository}/{commit}/{path}"
-
-
-def nltk(name: str, commit: str, sha256: str = "") -> str:
-    """Return the address of an archive of texts in nltk_data."""
-    address = github("nltk/nltk_data", commit, f"packages/corpora/{name}.zip")
-    return f"{address}#sha256={sha256}" if sha256 else address

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastrnn.data.dataset import DataSet, File
 from fastrnn.data.files import member, members, needed
-from fastrnn.data.sets._sources import CHATTERBOT, github
+from fastrnn.data.sets._sources import BABI, CHATTERBOT
 
 TASKS = {
     "qa1": "single-supporting-fact",
@@ -102,13 +102,7 @@ DATASETS = {
         tuple(
             File(
                 f"dialogue_qa/babi/{task}_{title}_{part}.txt",
-                (
-                    github(
-                        "iamtrask/Grokking-Deep-Learning",
-                        "a2bca3970033ba2da8c5da980cd0b165edece483",
-                        f"tasksv11/en/{task}_{title}_{part}.txt",
-                    ),
-                ),
+                (f"{BABI}/{task}_{title}_{part}.txt",),
             )
             for task, title in TASKS.items()
             for part in PARTS

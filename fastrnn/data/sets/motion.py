@@ -8,7 +8,7 @@ import numpy as np
 
 from fastrnn.data.dataset import DataSet, File
 from fastrnn.data.files import member
-from fastrnn.data.sets._sources import github
+from fastrnn.data.sets._sources import FINGER_TRACKS, UCI_GESTURES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,13 @@ def sample_gestures() -> Gestures:
         wave = np.sin(phase[:, None] + np.arange(len(COLUMNS)))
         noise = 0.1 * generator.standard_normal(wave.shape)
         videos[name] = ((wave + noise).astype(np.float32), phase.astype(np.int64))
-    return Gestures(videos, list(PHASES), list(COLUMNS))
+    return Gestures(
+        videos,
+        list(
+            PHASES,
+        ),
+        list(COLUMNS),
+    )
 
 
 def load_finger_tracks(arrays: Mapping[str, np.ndarray]) -> FingerTracks:
@@ -75,7 +81,12 @@ def sample_finger_tracks() -> FingerTracks:
 
 def make_gestures(archive: bytes) -> dict[str, np.ndarray]:
     """Read a line a frame: 18 coordinates, a time stamp and the phase."""
-    arrays = {"classes": np.array(PHASES), "columns": np.array(COLUMNS)}
+    arrays = {
+        "classes": np.array(
+            PHASES,
+        ),
+        "columns": np.array(COLUMNS),
+    }
     for name in VIDEOS:
         text = member(archive, f"{name}_raw.csv").decode("utf-8", "replace")
         rows = [line.split(",") for line in text.splitlines()[1:] if line]
@@ -93,7 +104,9 @@ def make_finger_tracks(table: bytes) -> dict[str, np.ndarray]:
     return {
         "x": values[:, 1:].reshape(-1, 16, 2).astype(np.float16),
         "y": values[:, 0].astype(np.int8),
-        "classes": np.array(TRACKS),
+        "classes": np.array(
+            TRACKS,
+        ),
     }
 
 
@@ -106,7 +119,7 @@ DATASETS = {
         (
             File(
                 "frame_level/gesture_phase.npz",
-                ("https://archive.ics.uci.edu/static/public/302/gesture+phase+segmentation.zip",),
+                (UCI_GESTURES,),
                 make_gestures,
             ),
         ),
@@ -121,13 +134,7 @@ DATASETS = {
         (
             File(
                 "sequence_classification/finger_tracks.npz",
-                (
-                    github(
-                        "Kazuhito00/hand-gesture-recognition-using-mediapipe",
-                        "17e9d61d2acda01378adff117ece010984b1afd9",
-                        "model/point_history_classifier/point_history.csv",
-                    ),
-                ),
+                (FINGER_TRACKS,),
                 make_finger_tracks,
             ),
         ),

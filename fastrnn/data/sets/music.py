@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn.data.dataset import DataSet, File
-from fastrnn.data.sets._sources import github
+from fastrnn.data.sets._sources import CHORALES
 
 Chorale = dict[str, Any]
 
@@ -71,13 +71,7 @@ DATASETS = {
         (
             File(
                 "music/bach_chorale_melodies.json",
-                (
-                    github(
-                        "robbiebarrat/Bach_AI",
-                        "817d568067c8040a0ca0645d849f4968b319e29c",
-                        "chorales.lisp",
-                    ),
-                ),
+                (CHORALES,),
                 make_chorales,
             ),
         ),

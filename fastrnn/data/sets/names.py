@@ -9,7 +9,7 @@ import numpy as np
 from fastrnn.data.dataset import DataSet, File
 from fastrnn.data.files import member
 from fastrnn.data.sets._samples import sentences
-from fastrnn.data.sets._sources import github, nltk
+from fastrnn.data.sets._sources import GENDER_NAMES, SURNAMES
 
 LANGUAGES = (
     "Arabic", "Chinese", "Czech", "Dutch", "English", "French", "German", "Greek", "Irish",
@@ -62,16 +62,7 @@ DATASETS = {
         "Robertson, practical-pytorch (2017), https://github.com/spro/practical-pytorch",
         "MIT (repository)",
         tuple(
-            File(
-                f"name_classification/names/{language}.txt",
-                (
-                    github(
-                        "spro/practical-pytorch",
-                        "c520c52e68e945d88fff563dba1c028b6ec0197b",
-                        f"data/names/{language}.txt",
-                    ),
-                ),
-            )
+            File(f"name_classification/names/{language}.txt", (f"{SURNAMES}/{language}.txt",))
             for language in LANGUAGES
         ),
         load_surnames,
@@ -84,7 +75,7 @@ DATASETS = {
         tuple(
             File(
                 f"name_classification/gender/{gender}.txt",
-                (nltk("names", "b8dbf74b51d819d8021ce7a4144ef5419dab21dc"),),
+                (GENDER_NAMES,),
                 partial(member, name=f"names/{gender}.txt"),
             )
             for gender in GENDERS

@@ -9,7 +9,7 @@ import numpy as np
 from fastrnn.data.dataset import DataSet, File
 from fastrnn.data.files import member
 from fastrnn.data.sets._samples import OBJECTS, SUBJECTS, sentences
-from fastrnn.data.sets._sources import UCI_SENTENCES, nltk
+from fastrnn.data.sets._sources import POLARITY, UCI_SENTENCES
 
 
 def load_rt_polarity(positive: bytes, negative: bytes) -> tuple[list[str], np.ndarray]:
@@ -41,7 +41,7 @@ DATASETS = {
         tuple(
             File(
                 f"sentiment/rt-polarity.{part}.txt.gz",
-                (nltk("sentence_polarity", "88e706f3c896835f1203b2ad5de7d90826fcaa2b"),),
+                (POLARITY,),
                 partial(member, name=f"sentence_polarity/rt-polarity.{part}"),
             )
             for part in ("pos", "neg")

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastrnn.data.dataset import DataSet, File
 from fastrnn.data.files import member
-from fastrnn.data.sets._sources import AEON, github
+from fastrnn.data.sets._sources import AEON, STATSMODELS
 
 
 class Series(NamedTuple):
@@ -75,10 +75,7 @@ _STATSMODELS = "public domain, as statsmodels states; package BSD-3-Clause"
 
 
 def _statsmodels(name: str, title: str, source: str, load: Callable[..., Series]) -> DataSet:
-    commit = "0b23dae41cf52616bbb45c01d4500cb3cff089fa"
-    path = f"statsmodels/datasets/{name}/{name}.csv"
-    address = github("statsmodels/statsmodels", commit, path)
-    file = File(f"time_series/{name}.csv", (address,))
+    file = File(f"time_series/{name}.csv", (f"{STATSMODELS}/{name}/{name}.csv",))
     return DataSet(title, source, _STATSMODELS, (file,), load, sample_series)
 
 

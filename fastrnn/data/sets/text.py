@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastrnn.data.dataset import DataSet, File
 from fastrnn.data.sets._samples import sentences
-from fastrnn.data.sets._sources import github
+from fastrnn.data.sets._sources import NAMES, TINYSHAKESPEARE, WIKITEXT
 
 
 def load_tinyshakespeare(content: bytes) -> str:
@@ -45,18 +45,7 @@ DATASETS = {
         "Tiny Shakespeare: 40,000 lines of plays, 1,115,394 characters, 65 symbols",
         "Karpathy, char-rnn (2015), https://github.com/karpathy/char-rnn",
         "text in the public domain, repository MIT",
-        (
-            File(
-                "char_lm/tinyshakespeare.txt",
-                (
-                    github(
-                        "karpathy/char-rnn",
-                        "d1d7aa34fdb3626174bce1d753e6cc6845ce7087",
-                        "data/tinyshakespeare/input.txt",
-                    ),
-                ),
-            ),
-        ),
+        (File("char_lm/tinyshakespeare.txt", (TINYSHAKESPEARE,)),),
         load_tinyshakespeare,
         sample_tinyshakespeare,
     ),
@@ -64,18 +53,7 @@ DATASETS = {
         "32,033 first names of the United States",
         "Karpathy, makemore (2022), https://github.com/karpathy/makemore, from ssa.gov",
         "MIT (repository); the names are a work of the US government",
-        (
-            File(
-                "char_lm/names.txt",
-                (
-                    github(
-                        "karpathy/makemore",
-                        "988aa59e4d8fefa526d06f3b453ad116258398d4",
-                        "names.txt",
-                    ),
-                ),
-            ),
-        ),
+        (File("char_lm/names.txt", (NAMES,)),),
         load_names,
         sample_names,
     ),
@@ -84,20 +62,8 @@ DATASETS = {
         "Merity, Xiong, Bradbury and Socher, Pointer sentinel mixture models (2016)",
         "CC BY-SA 3.0 (Wikipedia's authors)",
         tuple(
-            File(
-                f"word_lm/wikitext2.{part}.txt.gz",
-                (
-                    github(
-                        "pytorch/examples",
-                        commit,
-                        f"word_language_model/data/wikitext-2/{part}.txt",
-                    ),
-                ),
-            )
-            for part, commit in {
-                "valid": "37ce9402ff0cae48d764d7788810fd2ed8238b25",
-                "test": "cada773327ba94a5970e0d57c17c847d69dbbb8f",
-            }.items()
+            File(f"word_lm/wikitext2.{part}.txt.gz", (WIKITEXT[part],))
+            for part in ("valid", "test")
         ),
         load_wikitext2,
         sample_wikitext2,

@@ -6,7 +6,7 @@ from itertools import product
 
 from fastrnn.data.dataset import DataSet, File
 from fastrnn.data.files import member
-from fastrnn.data.sets._sources import github
+from fastrnn.data.sets._sources import CMUDICT, ENG_FRA
 
 
 def load_eng_fra(content: bytes) -> list[tuple[str, str, str]]:
@@ -23,7 +23,7 @@ def sample_eng_fra() -> list[tuple[str, str, str]]:
     return [
         (
             f"{i} {verb}{how}.",
-            f"{je} {verbe[:-1] if ends[je] else verbe}{ends[je]}{comment}.",
+            f"{je} {verbe}{ends[je]}{comment}.",
             "made up",
         )
         for (i, je), (verb, verbe), (how, comment) in product(subjects, verbs, adverbs)
@@ -63,18 +63,7 @@ DATASETS = {
         "Tatoeba (https://tatoeba.org), by way of "
         "https://github.com/NJUxlj/seq2seq-attention-translation",
         "CC BY 2.0 FR; the third column is the attribution that it asks for",
-        (
-            File(
-                "translation/eng-fra-5000.tsv",
-                (
-                    github(
-                        "NJUxlj/seq2seq-attention-translation",
-                        "7aa6f6bdf644b3efb0678e2510ff1f7b52b59501",
-                        "data/eng-fra.txt",
-                    ),
-                ),
-            ),
-        ),
+        (File("translation/eng-fra-5000.tsv", (ENG_FRA,)),),
         load_eng_fra,
         sample_eng_fra,
     ),
@@ -86,10 +75,7 @@ DATASETS = {
         (
             File(
                 "translation/cmudict_every4th.tsv.gz",
-                (
-                    github("nltk/nltk_data", "gh-pages", "packages/corpora/cmudict.zip")
-                    + "#sha256=d07cca47fd72ad32ea9d8ad1219f85301eeaf4568f8b6b73747506a71fb5afd6",
-                ),
+                (CMUDICT,),
                 make_cmudict,
             ),
         ),
