@@ -149,6 +149,31 @@ def check_lengths(lengths: Any, T: int, B: int) -> np.ndarray:
     return array.astype(np.int64, copy=False)
 
 
+def check_sequences(name: str, value: Any) -> list[np.ndarray]:
+    """Return sequences of numbers as arrays, all (T_b,) or all (T_b, I) of one width I, T_b >= 0.
+
+    Raises
+    ------
+    TypeError
+        If one is not of numbers.
+    ValueError
+        If there are none, or one has another shape than the first.
+    """
+    arrays = [as_array(f"{name}[{k}]", sequence) for k, sequence in enumerate(value)]
+    if not arrays:
+        raise ValueError(f"{name} must be one sequence or more, got none")
+    width = arrays[0].shape[1:]
+    expected = _format(("T", *width)) if arrays[0].ndim in (1, 2) else "(T,) or (T, I)"
+    for k, (array, sequence) in enumerate(zip(arrays, value)):
+        if array.ndim not in (1, 2) or array.shape[1:] != width:
+            raise ValueError(f"{name}[{k}] must be {expected}, got {_format(array.shape)}")
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name}[{k}] must be of numbers, got dtype {array.dtype}")
+        if array.size == 0 and not isinstance(sequence, np.ndarray):
+            arrays[k] = array.astype(np.int64)  # NumPy calls an empty list a float array
+    return arrays
+
+
 def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
     """Return ids of any shape as C-contiguous int64, each in 0..`upper` - 1."""
     array = _as_integers(name, ids)

@@ -2,15 +2,8 @@
 
 from fastrnn.data.batches import Batches, Padded, Windows, pad, split
 from fastrnn.data.registry import info, load, names
-from fastrnn.data.text import (
-    CharVocabulary,
-    RegexTokenizer,
-    Vocabulary,
-    characters,
-    python_documentation,
-    read_text,
-    words,
-)
+from fastrnn.data.text import RegexTokenizer, characters, python_documentation, read_text, words
+from fastrnn.data.vocabulary import CharVocabulary, Vocabulary
 
 __all__ = [
     "Batches",

@@ -25,6 +25,7 @@ from fastrnn._validation import (
     check_non_negative_int,
     check_positive_int,
     check_probability,
+    check_sequences,
 )
 
 if TYPE_CHECKING:
@@ -145,18 +146,14 @@ def pad(sequences: Sequence[ArrayLike]) -> Padded:
     TypeError
         If they are not numbers.
     """
-    arrays = [np.asarray(sequence) for sequence in sequences]
-    if not arrays:
-        raise ValueError("sequences must be at least one, got none")
-    ndim, width, dtype = arrays[0].ndim, arrays[0].shape[1:], np.result_type(*arrays)
-    for k, array in enumerate(arrays):
-        if array.ndim not in (1, 2) or array.shape[1:] != width:
-            expected = "(T,) or (T, I)" if ndim not in (1, 2) else str(("T", *width))
-            raise ValueError(f"sequences[{k}] must be {expected}, got {array.shape}")
-    if dtype.kind not in "biuf":
-        raise TypeError(f"sequences must be of numbers, got {dtype}")
+    return _pad(check_sequences("sequences", sequences))
+
+
+def _pad(arrays: list[np.ndarray]) -> Padded:
+    # An empty sequence has a dtype, but no value that has to keep it.
+    dtype = np.result_type(*[array for array in arrays if len(array)] or arrays)
     lengths = np.array([len(array) for array in arrays], np.int64)
-    values = np.zeros((max(1, lengths.max()), len(arrays), *width), dtype)
+    values = np.zeros((max(1, lengths.max()), len(arrays), *arrays[0].shape[1:]), dtype)
     for b, array in enumerate(arrays):
         values[: len(array), b] = array
     return Padded(values, lengths)
@@ -180,8 +177,11 @@ class Batches(Sequence[tuple[Any, Any]]):
 
     Raises
     ------
+    TypeError
+        If inputs or targets are neither a list nor an array, or sequences are not of numbers.
     ValueError
-        If inputs and targets have different numbers of examples, or none.
+        If inputs and targets have different numbers of examples, or none; if the sequences of a
+        list have different widths.
 
     Notes
     -----
@@ -192,11 +192,11 @@ class Batches(Sequence[tuple[Any, Any]]):
     def __init__(
         self, inputs: Any, targets: Any, batch_size: int, *, pool: int = 20, seed: int = 0
     ) -> None:
-        self.inputs, self.targets = inputs, targets
+        self.inputs, self.targets = _examples("inputs", inputs), _examples("targets", targets)
         self.batch_size = check_positive_int("batch_size", batch_size)
         self.pool = check_positive_int("pool", pool)
         self.seed = check_non_negative_int("seed", seed)
-        columns = [*_columns(inputs), *_columns(targets)]
+        columns = [*_columns(self.inputs), *_columns(self.targets)]
         sizes = {len(column) for column in columns}
         if len(sizes) != 1 or 0 in sizes:
             raise ValueError(
@@ -246,6 +246,19 @@ class _Epoch(Sequence[tuple[Any, Any]]):
         return self._batches._batch(self._rows[index])
 
 
+def _examples(name: str, value: Any) -> Any:
+    """Check examples, so that no batch of them can be refused."""
+    if isinstance(value, tuple):
+        return tuple(_examples(f"{name}[{k}]", column) for k, column in enumerate(value))
+    if isinstance(value, list):
+        return check_sequences(name, value) if value else value
+    if isinstance(value, np.ndarray) and value.ndim:
+        return value
+    raise TypeError(
+        f"{name} must be a list of sequences or an array of examples, got {type(value).__name__}"
+    )
+
+
 def _columns(examples: Any) -> tuple[Any, ...]:
     return examples if isinstance(examples, tuple) else (examples,)
 
@@ -254,5 +267,5 @@ def _collate(examples: Any, rows: np.ndarray) -> Any:
     if isinstance(examples, tuple):
         return tuple(_collate(column, rows) for column in examples)
     if isinstance(examples, list):
-        return pad([examples[row] for row in rows])
+        return _pad([examples[row] for row in rows])
     return examples[rows]

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from fastrnn.data.files import check_content, needed, write_content
+from fastrnn.data.files import check_content, needed, reading, write_content
 
 if TYPE_CHECKING:
     from fastrnn.data.dataset import File
@@ -30,10 +30,12 @@ def fetch(file: File) -> Path:
         If an original or the file made of it is not what it should be; it is not kept.
     """
     originals = [_fetch_original(address) for address in file.addresses]
-    content = [original.read_bytes() for original in originals]
-    made = file.make(*content) if file.make else content[0]
+    origin = "what came from " + file.addresses[0].partition("#")[0]
+    with reading(origin):
+        content = [original.read_bytes() for original in originals]
+        made = file.make(*content) if file.make else content[0]
     target = cache() / file.path
-    write_content(target, check_content(made, file, "what came from " + file.addresses[0]))
+    write_content(target, check_content(made, file, origin))
     return target
 
 

@@ -16,7 +16,6 @@ import os
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -33,25 +32,12 @@ if TYPE_CHECKING:
 Content = bytes | Mapping[str, np.ndarray]
 
 
-_DAMAGED = (
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    tarfile.TarError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
 def read_content(path: Path, limit: int) -> Content:
     """Read a file of at most `limit` bytes, unpacked; ValueError that names it otherwise.
 
     Files come from strangers: nothing is unpacked beyond the limit, and no pickle is read.
     """
-    with _reading(path):
+    with reading(path):
         if path.suffix == ".npz":
             return _read_arrays(path, limit)
         opener = gzip.open if path.suffix == ".gz" else open
@@ -98,8 +84,8 @@ def check_content(content: Content, file: File, origin: Path | str) -> Content:
         raise ValueError(f"{origin} has no array {error}") from None
     if found != file.sha256:
         raise ValueError(
-            f"{origin} is not the {PurePosixPath(file.path).name} that was published: its content "
-            f"has the SHA-256 {found}, expected {file.sha256}"
+            f"{origin} is not the {PurePosixPath(file.path).name} that is known here: its content "
+            f"has the SHA-256 {found}, expected {file.sha256}; get it again"
         )
     return content
 
@@ -113,21 +99,21 @@ def find(path: str, folder: Path) -> Path | None:
 
 def members(archive: bytes, folder: str, ending: str) -> list[str]:
     """Return the names, in order, of the files in a folder of a zip archive (a wheel is one)."""
-    with _reading("the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
+    with reading("the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
         names = sorted(file.namelist())
     return [name for name in names if name.startswith(folder) and name.endswith(ending)]
 
 
 def member(archive: bytes, name: str, limit: int = 1 << 26) -> bytes:
     """Return a file of at most `limit` bytes out of a zip archive."""
-    with _reading(f"{name} in the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
+    with reading(f"{name} in the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
         return _read_member(file, file.getinfo(name), limit)
 
 
 def debian_member(package: bytes, name: str, limit: int = 1 << 26) -> bytes:
     """Return a file of at most `limit` bytes, the one of this last name, out of a .deb package."""
     with (
-        _reading(f"{name} in the package"),
+        reading(f"{name} in the package"),
         tarfile.open(fileobj=io.BytesIO(_debian_data(package))) as archive,
     ):
         found = [info for info in archive if PurePosixPath(info.name).name == name]
@@ -159,18 +145,24 @@ def needed(module: str, purpose: str) -> ModuleType:
 
 
 @contextmanager
-def _reading(path: Path | str) -> Iterator[None]:
+def reading(path: Path | str) -> Iterator[None]:
+    """Turn whatever a damaged or hostile file makes its reader raise into one ValueError."""
     try:
         yield
-    except _DAMAGED as error:
-        reason = getattr(error, "strerror", None) or error or type(error).__name__
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ValueError(f"cannot read {path}: {reason}") from error
 
 
 def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
+    """Read a member; of a deflated one no more is unpacked than the archive states."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} must be deflated, got method {info.compress_type}")
     if info.file_size > limit:
         raise ValueError(f"{info.filename} holds {info.file_size} bytes, more than {limit}")
-    return archive.read(info)  # which reads no more than the size that the archive states
+    return archive.read(info)
 
 
 def _read_arrays(path: Path, limit: int) -> dict[str, np.ndarray]:

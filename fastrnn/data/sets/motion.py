@@ -113,8 +113,7 @@ def make_finger_tracks(table: bytes) -> dict[str, np.ndarray]:
 DATASETS = {
     "gestures": DataSet(
         "Gesture phase segmentation: joints of three people in seven videos, 9,901 frames",
-        "Madeo, Lima and Peres, Gesture unit segmentation using support vector machines, SAC "
-        "(2013); UCI 302",
+        "Madeo, Wagner and Peres, Gesture Phase Segmentation (2014); UCI 302",
         "CC BY 4.0, by the UCI repository",
         (
             File(

@@ -65,8 +65,7 @@ def make_chorales(lisp: bytes) -> bytes:
 DATASETS = {
     "chorales": DataSet(
         "Melodies of 100 chorales of Bach, 4,693 notes",
-        "Conklin and Witten, Multiple viewpoint systems for music prediction (1995); UCI 25, by "
-        "way of https://github.com/robbiebarrat/Bach_AI",
+        "Conklin, Chorales; UCI, by way of https://github.com/robbiebarrat/Bach_AI",
         "music in the public domain; encoding CC BY 4.0, by the UCI repository",
         (
             File(

@@ -102,15 +102,14 @@ DATASETS = {
     ),
     "elnino": _statsmodels(
         "elnino",
-        "Monthly temperature of the sea off Peru, 1950 to 2010, degrees Celsius",
+        "Monthly temperature of the Pacific (Nino 1+2), 1950 to 2010, degrees Celsius",
         "National Oceanic and Atmospheric Administration, by way of statsmodels",
         load_elnino,
     ),
     "nile": _statsmodels(
         "nile",
         "Yearly flow of the Nile at Aswan, 1871 to 1970, 1e8 cubic metres",
-        "Durbin and Koopman, Time Series Analysis by State Space Methods (2001), by way of "
-        "statsmodels",
+        "Cobb, The problem of the Nile, Biometrika 65 (1978), by way of statsmodels",
         load_yearly,
     ),
     "airline": _aeon(
@@ -125,7 +124,8 @@ DATASETS = {
         "lynx",
         "Lynx/Lynx.csv",
         "Yearly trappings of lynx in Canada, 1821 to 1934",
-        "Brockwell and Davis, Time Series (1991), by way of aeon 1.6.0",
+        "Elton and Nicholson, The ten-year cycle in numbers of the lynx in Canada (1942), by way "
+        "of aeon 1.6.0",
         "historical facts in a BSD-3-Clause package",
         load_yearly,
     ),
