@@ -31,11 +31,17 @@ def fetch(file: File) -> Path:
     """
     originals = [_fetch_original(address) for address in file.addresses]
     origin = "what came from " + file.addresses[0].partition("#")[0]
-    with reading(origin):
-        content = [original.read_bytes() for original in originals]
-        made = file.make(*content) if file.make else content[0]
+    try:
+        with reading(origin):
+            content = [original.read_bytes() for original in originals]
+            made = file.make(*content) if file.make else content[0]
+        check_content(made, file, origin)
+    except ValueError:
+        for original in originals:
+            original.unlink(missing_ok=True)
+        raise
     target = cache() / file.path
-    write_content(target, check_content(made, file, origin))
+    write_content(target, made)
     return target
 
 

@@ -189,6 +189,8 @@ def test_nothing_wrong_is_cached(served, archive):
     with pytest.raises(ValueError, match=r"what came from http://127.*/b\.zip"):
         fr.data.load("made-up")
     assert kept(cache) == ["a.txt"]
+    put(folder / "b.zip", zipped({"b.txt": GOOD}))
+    assert fr.data.load("made-up") == (GOOD, GOOD)
 
 
 @pytest.mark.data
