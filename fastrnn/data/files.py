@@ -44,7 +44,7 @@ def read_content(path: Path, limit: int) -> Content:
         with opener(path, "rb") as file:
             content = file.read(limit + 1)
     if len(content) > limit:
-        raise ValueError(f"{path} holds more than the {limit} bytes it should")
+        raise ValueError(f"cannot read {path}: it holds more than the {limit} bytes it should")
     return content
 
 
@@ -97,20 +97,24 @@ def find(path: str, folder: Path) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def members(archive: bytes, folder: str, ending: str) -> list[str]:
-    """Return the names, in order, of the files in a folder of a zip archive (a wheel is one)."""
+def members(archive: bytes, folder: str, ending: str, limit: int = 1 << 27) -> dict[str, bytes]:
+    """Return the files in a folder of a zip archive by their names, in order of these.
+
+    A wheel is a zip archive. Files are those with `folder` in their path that end as `ending` says,
+    at most `limit` bytes together.
+    """
     with reading("the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
-        names = sorted(file.namelist())
-    return [name for name in names if name.startswith(folder) and name.endswith(ending)]
+        found = [name for name in sorted(file.namelist()) if folder in name]
+        return _read_members(file, [name for name in found if name.endswith(ending)], limit)
 
 
-def member(archive: bytes, name: str, limit: int = 1 << 26) -> bytes:
+def member(archive: bytes, name: str, limit: int = 1 << 27) -> bytes:
     """Return a file of at most `limit` bytes out of a zip archive."""
     with reading(f"{name} in the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
-        return _read_member(file, file.getinfo(name), limit)
+        return _read_members(file, [name], limit)[name]
 
 
-def debian_member(package: bytes, name: str, limit: int = 1 << 26) -> bytes:
+def debian_member(package: bytes, name: str, limit: int = 1 << 27) -> bytes:
     """Return a file of at most `limit` bytes, the one of this last name, out of a .deb package."""
     with (
         reading(f"{name} in the package"),
@@ -156,24 +160,22 @@ def reading(path: Path | str) -> Iterator[None]:
         raise ValueError(f"cannot read {path}: {reason}") from error
 
 
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
-    """Read a member; of a deflated one no more is unpacked than the archive states."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{info.filename} must be deflated, got method {info.compress_type}")
-    if info.file_size > limit:
-        raise ValueError(f"{info.filename} holds {info.file_size} bytes, more than {limit}")
-    return archive.read(info)
+def _read_members(archive: zipfile.ZipFile, names: list[str], limit: int) -> dict[str, bytes]:
+    """Read members; of a deflated one no more is unpacked than the archive says it holds."""
+    infos = {name: archive.getinfo(name) for name in names}
+    size = sum(info.file_size for info in infos.values())
+    if size > limit:
+        raise ValueError(f"it holds {size} bytes, more than the {limit} it should")
+    for info in infos.values():
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{info.filename} must be deflated, got method {info.compress_type}")
+    return {name: archive.read(info) for name, info in infos.items()}
 
 
 def _read_arrays(path: Path, limit: int) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-        if sum(info.file_size for info in members) > limit:
-            raise ValueError(f"it holds more than the {limit} bytes it should")
-        return {
-            info.filename.removesuffix(".npy"): _array(_read_member(archive, info, limit))
-            for info in members
-        }
+        contents = _read_members(archive, archive.namelist(), limit)
+    return {name.removesuffix(".npy"): _array(content) for name, content in contents.items()}
 
 
 def _array(content: bytes) -> np.ndarray:

@@ -167,7 +167,9 @@ def test_spoken_digits_are_turned_into_spectra():
         assert found.dtype == np.float32
         assert np.abs(found - expected).max() <= step / 2 + 1e-5
     with pytest.raises(ValueError, match="8 kHz"):
-        speech.make_spoken_digits(zipped({"0_a_0.wav": recording([1] * 300, rate=16000)}))
+        speech.make_spoken_digits(
+            zipped({"x/recordings/0_a_0.wav": recording([1] * 300, rate=16000)})
+        )
 
 
 def test_spectra_follow_their_definition():

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from fastrnn.data.dataset import DataSet, File
-from fastrnn.data.files import member, members, needed
+from fastrnn.data.files import members, needed
 from fastrnn.data.sets._sources import BABI, CHATTERBOT
 
 TASKS = {
@@ -84,9 +84,9 @@ def make_chatterbot(wheel: bytes) -> bytes:
     """Cut conversations into pairs of an utterance and what was said next."""
     yaml = needed("yaml", "reading chatterbot's conversations")
     lines = []
-    for name in members(wheel, "chatterbot_corpus/data/english/", ".yml"):
+    for name, content in members(wheel, "/data/english/", ".yml").items():
         topic = PurePosixPath(name).stem
-        for conversation in yaml.safe_load(member(wheel, name))["conversations"]:
+        for conversation in yaml.safe_load(content)["conversations"]:
             turns = [" ".join(str(turn).split()) for turn in conversation]
             lines += [f"{topic}\t{said}\t{reply}\n" for said, reply in pairwise(turns)]
     return "".join(lines).encode()
@@ -114,13 +114,7 @@ DATASETS = {
         "2,393 pairs of utterance and reply on many topics, some more than once",
         "Cox, chatterbot-corpus 1.3.2, https://github.com/gunthercox/chatterbot-corpus",
         "BSD-3-Clause",
-        (
-            File(
-                "dialogue_qa/chatterbot_english.tsv",
-                (CHATTERBOT,),
-                make_chatterbot,
-            ),
-        ),
+        (File("dialogue_qa/chatterbot_english.tsv", (CHATTERBOT,), make_chatterbot),),
         load_chatterbot,
         sample_chatterbot,
     ),

@@ -43,7 +43,7 @@ def load_emoji(arrays: Mapping[str, np.ndarray]) -> Emoji:
 
 
 def sample_emoji() -> Emoji:
-    """Discs, squares and crosses of some colours and sizes."""
+    """Return discs, squares and crosses of some colours and sizes."""
     y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
     shapes = {
         "disc": np.hypot(x, y),
@@ -113,13 +113,7 @@ DATASETS = {
         "3,655 emoji as pictures of 20 x 20 pixels, and their names",
         "Noto Color Emoji 2.042, Google, Debian's fonts-noto-color-emoji; names of Unicode 15.0",
         "pictures SIL OFL 1.1, not to be sold by themselves; names Unicode licence",
-        (
-            File(
-                "image_caption/emoji_captions.npz",
-                (NOTO_EMOJI, EMOJI_NAMES),
-                make_emoji,
-            ),
-        ),
+        (File("image_caption/emoji_captions.npz", (NOTO_EMOJI, EMOJI_NAMES), make_emoji),),
         load_emoji,
         sample_emoji,
     ),

@@ -125,8 +125,8 @@ def make_spoken_digits(archive: bytes) -> dict[str, np.ndarray]:
     of the file covers what is exact: labels, and lengths in frames.
     """
     features, rows = [], []
-    for name in members(archive, "", ".wav"):
-        with wave.open(io.BytesIO(member(archive, name))) as file:
+    for name, content in members(archive, "/recordings/", ".wav").items():
+        with wave.open(io.BytesIO(content)) as file:
             if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (8000, 1, 2):
                 raise ValueError(f"{name} must be of 8 kHz, one channel and 16 bit")
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
