@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastrnn.data import Batches, Windows, pad, split
@@ -167,6 +167,7 @@ def numbered(count, seed=0):
     return [np.full(length, k) for k, length in enumerate(lengths)], np.arange(count)
 
 
+@settings(deadline=None)
 @given(
     count=st.integers(1, 60),
     batch_size=st.integers(1, 9),

@@ -5,7 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastrnn.data import CharVocabulary, Vocabulary
@@ -114,6 +114,7 @@ def test_a_sequence_is_marked_and_the_marks_are_dropped_again():
     assert vocabulary.decode([]) == []
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(), min_size=1), st.sets(st.sampled_from(SPECIALS)))
 def test_decoding_undoes_encoding_of_tokens(tokens, specials):
     specials = sorted(specials)
