@@ -1,0 +1,76 @@
+"""Cross-entropy against ids, and its units."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastrnn._validation import check_ids
+from fastrnn.backends import active_backend
+from fastrnn.losses._masks import check_floats, check_mask, unmask
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def softmax_cross_entropy(
+    logits: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None
+) -> tuple[float, np.ndarray]:
+    r"""Cross-entropy of the softmax of scores against target ids.
+
+    .. math:: L = \frac{1}{N} \sum_n \Big(\log \sum_v e^{x_{nv}} - x_{n t_n}\Big), \qquad
+              \frac{\partial L}{\partial x_{nv}} = \frac{1}{N} (\mathrm{softmax}(x_n)_v - [v = t_n])
+
+    Parameters
+    ----------
+    logits : array_like, shape (..., V)
+        Scores :math:`x`, float32 or taken as float64. NaN gives NaN, as in NumPy.
+    targets : array_like of int, shape (...)
+        Ids :math:`t` in 0 to V - 1.
+    mask : array_like of bool, shape (...), optional
+        True where a token counts. Default: all do.
+
+    Returns
+    -------
+    loss : float
+        Nats, mean over the N tokens that count.
+    d_logits : ndarray, shape and dtype of `logits`
+        Gradient of that mean.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, a target that counts is outside 0 to V - 1, or nothing counts.
+    TypeError
+        If the logits are not real numbers, the targets not integers or the mask not boolean.
+
+    Source: the scores are shifted by their largest, as in Goodfellow et al., "Deep
+    learning" (2016), section 4.1.
+    """
+    logits = check_floats("logits", logits)
+    if logits.ndim == 0 or logits.shape[-1] == 0:
+        raise ValueError(f"logits must be (..., V) with V >= 1, got {logits.shape}")
+    targets = np.asarray(targets)
+    if targets.shape != logits.shape[:-1]:
+        raise ValueError(f"targets must be {logits.shape[:-1]}, got {targets.shape}")
+    mask = check_mask(mask, logits.shape[:-1])
+    rows = logits.reshape(-1, logits.shape[-1]) if mask is None else logits[mask]
+    ids = check_ids("targets", targets if mask is None else targets[mask], logits.shape[-1])
+    if len(rows) == 0:
+        raise ValueError("there must be at least one token that counts, got none")
+    d_rows = active_backend().empty(rows.shape, rows.dtype)
+    loss = active_backend().softmax_cross_entropy(rows, ids.ravel(), d_rows)
+    return loss, unmask(d_rows, mask, logits)
+
+
+def bits_per_token(nats: float) -> float:
+    """Convert a mean loss in nats to bits, such as bits per character."""
+    return nats / math.log(2)
+
+
+def perplexity(nats: float) -> float:
+    """Return the exponential of a mean loss in nats; infinity where that overflows."""
+    with np.errstate(over="ignore"):
+        return float(np.exp(np.float64(nats)))
