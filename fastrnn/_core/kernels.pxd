@@ -61,6 +61,9 @@ cdef extern from "fastrnn_kernels.h" nogil:
         fr_index c_row
         int accumulate
 
+    enum:
+        FR_WORKSPACE
+
     ctypedef struct fr_adam:
         void *values
         const void *gradients
@@ -78,6 +81,9 @@ cdef extern from "fastrnn_kernels.h" nogil:
         void (*pack)(fr_index cols, fr_index depth, const void *b, fr_index b_row, int transposed,
                      void *packed) noexcept nogil
         void (*product)(const fr_product *p) noexcept nogil
+        void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
+                                   fr_index a_row, const void *b, fr_index b_row, void *c,
+                                   fr_index c_row, void *workspace) noexcept nogil
         void (*matvec)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x,
                        void *y, int accumulate) noexcept nogil
         void (*matvec_transposed)(fr_index n, fr_index k, const void *w, fr_index w_row,

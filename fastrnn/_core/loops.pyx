@@ -19,6 +19,7 @@ from fastrnn._core.blas cimport Matrix, gemm, restore_threads, use_one_thread
 from fastrnn._core.kernels cimport (
     FR_OPERAND_EXTRA,
     FR_WEIGHT_HR,
+    FR_WORKSPACE,
     active,
     barrier,
     for_each,
@@ -114,6 +115,7 @@ cdef struct Run:
     char *d_bias_ih
     char *d_stage_weight[2]
     char *d_stage_bias[2]
+    char *workspace             # FR_WORKSPACE bytes a thread
     # interruption: steps from this one on, and products, are left out
     Py_ssize_t stop_at
     bint stopped
@@ -587,27 +589,20 @@ cdef void add_weight_gradient(Run *r, int rank, int size, bint polls, Py_ssize_t
                               Py_ssize_t depth, char *d_weight, char *d_bias) noexcept nogil:
     """The rank's share of d_weight (gate_rows, depth) += d_gates^T operand, of d_bias likewise."""
     cdef Py_ssize_t low = share(gate_rows, rank, size), high = share(gate_rows, rank + 1, size)
-    cdef Py_ssize_t item = r.item, gates_row = r.gates_row, row = 0, rows
     cdef Py_ssize_t most = 256 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + (high - low) * depth))
+    cdef Py_ssize_t item = r.item, row = 0, rows
     cdef char *d_gates = r.gates + (slot * r.H + low) * item
-    cdef Matrix g, a, w
     if high == low:
         return
-    g.row = gates_row
-    g.transposed = True
-    a.row = operand_row
-    a.transposed = False
-    w.data = d_weight + low * depth * item
-    w.row = depth
-    w.transposed = False
     while row < r.N and not r.stopped:
         rows = min(most, r.N - row)
-        g.data = d_gates + row * gates_row * item
-        a.data = <char *>operand + row * operand_row * item
-        gemm(item, high - low, depth, rows, g, a, True, w)
+        r.kernels.add_outer_products(rows, high - low, depth, d_gates + row * r.gates_row * item,
+                                     r.gates_row, operand + row * operand_row * item, operand_row,
+                                     d_weight + low * depth * item, depth,
+                                     r.workspace + rank * FR_WORKSPACE)
         if d_bias != NULL:
-            r.kernels.add_column_sums(rows, high - low, d_gates + row * gates_row * item, gates_row,
-                                      d_bias + low * item)
+            r.kernels.add_column_sums(rows, high - low, d_gates + row * r.gates_row * item,
+                                      r.gates_row, d_bias + low * item)
         row += rows
         if polls and row < r.N:
             poll(r, 0)
@@ -1061,6 +1056,7 @@ cdef class Scan:
                 w.adjoint_panel = r.cell.stage[k].gates * w.units * tile
                 w.adjoint = self.new((w.depth + tile - 1) // tile, w.adjoint_panel)
         size = self.threads(2 * self.flops())
+        r.workspace = self.new(size, FR_WORKSPACE // r.item)
         r.stop_at = r.T + 1
         use_one_thread()
         with nogil:

@@ -93,6 +93,8 @@ typedef struct {
     int accumulate;
 } fr_product;
 
+enum { FR_WORKSPACE = 512 * 1024 }; /* bytes that stay in L2 */
+
 /* ---- optimisers ----------------------------------------------------------------------------- */
 
 /* A step of Adam on buffers (n,): values, exp_avg and exp_avg_sq in place. */
@@ -120,6 +122,10 @@ typedef struct {
     void (*pack)(fr_index cols, fr_index depth, const void *b, fr_index b_row, int transposed,
                  void *packed);
     void (*product)(const fr_product *p);
+    /* c (rows, cols) += a^T b for a (n, rows), b (n, cols); `workspace` has FR_WORKSPACE bytes. */
+    void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
+                               fr_index a_row, const void *b, fr_index b_row, void *c,
+                               fr_index c_row, void *workspace);
     /* One row, from unpacked weights: y (n) += W x for W (n, k), or y (k) (+)= W^T x. */
     void (*matvec)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x, void *y,
                    int accumulate);

@@ -91,6 +91,22 @@ static void check_vectors(fr_index n, fr_index k, int accumulate) {
     free_matrices(0);
 }
 
+/* c += a^T b, also where the columns of b are more than a workspace holds. */
+static void check_outer_products(fr_index n, fr_index rows, fr_index cols) {
+    const matrix a = drawn(n, rows, small_integer), b = drawn(n, cols, small_integer);
+    const matrix c = drawn(rows, cols, small_integer), expected = copy(c);
+    const matrix workspace = new_matrix(1, FR_WORKSPACE / (fr_index)K->item_size);
+    for (fr_index k = 0; k < n; k++)
+        for (fr_index i = 0; i < rows; i++)
+            for (fr_index j = 0; j < cols; j++) add(expected, i, j, at(a, k, i) * at(b, k, j));
+    K->add_outer_products(n, rows, cols, a.data, a.row, b.data, b.row, c.data, c.row,
+                          workspace.data);
+    expect(same_bits(c, expected, rows), "add_outer_products (%td, %td, %td)", n, rows, cols);
+    expect(gaps_untouched(workspace), "add_outer_products (%td, %td, %td) writes behind", n, rows,
+           cols);
+    free_matrices(0);
+}
+
 void check_products(void) {
     const fr_index tile = K->tile_cols;
     const struct {
@@ -105,6 +121,10 @@ void check_products(void) {
         for (int variant = 0; variant < 4; variant++)
             check_product(sizes[s].cols, sizes[s].depth, variant & 1, variant >> 1);
     check_rows_alone(4 * tile + 3, 300);
+    for (fr_index rows = 1; rows <= 27; rows++) check_outer_products(3, rows, tile + 1);
+    check_outer_products(0, 5, 7);
+    check_outer_products(259, 13, 2 * tile - 1);
+    check_outer_products(5, 3, FR_WORKSPACE / (fr_index)K->item_size / 256 + 2 * tile + 1);
     for (fr_index n = 0; n < 10; n++)
         for (fr_index k = 0; k < 140; k++)
             for (int accumulate = 0; accumulate < 2; accumulate++) check_vectors(n, k, accumulate);
