@@ -61,6 +61,20 @@ cdef extern from "fastrnn_kernels.h" nogil:
         fr_index c_row
         int accumulate
 
+    ctypedef struct fr_term:
+        const void *w
+        const void *x
+        fr_index w_row
+        fr_index k
+
+    ctypedef struct fr_matvec:
+        fr_index n
+        int terms
+        fr_term term[2]
+        void *y
+        int accumulate
+        int descending
+
     enum:
         FR_WORKSPACE
 
@@ -84,8 +98,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
         void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
                                    fr_index a_row, const void *b, fr_index b_row, void *c,
                                    fr_index c_row, void *workspace) noexcept nogil
-        void (*matvec)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x,
-                       void *y, int accumulate) noexcept nogil
+        void (*matvec)(const fr_matvec *p) noexcept nogil
         void (*matvec_transposed)(fr_index n, fr_index k, const void *w, fr_index w_row,
                                   const void *x, void *y, int accumulate) noexcept nogil
         void (*add_transposed)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,

@@ -26,6 +26,7 @@ from fastrnn._core.kernels cimport (
     fr_cell,
     fr_frame,
     fr_kernels,
+    fr_matvec,
     fr_product,
     fr_stage,
     fr_team,
@@ -235,27 +236,44 @@ cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept 
                                  w.forward + (g * w.gate_panels + low) * w.forward_panel * item)
 
 
+cdef inline void multiply_row(const fr_kernels *kernels, Py_ssize_t n, Py_ssize_t depth,
+                              const char *weight, const char *x, char *y, bint add,
+                              bint descending) noexcept nogil:
+    """y (n) (+)= weight (n, depth) x."""
+    cdef fr_matvec p
+    p.n = n
+    p.terms = 1
+    p.term[0].w = weight
+    p.term[0].w_row = p.term[0].k = depth
+    p.term[0].x = x
+    p.y = y
+    p.accumulate = add
+    p.descending = descending
+    kernels.matvec(&p)
+
+
 cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
-                            const char *operand, Py_ssize_t operand_row,
-                            char *gates) noexcept nogil:
+                            const char *operand, Py_ssize_t operand_row, char *gates,
+                            bint descending) noexcept nogil:
     """Units low:high of every gate of a stage: gates (rows, slots, units) (+)= operand W^T."""
     cdef const fr_kernels *kernels = r.kernels
     cdef const fr_stage *stage = &r.cell.stage[k]
     cdef const StageWeights *w = &r.stage[k]
     cdef Py_ssize_t row, item = r.item
     cdef fr_product p
-    cdef int g
+    cdef int turn, g
     cdef bint add
     cdef char *to
-    for g in range(stage.gates):
+    for turn in range(stage.gates):
+        g = stage.gates - 1 - turn if descending else turn
         add = stage.slot[g] < r.cell.gates
         to = gates + (stage.slot[g] * r.H + low) * item
         if w.forward == NULL:
             for row in range(rows):
-                kernels.matvec(high - low, w.depth,
-                               w.weight + (g * w.units + low) * w.depth * item, w.depth,
-                               operand + row * operand_row * item, to + row * r.gates_row * item,
-                               add)
+                multiply_row(kernels, high - low, w.depth,
+                             w.weight + (g * w.units + low) * w.depth * item,
+                             operand + row * operand_row * item, to + row * r.gates_row * item,
+                             add, descending)
         else:
             p.rows = rows
             p.cols = high - low
@@ -364,8 +382,8 @@ cdef void input_product(const Run *r, Py_ssize_t low, Py_ssize_t high) noexcept 
             look_up(r, row, gates_at(r, row))
     elif r.packed_ih == NULL:
         for row in range(low, high):
-            r.kernels.matvec(columns, r.inputs, r.weight_ih, r.inputs,
-                             r.x + row * r.inputs * r.item, gates_at(r, row), False)
+            multiply_row(r.kernels, columns, r.inputs, r.weight_ih,
+                         r.x + row * r.inputs * r.item, gates_at(r, row), False, row & 1)
     else:
         long_product(r, high - low, columns, r.inputs, r.x + low * r.inputs * r.item, r.inputs,
                      gates_at(r, low), r.gates_row)
@@ -467,7 +485,7 @@ cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
         while unit < unit_high:
             units = min(block, unit_high - unit)
             recurrent_product(r, k, rows, unit, unit + units, operand, operand_row,
-                              gates + low * r.gates_row * r.item)
+                              gates + low * r.gates_row * r.item, s & 1)
             pointwise(r, k, s, low, high, unit, units, gates)
             unit += units
 

@@ -14,7 +14,9 @@ from fastrnn._core.kernels cimport (
     fr_cell,
     fr_frame,
     fr_kernels,
+    fr_matvec,
     fr_stage,
+    fr_term,
     flush_denormals,
     restore_denormals,
 )
@@ -23,8 +25,8 @@ import numpy as np
 
 cnp.import_array()
 
-# Steps with less work than this keep the GIL, which costs 0.1 us to release and take.
-cdef double FLOPS_WITHOUT_GIL = 2e5
+# Steps with less work than this, some 10 us, keep the GIL, which costs 0.1 us to release and take.
+cdef double FLOPS_WITHOUT_GIL = 5e5
 
 cdef enum:
     MAX_STATES = 2
@@ -68,7 +70,7 @@ cdef class Stepper:
     cdef Py_ssize_t n_layers, B, H, P, inputs, item
     cdef Py_ssize_t width[MAX_STATES]
     cdef int typenum
-    cdef bint long_step
+    cdef bint long_step, descending
     cdef char *gates
     cdef char *extra
 
@@ -178,43 +180,24 @@ cdef class Stepper:
         for n in range(self.n_layers):
             self.run_layer(&self.layers[n])
         restore_denormals(saved)
+        self.descending = not self.descending
 
     cdef void run_layer(self, const Layer *layer) noexcept nogil:
-        cdef const fr_kernels *kernels = self.kernels
         cdef const fr_cell *cell = self.cell
         cdef const fr_stage *stage
-        cdef Py_ssize_t item = self.item, H = self.H, row, units, depth
+        cdef Py_ssize_t item = self.item, H = self.H, row
         cdef char *gates
-        cdef const char *operand
         cdef fr_frame f
-        cdef int k, j, g, n
+        cdef int k, j
         memset(&f, 0, sizeof(f))
         f.gates_slot = H
         f.rows = 1
         for row in range(self.B):
             gates = self.gates + row * cell.slots * H * item
-            if layer.bias_ih != NULL:
-                memcpy(gates, layer.bias_ih, cell.gates * H * item)
-            kernels.matvec(cell.gates * H, layer.inputs, layer.weight_ih, layer.inputs,
-                           layer.x + row * layer.inputs * item, gates, layer.bias_ih != NULL)
             for k in range(cell.stages):
                 stage = &cell.stage[k]
-                units = self.P if stage.weight == FR_WEIGHT_HR else H
-                depth = H if stage.operand == FR_OPERAND_EXTRA else self.P
-                if stage.operand == FR_OPERAND_EXTRA:
-                    operand = self.extra + row * H * item
-                else:
-                    operand = layer.state[0] + row * self.P * item
-                g = 0
-                while g < stage.gates:
-                    # Gates in slots side by side are one product.
-                    n = 1
-                    while g + n < stage.gates and stage.slot[g + n] == stage.slot[g] + n:
-                        n += 1
-                    self.recurrent_product(layer, stage, g, n * units, depth, operand,
-                                           gates + stage.slot[g] * H * item)
-                    g += n
-                f.units = units
+                self.products(layer, stage, row, gates)
+                f.units = self.P if stage.weight == FR_WEIGHT_HR else H
                 f.gates = gates
                 f.extra = self.extra + row * H * item
                 for j in range(cell.states):
@@ -223,23 +206,65 @@ cdef class Stepper:
                 f.out = NULL if layer.out == NULL else layer.out + row * self.P * item
                 stage.forward(&f)
 
-    cdef void recurrent_product(self, const Layer *layer, const fr_stage *stage, int g,
-                                Py_ssize_t rows, Py_ssize_t depth, const char *operand,
-                                char *to) noexcept nogil:
-        """Add W operand + b_hh of some gates to what the slots hold, or set them."""
-        cdef const fr_kernels *kernels = self.kernels
-        cdef bint add = stage.slot[g] < self.cell.gates
-        cdef Py_ssize_t first = (stage.first_gate + g) * self.H
+    cdef void products(self, const Layer *layer, const fr_stage *stage, Py_ssize_t row,
+                       char *gates) noexcept nogil:
+        """What a stage's slots hold: W_ih x + b_ih and W_hh operand + b_hh, in one where shared."""
+        cdef Py_ssize_t H = self.H, item = self.item, depth = self.P, first
+        cdef const char *x = layer.x + row * layer.inputs * item
+        cdef const char *operand = layer.state[0] + row * self.P * item
+        cdef const char *bias_ih
+        cdef const char *bias_hh
+        cdef char *to
+        cdef fr_term terms[2]
+        cdef int turn, g
+        if stage.operand == FR_OPERAND_EXTRA:
+            depth = H
+            operand = self.extra + row * H * item
         if stage.weight == FR_WEIGHT_HR:
-            kernels.matvec(rows, depth, layer.weight_hr, depth, operand, to, False)
+            terms[0] = term(layer.weight_hr, depth, operand)
+            self.multiply(self.P, terms, 1, NULL, NULL, gates + stage.slot[0] * H * item)
             return
-        if layer.bias_hh != NULL:
-            if add:
-                kernels.add_column_sums(1, rows, layer.bias_hh + first * self.item, rows, to)
+        for turn in range(stage.gates):
+            g = stage.gates - 1 - turn if self.descending else turn
+            first = (stage.first_gate + g) * H
+            to = gates + stage.slot[g] * H * item
+            terms[0] = term(layer.weight_ih + first * layer.inputs * item, layer.inputs, x)
+            terms[1] = term(layer.weight_hh + first * depth * item, depth, operand)
+            bias_ih = bias_hh = NULL
+            if layer.bias_ih != NULL:
+                bias_ih = layer.bias_ih + first * item
+                bias_hh = layer.bias_hh + first * item
+            if stage.slot[g] == stage.first_gate + g:
+                self.multiply(H, terms, 2, bias_ih, bias_hh, to)
             else:
-                memcpy(to, layer.bias_hh + first * self.item, rows * self.item)
-        kernels.matvec(rows, depth, layer.weight_hh + first * depth * self.item, depth, operand,
-                       to, add or layer.bias_hh != NULL)
+                self.multiply(H, terms, 1, bias_ih, NULL, gates + first * item)
+                self.multiply(H, &terms[1], 1, bias_hh, NULL, to)
+
+    cdef void multiply(self, Py_ssize_t n, const fr_term *terms, int count, const char *bias,
+                       const char *other_bias, char *y) noexcept nogil:
+        """y (n) = the terms' products and the biases that there are."""
+        cdef fr_matvec p
+        if bias != NULL:
+            memcpy(y, bias, n * self.item)
+        if other_bias != NULL:
+            self.kernels.add_column_sums(1, n, other_bias, n, y)
+        p.n = n
+        p.terms = count
+        p.term[0] = terms[0]
+        if count > 1:
+            p.term[1] = terms[1]
+        p.y = y
+        p.accumulate = bias != NULL
+        p.descending = self.descending
+        self.kernels.matvec(&p)
+
+
+cdef inline fr_term term(const char *weight, Py_ssize_t columns, const char *x) noexcept nogil:
+    cdef fr_term t
+    t.w = weight
+    t.w_row = t.k = columns
+    t.x = x
+    return t
 
 
 cdef char *address(object array):

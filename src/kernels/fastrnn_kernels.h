@@ -93,6 +93,21 @@ typedef struct {
     int accumulate;
 } fr_product;
 
+/* y (n) (+)= the sum of W x over one or two terms, each W (n, k) with its own x (k). A caller that
+ * does the same again and again should turn the order of the rows each time: what was read last is
+ * still in the cache then. The order does not change a bit. */
+typedef struct {
+    const void *w, *x;
+    fr_index w_row, k;
+} fr_term;
+typedef struct {
+    fr_index n;
+    int terms;
+    fr_term term[2];
+    void *y;
+    int accumulate, descending;
+} fr_matvec;
+
 enum { FR_WORKSPACE = 512 * 1024 }; /* bytes that stay in L2 */
 
 /* ---- optimisers ----------------------------------------------------------------------------- */
@@ -126,9 +141,8 @@ typedef struct {
     void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
                                fr_index a_row, const void *b, fr_index b_row, void *c,
                                fr_index c_row, void *workspace);
-    /* One row, from unpacked weights: y (n) += W x for W (n, k), or y (k) (+)= W^T x. */
-    void (*matvec)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x, void *y,
-                   int accumulate);
+    /* One row, from unpacked weights; and y (k) (+)= W^T x for W (n, k). */
+    void (*matvec)(const fr_matvec *p);
     void (*matvec_transposed)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x,
                               void *y, int accumulate);
     /* y (cols, rows) += the transpose of x (rows, cols). */

@@ -79,11 +79,25 @@ static void check_vectors(fr_index n, fr_index k, int accumulate) {
             add(expected_sums, 0, j, at(w, i, j));
             add(expected_turned, j, i, at(w, i, j));
         }
-    K->matvec(n, k, w.data, w.row, x.data, y.data, accumulate);
+    fr_matvec p = {.n = n,
+                   .terms = 1,
+                   .term = {{w.data, x.data, w.row, k}, {w.data, x.data, w.row, k}},
+                   .y = y.data,
+                   .accumulate = accumulate};
+    K->matvec(&p);
     K->matvec_transposed(n, k, w.data, w.row, x.data, z.data, accumulate);
     K->add_transposed(n, k, w.data, w.row, turned.data, turned.row);
     K->add_column_sums(n, k, w.data, w.row, sums.data);
     expect(same_bits(y, expected_y, 1), "matvec (%td, %td), accumulate %d", n, k, accumulate);
+    for (p.terms = 1; p.terms <= 2; p.terms++) {
+        p.accumulate = p.descending = 1;
+        K->matvec(&p);
+        for (fr_index i = 0; i < n; i++)
+            for (fr_index j = 0; j < p.terms * k; j++)
+                add(expected_y, 0, i, at(w, i, j % k) * at(x, 0, j % k));
+        expect(same_bits(y, expected_y, 1), "matvec (%td, %td) of %d terms, from the last row", n,
+               k, p.terms);
+    }
     expect(same_bits(z, expected_z, 1), "matvec_transposed (%td, %td), accumulate %d", n, k,
            accumulate);
     expect(same_bits(turned, expected_turned, k), "add_transposed (%td, %td)", n, k);
@@ -125,7 +139,8 @@ void check_products(void) {
     check_outer_products(0, 5, 7);
     check_outer_products(259, 13, 2 * tile - 1);
     check_outer_products(5, 3, FR_WORKSPACE / (fr_index)K->item_size / 256 + 2 * tile + 1);
-    for (fr_index n = 0; n < 10; n++)
+    for (fr_index n = 0; n < 18; n++)
         for (fr_index k = 0; k < 140; k++)
             for (int accumulate = 0; accumulate < 2; accumulate++) check_vectors(n, k, accumulate);
+    check_vectors(9, 520, 0);
 }
