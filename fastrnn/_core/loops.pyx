@@ -1,8 +1,10 @@
 """The one time loop: any cell, one layer, one direction, forward and back.
 
 A cell is a list of stages (`fr_cell`), a stage a recurrent product followed by a pointwise
-function. Around the loop stand three products over all steps at once: the input product before it,
-the gradients of weights and of the input after its adjoint.
+function. After the loop's adjoint come the gradients of weights, products over all steps at once.
+The product with the input, and the gradient of the input, are made step by step where a step has
+rows enough for the speed of the register tile: what they read and write is then still in the cache.
+Otherwise they are hoisted out of the loop, for many steps at once.
 
 Rows are packed: step t owns the rows offsets[t]:offsets[t + 1] of x (N, I), one for each sequence
 that still runs, so the rows of a step are always the first of the state's.
@@ -51,8 +53,12 @@ cdef double FLOPS_A_THREAD = 2e6
 cdef double FLOPS_A_BARRIER = 4e5
 # Between two looks for Ctrl-C.
 cdef double FLOPS_A_POLL = 2e8
-# Without a tape the input product is made for so many rows at a time.
+# With fewer rows of a step on a thread, the input product is hoisted out of the loop, and without a
+# tape made for so many rows at a time.
+cdef Py_ssize_t ROWS_A_STEP = 8
 cdef Py_ssize_t CHUNK_ROWS = 512
+# Rows that the gradients of all weights read, one after the other, while they are in the cache.
+cdef Py_ssize_t GRADIENT_ROWS = 256
 # A block of units is as wide as fits L1 beside its rows of gates.
 cdef Py_ssize_t BLOCK_BYTES = 16 * 1024
 # Up to this many rows a product with unpacked weights, row by row, beats packing them.
@@ -76,7 +82,7 @@ cdef struct Run:
     # inputs is I, a name that C's complex numbers have taken.
     Py_ssize_t item, T, N, B, inputs, H, P
     const int64_t *offsets
-    bint reverse, keep, split_units
+    bint reverse, keep, split_units, hoist
     # The input is x (N, inputs), or row ids[n] of a table, inputs wide and `symbols` high; without
     # a table, of the identity.
     char *x
@@ -374,19 +380,27 @@ cdef inline char *gates_at(const Run *r, Py_ssize_t row) noexcept nogil:
     return r.gates + (row if r.keep else row - r.first_row) * r.gates_row * r.item
 
 
-cdef void input_product(const Run *r, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
-    """Rows low:high of gates (N, slots, H) = x W_ih^T."""
+cdef char *gates_of(const Run *r, Py_ssize_t s) noexcept nogil:
+    """The gates of the s-th step."""
+    if r.keep or r.hoist:
+        return gates_at(r, r.offsets[step_of(r, s)])
+    return r.gates
+
+
+cdef void input_product(const Run *r, Py_ssize_t low, Py_ssize_t high, char *z) noexcept nogil:
+    """z (high - low, slots, H) = rows low:high of x W_ih^T."""
     cdef Py_ssize_t row, columns = r.cell.gates * r.H
     if r.x == NULL:
         for row in range(low, high):
-            look_up(r, row, gates_at(r, row))
+            look_up(r, row, z + (row - low) * r.gates_row * r.item)
     elif r.packed_ih == NULL:
         for row in range(low, high):
             multiply_row(r.kernels, columns, r.inputs, r.weight_ih,
-                         r.x + row * r.inputs * r.item, gates_at(r, row), False, row & 1)
+                         r.x + row * r.inputs * r.item, z + (row - low) * r.gates_row * r.item,
+                         False, row & 1)
     else:
         long_product(r, high - low, columns, r.inputs, r.x + low * r.inputs * r.item, r.inputs,
-                     gates_at(r, low), r.gates_row)
+                     z, r.gates_row)
 
 
 cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth,
@@ -463,11 +477,14 @@ cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_
 cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high, int rank,
                        int size, fr_team *team) noexcept nogil:
     cdef const fr_cell *cell = r.cell
-    cdef char *gates = gates_at(r, r.offsets[step_of(r, s)])
+    cdef char *gates = gates_of(r, s)
     cdef Py_ssize_t unit, unit_low, unit_high, units, tile = r.kernels.tile_cols
     cdef Py_ssize_t rows = high - low, block, operand_row
     cdef const char *operand
     cdef int k
+    if not r.hoist:
+        unit = r.offsets[step_of(r, s)]
+        input_product(r, unit + low, unit + high, gates + low * r.gates_row * r.item)
     for k in range(cell.stages):
         if r.split_units:
             barrier(team)
@@ -503,7 +520,7 @@ cdef void input_task(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef Py_ssize_t high = r.first_row + share(r.last_row - r.first_row, i + 1, tasks)
     while low < high and not r.stopped:
         rows = min(high - low, product_rows(r))
-        input_product(r, low, low + rows)
+        input_product(r, low, low + rows, gates_at(r, low))
         low += rows
         if rank == 0 and low < high:
             poll(r, r.first_step)
@@ -541,13 +558,15 @@ cdef void run_forward(Run *r, int size) noexcept nogil:
         # The next chunk of steps, whose rows are neighbours.
         r.first_step = s
         rows = 0
-        while s < r.T and (r.keep or rows == 0 or rows + running(r, s) <= r.chunk_rows):
+        while s < r.T and (r.keep or not r.hoist or rows == 0
+                           or rows + running(r, s) <= r.chunk_rows):
             rows += running(r, s)
             s += 1
         r.last_step = s
         r.first_row = r.offsets[min(step_of(r, r.first_step), step_of(r, s - 1))]
         r.last_row = r.first_row + rows
-        for_each(size, size, input_task, r)
+        if r.hoist:
+            for_each(size, size, input_task, r)
         if r.split_units:
             parallel(size, units_work, r)
         else:
@@ -555,12 +574,12 @@ cdef void run_forward(Run *r, int size) noexcept nogil:
 
 
 cdef Py_ssize_t poll_interval(const Run *r) noexcept nogil:
-    return 1 + <Py_ssize_t>(FLOPS_A_POLL / (1. + 2. * r.B * r.cell.gates * r.H * r.P))
+    return 1 + <Py_ssize_t>(FLOPS_A_POLL / (1. + 2. * r.B * r.cell.gates * r.H * (r.inputs + r.P)))
 
 
 cdef Py_ssize_t product_rows(const Run *r) noexcept nogil:
-    """Rows of an input product that are multiplied between two looks for Ctrl-C."""
-    return 64 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + r.cell.gates * r.H * r.inputs))
+    """Rows of the products over all steps that are multiplied between two looks for Ctrl-C."""
+    return 64 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + r.cell.gates * r.H * (r.inputs + r.P)))
 
 
 # ----------------------------------------------------------------------------------- adjoint
@@ -600,49 +619,67 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
             operand_gradient(r, k, high - low, unit, unit_high, gates,
                              r.d_state[0] + low * r.state_row[0] * item, r.state_row[0],
                              cell.d_state_direct)
+    if r.d_x != NULL and not r.hoist:
+        input_gradient(r, offset, offset + high - low)
 
 
-cdef void add_weight_gradient(Run *r, int rank, int size, bint polls, Py_ssize_t gate_rows,
-                              int slot, const char *operand, Py_ssize_t operand_row,
-                              Py_ssize_t depth, char *d_weight, char *d_bias) noexcept nogil:
-    """The rank's share of d_weight (gate_rows, depth) += d_gates^T operand, of d_bias likewise."""
+cdef void add_weight_gradient(const Run *r, int rank, int size, Py_ssize_t row, Py_ssize_t rows,
+                              Py_ssize_t gate_rows, int slot, const char *operand,
+                              Py_ssize_t operand_row, Py_ssize_t depth, char *d_weight,
+                              char *d_bias) noexcept nogil:
+    """The rank's share of d_weight (gate_rows, depth) += d_gates^T operand over some rows.
+
+    Of d_bias likewise.
+    """
     cdef Py_ssize_t low = share(gate_rows, rank, size), high = share(gate_rows, rank + 1, size)
-    cdef Py_ssize_t most = 256 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + (high - low) * depth))
-    cdef Py_ssize_t item = r.item, row = 0, rows
-    cdef char *d_gates = r.gates + (slot * r.H + low) * item
+    cdef Py_ssize_t item = r.item
+    cdef char *d_gates = r.gates + (row * r.gates_row + slot * r.H + low) * item
     if high == low:
         return
-    while row < r.N and not r.stopped:
-        rows = min(most, r.N - row)
-        r.kernels.add_outer_products(rows, high - low, depth, d_gates + row * r.gates_row * item,
-                                     r.gates_row, operand + row * operand_row * item, operand_row,
-                                     d_weight + low * depth * item, depth,
-                                     r.workspace + rank * FR_WORKSPACE)
-        if d_bias != NULL:
-            r.kernels.add_column_sums(rows, high - low, d_gates + row * r.gates_row * item,
-                                      r.gates_row, d_bias + low * item)
-        row += rows
-        if polls and row < r.N:
-            poll(r, 0)
+    r.kernels.add_outer_products(rows, high - low, depth, d_gates, r.gates_row,
+                                 operand + row * operand_row * item, operand_row,
+                                 d_weight + low * depth * item, depth,
+                                 r.workspace + rank * FR_WORKSPACE)
+    if d_bias != NULL:
+        r.kernels.add_column_sums(rows, high - low, d_gates, r.gates_row, d_bias + low * item)
 
 
-cdef void input_gradient(Run *r, int rank, int size, bint polls) noexcept nogil:
-    """The rank's rows of d_x = d_gates W_ih."""
-    cdef Py_ssize_t low = share(r.N, rank, size), high = share(r.N, rank + 1, size), rows, row
+cdef void weight_gradients(const Run *r, int rank, int size, Py_ssize_t row,
+                           Py_ssize_t rows) noexcept nogil:
+    """The rank's share of the gradients of all weights and biases, over some rows."""
+    cdef const fr_stage *stage
+    cdef Py_ssize_t block
+    cdef bint extra
+    cdef int k, g, n
+    if r.x != NULL:
+        add_weight_gradient(r, rank, size, row, rows, r.cell.gates * r.H, 0, r.x, r.inputs,
+                            r.inputs, r.d_weight_ih, r.d_bias_ih)
+    for k in range(r.cell.stages):
+        stage = &r.cell.stage[k]
+        extra = stage.operand == FR_OPERAND_EXTRA
+        g = 0
+        while g < stage.gates:
+            n = neighbours(stage, g, r.stage[k].units == r.H)
+            block = g * r.stage[k].units
+            add_weight_gradient(
+                r, rank, size, row, rows, n * r.stage[k].units, stage.slot[g],
+                r.extra if extra else r.state[0], r.extra_row if extra else r.state_row[0],
+                r.stage[k].depth, r.d_stage_weight[k] + block * r.stage[k].depth * r.item,
+                NULL if r.d_stage_bias[k] == NULL else r.d_stage_bias[k] + block * r.item)
+            g += n
+
+
+cdef void input_gradient(const Run *r, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+    """Rows low:high of d_x = d_gates W_ih."""
     cdef Py_ssize_t columns = r.cell.gates * r.H, gates_row = r.gates_row * r.item
-    cdef Py_ssize_t x_row = r.inputs * r.item
+    cdef Py_ssize_t x_row = r.inputs * r.item, row
     if r.packed_ih == NULL:
         for row in range(low, high):
             r.kernels.matvec_transposed(columns, r.inputs, r.weight_ih, r.inputs,
                                         r.gates + row * gates_row, r.d_x + row * x_row, False)
-        return
-    while low < high and not r.stopped:
-        rows = min(high - low, product_rows(r))
-        long_product(r, rows, r.inputs, columns, r.gates + low * gates_row, r.gates_row,
+    else:
+        long_product(r, high - low, r.inputs, columns, r.gates + low * gates_row, r.gates_row,
                      r.d_x + low * x_row, r.inputs)
-        low += rows
-        if polls and low < high:
-            poll(r, 0)
 
 
 cdef void id_gradients(Run *r, int rank, int size) noexcept nogil:
@@ -729,29 +766,27 @@ cdef void table_task(void *context, int i, int tasks, int rank) noexcept nogil:
 cdef void gradients_task(void *context, int i, int tasks, int rank) noexcept nogil:
     """The i-th part of the products over all steps, after the loop."""
     cdef Run *r = <Run *>context
-    cdef const fr_stage *stage
-    cdef Py_ssize_t block
-    cdef bint extra, polls = rank == 0
-    cdef int k, g, n
+    cdef Py_ssize_t row, rows, high, every, done = 0
     if r.x == NULL:
         id_gradients(r, i, tasks)
-    else:
-        input_gradient(r, i, tasks, polls)
-        add_weight_gradient(r, i, tasks, polls, r.cell.gates * r.H, 0, r.x, r.inputs, r.inputs,
-                            r.d_weight_ih, r.d_bias_ih)
-    for k in range(r.cell.stages):
-        stage = &r.cell.stage[k]
-        extra = stage.operand == FR_OPERAND_EXTRA
-        g = 0
-        while g < stage.gates:
-            n = neighbours(stage, g, r.stage[k].units == r.H)
-            block = g * r.stage[k].units
-            add_weight_gradient(
-                r, i, tasks, polls, n * r.stage[k].units, stage.slot[g],
-                r.extra if extra else r.state[0], r.extra_row if extra else r.state_row[0],
-                r.stage[k].depth, r.d_stage_weight[k] + block * r.stage[k].depth * r.item,
-                NULL if r.d_stage_bias[k] == NULL else r.d_stage_bias[k] + block * r.item)
-            g += n
+    elif r.hoist:
+        row = share(r.N, i, tasks)
+        high = share(r.N, i + 1, tasks)
+        while row < high and not r.stopped:
+            rows = min(high - row, product_rows(r))
+            input_gradient(r, row, row + rows)
+            row += rows
+            if rank == 0 and row < high:
+                poll(r, 0)
+    every = 1 + product_rows(r) // GRADIENT_ROWS
+    row = 0
+    while row < r.N and not r.stopped:
+        rows = min(GRADIENT_ROWS, r.N - row)
+        weight_gradients(r, i, tasks, row, rows)
+        row += rows
+        done += 1
+        if rank == 0 and done % every == 0:
+            poll(r, 0)
 
 
 cdef void run_adjoint(Run *r, int size) noexcept nogil:
@@ -966,7 +1001,9 @@ cdef class Scan:
             if 2. * r.B * r.cell.gates * r.H * r.P < FLOPS_A_BARRIER:
                 size = 1
             size = min(size, <int>((r.H + r.kernels.tile_cols - 1) // r.kernels.tile_cols))
-        return max(1, size)
+        size = max(1, size)
+        r.hoist = r.split_units or r.B < ROWS_A_STEP * size
+        return size
 
     cdef double flops(self):
         cdef Run *r = &self.run
@@ -987,9 +1024,10 @@ cdef class Scan:
             final.append(array)
         if r.N == 0:
             return tuple(final)
+        size = self.threads(self.flops())
         r.chunk_rows = r.N
         if not r.keep:
-            r.chunk_rows = min(r.N, max(r.B, CHUNK_ROWS))
+            r.chunk_rows = min(r.N, max(r.B, CHUNK_ROWS)) if r.hoist else r.B
         r.gates = self.new(r.chunk_rows, r.gates_row)
         if r.cell.stages > 1:
             r.extra = self.new(r.N if r.keep else r.B, r.extra_row)
@@ -1002,7 +1040,6 @@ cdef class Scan:
                 w.forward_panel = w.depth * tile
                 w.gate_panels = (w.units + tile - 1) // tile
                 w.forward = self.new(r.cell.stage[k].gates * w.gate_panels, w.forward_panel)
-        size = self.threads(self.flops())
         use_one_thread()
         with nogil:
             run_forward(r, size)
