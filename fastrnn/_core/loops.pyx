@@ -55,7 +55,7 @@ cdef double FLOPS_A_BARRIER = 4e5
 cdef double FLOPS_A_POLL = 2e8
 # With fewer rows of a step on a thread, the input product is hoisted out of the loop, and without a
 # tape made for so many rows at a time.
-cdef Py_ssize_t ROWS_A_STEP = 8
+cdef Py_ssize_t ROWS_A_STEP = 16
 cdef Py_ssize_t CHUNK_ROWS = 512
 # Rows that the gradients of all weights read, one after the other, while they are in the cache.
 cdef Py_ssize_t GRADIENT_ROWS = 256

@@ -8,8 +8,17 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
-from fastrnn._core.blas cimport Matrix, gemm, restore_threads, use_one_thread
-from fastrnn._core.kernels cimport active, fr_adam, fr_kernels, for_each, thread_count
+from fastrnn._core.kernels cimport (
+    FR_WORKSPACE,
+    active,
+    for_each,
+    fr_adam,
+    fr_kernels,
+    fr_matvec,
+    fr_product,
+    thread_count,
+)
+from fastrnn._core.memory cimport Block, allocate
 
 import numpy as np
 
@@ -20,6 +29,8 @@ cnp.import_array()
 # As in loops.pyx: what is worth a thread, in flops and in elements of a pass.
 cdef double FLOPS_A_THREAD = 2e6
 cdef double ELEMENTS_A_THREAD = 1e5
+# Up to this many rows the weights are read where they are, for row by row, and not packed.
+cdef Py_ssize_t FEW_ROWS = 4
 # Sums over a buffer are made in such blocks, whoever makes them.
 cdef Py_ssize_t BLOCK = 1 << 16
 
@@ -44,27 +55,52 @@ cdef struct Affine:
     char *d_weight
     char *d_bias
     char *d_x
+    char *workspace     # FR_WORKSPACE bytes a task
 
 
-cdef Matrix matrix(char *data, Py_ssize_t row, bint transposed) noexcept nogil:
-    cdef Matrix m
-    m.data = data
-    m.row = row
-    m.transposed = transposed
-    return m
+cdef fr_product product(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth, char *a,
+                        Py_ssize_t a_row, char *b, Py_ssize_t b_row, char *c,
+                        Py_ssize_t c_row) noexcept nogil:
+    cdef fr_product p
+    p.rows = rows
+    p.cols = cols
+    p.depth = depth
+    p.a = a
+    p.a_row = a_row
+    p.b = b
+    p.b_panel = b_row
+    p.c = c
+    p.c_row = c_row
+    p.accumulate = False
+    return p
 
 
 cdef void affine_work(void *context, int i, int tasks, int rank) noexcept nogil:
+    # The task's outputs, so that each weight is packed once.
     cdef const Affine *a = <const Affine *>context
     cdef Py_ssize_t item = a.kernels.item_size, row
-    cdef Py_ssize_t low = share(a.rows, i, tasks), high = share(a.rows, i + 1, tasks)
-    if a.bias != NULL:
-        for row in range(low, high):
-            memcpy(a.y + row * a.outputs * item, a.bias, a.outputs * item)
-    gemm(item, high - low, a.outputs, a.inputs,
-         matrix(a.x + low * a.inputs * item, a.inputs, False),
-         matrix(a.weight, a.inputs, True), a.bias != NULL,
-         matrix(a.y + low * a.outputs * item, a.outputs, False))
+    cdef Py_ssize_t low = share(a.outputs, i, tasks), high = share(a.outputs, i + 1, tasks)
+    cdef char *weight = a.weight + low * a.inputs * item
+    cdef char *y = a.y + low * item
+    cdef fr_product p = product(a.rows, high - low, a.inputs, a.x, a.inputs, weight, a.inputs, y,
+                                a.outputs)
+    cdef fr_matvec v
+    cdef char *bias = NULL if a.bias == NULL else a.bias + low * item
+    if a.rows > FEW_ROWS:
+        a.kernels.multiply(&p, True, bias, a.workspace + i * FR_WORKSPACE)
+        return
+    v.n = high - low
+    v.terms = 1
+    v.term[0].w = weight
+    v.term[0].w_row = v.term[0].k = a.inputs
+    v.accumulate = bias != NULL
+    for row in range(a.rows):
+        v.term[0].x = a.x + row * a.inputs * item
+        v.y = y + row * a.outputs * item
+        if bias != NULL:
+            memcpy(v.y, bias, (high - low) * item)
+        v.descending = row & 1
+        a.kernels.matvec(&v)
 
 
 cdef void affine_adjoint_work(void *context, int i, int tasks, int rank) noexcept nogil:
@@ -72,14 +108,15 @@ cdef void affine_adjoint_work(void *context, int i, int tasks, int rank) noexcep
     cdef const Affine *a = <const Affine *>context
     cdef Py_ssize_t item = a.kernels.item_size
     cdef Py_ssize_t low = share(a.rows, i, tasks), high = share(a.rows, i + 1, tasks)
-    gemm(item, high - low, a.inputs, a.outputs,
-         matrix(a.y + low * a.outputs * item, a.outputs, False), matrix(a.weight, a.inputs, False),
-         False, matrix(a.d_x + low * a.inputs * item, a.inputs, False))
+    cdef char *workspace = a.workspace + i * FR_WORKSPACE
+    cdef fr_product p = product(high - low, a.inputs, a.outputs, a.y + low * a.outputs * item,
+                                a.outputs, a.weight, a.inputs, a.d_x + low * a.inputs * item,
+                                a.inputs)
+    a.kernels.multiply(&p, False, NULL, workspace)
     low = share(a.outputs, i, tasks)
     high = share(a.outputs, i + 1, tasks)
-    gemm(item, high - low, a.inputs, a.rows, matrix(a.y + low * item, a.outputs, True),
-         matrix(a.x, a.inputs, False), True,
-         matrix(a.d_weight + low * a.inputs * item, a.inputs, False))
+    a.kernels.add_outer_products(a.rows, high - low, a.inputs, a.y + low * item, a.outputs, a.x,
+                                 a.inputs, a.d_weight + low * a.inputs * item, a.inputs, workspace)
     if a.d_bias != NULL:
         a.kernels.add_column_sums(a.rows, high - low, a.y + low * item, a.outputs,
                                   a.d_bias + low * item)
@@ -102,10 +139,10 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     a.bias = NULL if bias is None else data(bias)
     a.y = data(y)
     cdef int size = threads(2. * a.rows * a.inputs * a.outputs, FLOPS_A_THREAD)
-    use_one_thread()
+    cdef Block workspace = allocate(size * FR_WORKSPACE)
+    a.workspace = workspace.start
     with nogil:
         for_each(size, size, affine_work, &a)
-    restore_threads()
     return y
 
 
@@ -125,10 +162,10 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
     a.d_weight = data(d_weight)
     a.d_bias = NULL if d_bias is None else data(d_bias)
     cdef int size = threads(4. * a.rows * a.inputs * a.outputs, FLOPS_A_THREAD)
-    use_one_thread()
+    cdef Block workspace = allocate(size * FR_WORKSPACE)
+    a.workspace = workspace.start
     with nogil:
         for_each(size, size, affine_adjoint_work, &a)
-    restore_threads()
     return d_x
 
 

@@ -137,7 +137,11 @@ typedef struct {
     void (*pack)(fr_index cols, fr_index depth, const void *b, fr_index b_row, int transposed,
                  void *packed);
     void (*product)(const fr_product *p);
-    /* c (rows, cols) += a^T b for a (n, rows), b (n, cols); `workspace` has FR_WORKSPACE bytes. */
+    /* The same with a b that is not packed, its rows b_panel apart; transposed: it is (cols, depth).
+     * c begins as rows of `bias` (cols), unless that is NULL. `workspace`, here and below, has
+     * FR_WORKSPACE bytes. */
+    void (*multiply)(const fr_product *p, int transposed, const void *bias, void *workspace);
+    /* c (rows, cols) += a^T b for a (n, rows), b (n, cols). */
     void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
                                fr_index a_row, const void *b, fr_index b_row, void *c,
                                fr_index c_row, void *workspace);

@@ -155,6 +155,38 @@ static void FN(product)(const fr_product *p) {
             for (fr_index col = 0; col < p->cols; col++) c[row * p->c_row + col] = 0;
 }
 
+/* The product with a b that is used once: packed block by block, each of which all rows then pass, in
+ * parts that stay in L2 beside it. */
+static void FN(multiply)(const fr_product *p, int transposed, const void *bias_, void *workspace) {
+    enum { ROWS = 96, SIZE = FR_WORKSPACE / sizeof(real), MOST_DEPTH = SIZE / (4 * TILE_COLS) };
+    const fr_index depth = p->depth < MOST_DEPTH ? p->depth : MOST_DEPTH;
+    const fr_index cols = depth ? SIZE / depth / TILE_COLS * TILE_COLS : SIZE;
+    const real *bias = bias_;
+    fr_product part = *p;
+    part.b = workspace;
+    for (fr_index k = 0; k < p->depth || k == 0; k += depth) {
+        part.depth = p->depth - k < depth ? p->depth - k : depth;
+        part.b_panel = part.depth * TILE_COLS;
+        part.accumulate = p->accumulate || bias || k > 0;
+        for (fr_index col = 0; col < p->cols; col += cols) {
+            const real *b = p->b;
+            b += transposed ? col * p->b_panel + k : k * p->b_panel + col;
+            part.cols = p->cols - col < cols ? p->cols - col : cols;
+            FN(pack)(part.cols, part.depth, b, p->b_panel, transposed, workspace);
+            for (fr_index row = 0; row < p->rows; row += ROWS) {
+                part.rows = p->rows - row < ROWS ? p->rows - row : ROWS;
+                part.a = (const real *)p->a + row * p->a_row + k;
+                part.c = (real *)p->c + row * p->c_row + col;
+                for (fr_index i = 0; bias && k == 0 && i < part.rows; i++)
+                    memcpy((real *)part.c + i * p->c_row, bias + col,
+                           (size_t)part.cols * sizeof(real));
+                FN(product)(&part);
+            }
+        }
+        if (depth == 0) break;
+    }
+}
+
 /* The gradient of a weight: c (rows, cols) += a^T b for a (n, rows) and b (n, cols), n long.
  *
  * A block of b is packed and stays in L2. The columns of a that a tile takes are neighbours in each
@@ -164,7 +196,7 @@ static void FN(add_outer_products)(fr_index n, fr_index rows, fr_index cols, con
                                    fr_index a_row, const void *b_, fr_index b_row, void *c_,
                                    fr_index c_row, void *workspace) {
     enum {
-        DEPTH = FN(depth_block),
+        DEPTH = 2 * FN(depth_block),
         MOST_COLS = FR_WORKSPACE / sizeof(real) / DEPTH / TILE_COLS * TILE_COLS
     };
     const real *a = a_, *b = b_;

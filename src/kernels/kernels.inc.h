@@ -50,6 +50,7 @@ static const fr_kernels FN(kernels) = {
     .tile_cols = TILE_COLS,
     .pack = FN(pack),
     .product = FN(product),
+    .multiply = FN(multiply),
     .add_outer_products = FN(add_outer_products),
     .matvec = FN(matvec),
     .matvec_transposed = FN(matvec_transposed),

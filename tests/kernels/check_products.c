@@ -49,6 +49,36 @@ static void check_product(fr_index cols, fr_index depth, int transposed, int acc
     free_matrices(0);
 }
 
+/* `multiply` is `product` with the weights packed on the way. */
+static void check_multiply(fr_index rows, fr_index cols, fr_index depth, int transposed,
+                           int biased) {
+    const matrix b = drawn(transposed ? cols : depth, transposed ? depth : cols, small_integer);
+    const matrix a = drawn(rows, depth, small_integer);
+    const matrix bias = drawn(1, cols, small_integer), c = new_matrix(rows, cols);
+    const matrix expected = copy(c);
+    const matrix workspace = new_matrix(1, FR_WORKSPACE / (fr_index)K->item_size);
+    for (fr_index i = 0; i < rows; i++)
+        for (fr_index j = 0; j < cols; j++) {
+            set(expected, i, j, biased ? at(bias, 0, j) : 0);
+            for (fr_index k = 0; k < depth; k++)
+                add(expected, i, j, at(a, i, k) * (transposed ? at(b, j, k) : at(b, k, j)));
+        }
+    const fr_product p = {.rows = rows,
+                          .cols = cols,
+                          .depth = depth,
+                          .a = a.data,
+                          .a_row = a.row,
+                          .b = b.data,
+                          .b_panel = b.row,
+                          .c = c.data,
+                          .c_row = c.row};
+    K->multiply(&p, transposed, biased ? bias.data : NULL, workspace.data);
+    expect(same_bits(c, expected, rows), "multiply (%td, %td, %td), transposed %d, with a bias %d",
+           rows, cols, depth, transposed, biased);
+    expect(gaps_untouched(workspace), "multiply (%td, %td, %td) writes behind", rows, cols, depth);
+    free_matrices(0);
+}
+
 /* A row's bits do not depend on how many rows are beside it. */
 static void check_rows_alone(fr_index cols, fr_index depth) {
     const matrix a = drawn(MOST_ROWS, depth, real_number);
@@ -135,6 +165,13 @@ void check_products(void) {
         for (int variant = 0; variant < 4; variant++)
             check_product(sizes[s].cols, sizes[s].depth, variant & 1, variant >> 1);
     check_rows_alone(4 * tile + 3, 300);
+    for (int variant = 0; variant < 4; variant++) {
+        const int transposed = variant & 1, biased = variant >> 1;
+        check_multiply(3, 7, 0, transposed, biased);
+        check_multiply(100, tile + 3, 17, transposed, biased);
+        const fr_index size = FR_WORKSPACE / (fr_index)K->item_size;
+        check_multiply(2, 5 * tile + 1, size / (4 * tile) + 1, transposed, biased);
+    }
     for (fr_index rows = 1; rows <= 27; rows++) check_outer_products(3, rows, tile + 1);
     check_outer_products(0, 5, 7);
     check_outer_products(259, 13, 2 * tile - 1);
