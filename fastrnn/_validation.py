@@ -138,14 +138,14 @@ def check_output(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...])
     return value
 
 
-def check_lengths(lengths: Any, T: int, B: int) -> np.ndarray:
-    """Return the lengths of `B` sequences in `T` steps as int64 (B,), each in 0..T."""
+def check_lengths(lengths: Any, T: int, B: int, lowest: int = 0) -> np.ndarray:
+    """Return the lengths of `B` sequences in `T` steps as int64 (B,), each in `lowest`..T."""
     array = _as_integers("lengths", lengths)
     if array.shape != (B,):
         raise ValueError(f"lengths must be ({B},), got {_format(array.shape)}")
-    if B and (array.min() < 0 or array.max() > T):
-        row = int(np.flatnonzero((array < 0) | (array > T))[0])
-        raise ValueError(f"lengths must be in 0..{T}, got {array[row]} at row {row}")
+    if B and (array.min() < lowest or array.max() > T):
+        row = int(np.flatnonzero((array < lowest) | (array > T))[0])
+        raise ValueError(f"lengths must be in {lowest}..{T}, got {array[row]} at row {row}")
     return array.astype(np.int64, copy=False)
 
 

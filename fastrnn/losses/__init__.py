@@ -4,7 +4,16 @@ A mask says what counts. What it leaves out is not read, so padding may hold any
 gradient of zero.
 """
 
+from fastrnn.losses.class_weights import balanced_class_weights
 from fastrnn.losses.cross_entropy import bits_per_token, perplexity, softmax_cross_entropy
+from fastrnn.losses.pinball import pinball
 from fastrnn.losses.squared_error import mean_squared_error
 
-__all__ = ["bits_per_token", "mean_squared_error", "perplexity", "softmax_cross_entropy"]
+__all__ = [
+    "balanced_class_weights",
+    "bits_per_token",
+    "mean_squared_error",
+    "perplexity",
+    "pinball",
+    "softmax_cross_entropy",
+]

@@ -10,13 +10,17 @@ import numpy as np
 from fastrnn._validation import check_ids
 from fastrnn.backends import active_backend
 from fastrnn.losses._masks import check_floats, check_mask, unmask
+from fastrnn.losses.class_weights import check_class_weights, reweight
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
 def softmax_cross_entropy(
-    logits: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None
+    logits: ArrayLike,
+    targets: ArrayLike,
+    mask: ArrayLike | None = None,
+    class_weights: ArrayLike | None = None,
 ) -> tuple[float, np.ndarray]:
     r"""Cross-entropy of the softmax of scores against target ids.
 
@@ -31,6 +35,9 @@ def softmax_cross_entropy(
         Ids :math:`t` in 0 to V - 1.
     mask : array_like of bool, shape (...), optional
         True where a token counts. Default: all do.
+    class_weights : array_like, shape (V,), optional
+        Positive: the mean is weighted by ``class_weights[targets]``, such as those of
+        :func:`fastrnn.losses.balanced_class_weights`. Default: all weigh the same.
 
     Returns
     -------
@@ -42,12 +49,13 @@ def softmax_cross_entropy(
     Raises
     ------
     ValueError
-        If a shape is wrong, a target that counts is outside 0 to V - 1, or nothing counts.
+        If a shape is wrong, a target that counts is outside 0 to V - 1, nothing counts, or a weight
+        is not positive.
     TypeError
         If the logits are not real numbers, the targets not integers or the mask not boolean.
 
     Source: the scores are shifted by their largest, as in Goodfellow et al., "Deep
-    learning" (2016), section 4.1.
+    learning" (2016), section 4.1; weights as ``torch.nn.CrossEntropyLoss`` has them.
     """
     logits = check_floats("logits", logits)
     if logits.ndim == 0 or logits.shape[-1] == 0:
@@ -62,6 +70,9 @@ def softmax_cross_entropy(
         raise ValueError("there must be at least one token that counts, got none")
     d_rows = active_backend().empty(rows.shape, rows.dtype)
     loss = active_backend().softmax_cross_entropy(rows, ids.ravel(), d_rows)
+    if class_weights is not None:
+        weights = check_class_weights(class_weights, logits.shape[-1])
+        loss = reweight(rows, ids.ravel(), d_rows, weights)
     return loss, unmask(d_rows, mask, logits)
 
 

@@ -1,7 +1,22 @@
 """Models: a network with a loss for each shape of a task."""
 
 from fastrnn.models.base import Model, load
+from fastrnn.models.classifier import SequenceClassifier, SequenceRegressor
 from fastrnn.models.encoder import Encoder
+from fastrnn.models.feed_forward import FeedForward
+from fastrnn.models.forecaster import Forecaster
 from fastrnn.models.language_model import LanguageModel, LanguageModelStream
+from fastrnn.models.tagger import SequenceTagger
 
-__all__ = ["Encoder", "LanguageModel", "LanguageModelStream", "Model", "load"]
+__all__ = [
+    "Encoder",
+    "FeedForward",
+    "Forecaster",
+    "LanguageModel",
+    "LanguageModelStream",
+    "Model",
+    "SequenceClassifier",
+    "SequenceRegressor",
+    "SequenceTagger",
+    "load",
+]

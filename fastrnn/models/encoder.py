@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy as np
 from fastrnn._validation import (
     check_choice,
     check_ids,
+    check_non_negative_float,
     check_positive_int,
     check_probability,
 )
@@ -48,6 +51,10 @@ class Encoder(Module):
     inputs : {"ids", "vectors"}
     input_dropout : float
         The same for the vectors that the first layer reads.
+    output_dropout : float or None
+        The same for the outputs of the last layer; None takes `dropout`.
+    embedding_scale : float
+        Standard deviation of the initial vectors of the symbols.
     dtype : {"float32", "float64"}
     seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
         Source of the initial parameters and of the dropout masks.
@@ -60,6 +67,8 @@ class Encoder(Module):
     recurrent : RNN, LSTM or GRU
     output_size : int
         Width of the output, 2*H where it is bidirectional.
+    config : dict
+        The arguments but the seed, in types that JSON has.
     generators : dict of str to numpy.random.Generator
         The dropouts' sources.
     """
@@ -76,6 +85,8 @@ class Encoder(Module):
         *,
         inputs: str = "ids",
         input_dropout: float = 0.0,
+        output_dropout: float | None = None,
+        embedding_scale: float = 1.0,
         dtype: DTypeLike = "float32",
         seed: Any = None,
     ) -> None:
@@ -83,6 +94,10 @@ class Encoder(Module):
         layer = LAYERS[check_choice("cell", cell, CELLS)]
         num_layers = check_positive_int("num_layers", num_layers)
         dropout = check_probability("dropout", dropout)
+        input_dropout = check_probability("input_dropout", input_dropout)
+        if output_dropout is not None:
+            output_dropout = check_probability("output_dropout", output_dropout)
+        embedding_scale = check_non_negative_float("embedding_scale", embedding_scale)
         if embedding_size is not None and inputs == "vectors":
             raise ValueError(
                 f"embedding_size must be None where inputs are vectors, got {embedding_size}"
@@ -92,6 +107,7 @@ class Encoder(Module):
         if embedding_size is not None:
             embedding_size = check_positive_int("embedding_size", embedding_size)
             self.embedding = Embedding(input_size, embedding_size, dtype=dtype, seed=seeds[0])
+            self.embedding.parameters["weight"] *= embedding_scale
         self.recurrent = layer(
             embedding_size or input_size,
             hidden_size,
@@ -101,10 +117,9 @@ class Encoder(Module):
             dtype=dtype,
             seed=seeds[1],
         )
-        self.dropout = Dropout(dropout, seed=seeds[2])
-        self.input_dropout = Dropout(
-            check_probability("input_dropout", input_dropout), seed=seeds[3]
-        )
+        above = dropout if output_dropout is None else output_dropout
+        self.dropout = Dropout(above, seed=seeds[2])
+        self.input_dropout = Dropout(input_dropout, seed=seeds[3])
         self.output_size = self.recurrent.num_directions * self.recurrent.output_size
         parts = {"embedding": self.embedding, "recurrent": self.recurrent}
         self.parameters = join({name: part for name, part in parts.items() if part is not None})
@@ -112,6 +127,20 @@ class Encoder(Module):
             "recurrent": self.recurrent.generator,
             "dropout": self.dropout.generator,
             "input_dropout": self.input_dropout.generator,
+        }
+        self.config = {
+            "input_size": operator.index(input_size),
+            "hidden_size": self.recurrent.hidden_size,
+            "num_layers": num_layers,
+            "cell": cell,
+            "embedding_size": embedding_size,
+            "bidirectional": self.recurrent.bidirectional,
+            "dropout": dropout,
+            "inputs": inputs,
+            "input_dropout": input_dropout,
+            "output_dropout": output_dropout,
+            "embedding_scale": embedding_scale,
+            "dtype": self.recurrent.dtype.name,
         }
 
     def __call__(
@@ -226,3 +255,26 @@ class EncoderStream:
     @state.setter
     def state(self, state: State) -> None:
         self._stream.state = state
+
+
+class HeadStream(EncoderStream):
+    """An encoder with a layer on top that reads one step a call.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    head : callable
+        From the encoder's output (B, output_size) to what a step returns.
+    batch_size : int
+        Number of sequences B read side by side.
+    """
+
+    def __init__(
+        self, encoder: Encoder, head: Callable[[np.ndarray], np.ndarray], batch_size: int = 1
+    ) -> None:
+        super().__init__(encoder, batch_size)
+        self._head = head
+
+    def step(self, inputs: ArrayLike) -> np.ndarray:
+        """Return what stands on top of the output for the next ids (B,) or vectors (B, I)."""
+        return self._head(super().step(inputs))

@@ -23,7 +23,7 @@ from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.base import Model, spawn
-from fastrnn.models.encoder import CELLS, Encoder, EncoderStream
+from fastrnn.models.encoder import CELLS, Encoder, HeadStream
 from fastrnn.parameters import Parameters, join
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class LanguageModel(Model):
         return draw()
 
 
-class LanguageModelStream(EncoderStream):
+class LanguageModelStream(HeadStream):
     """A language model that reads one symbol a call.
 
     Parameters
@@ -262,12 +262,11 @@ class LanguageModelStream(EncoderStream):
     """
 
     def __init__(self, model: LanguageModel, batch_size: int = 1) -> None:
-        super().__init__(model.encoder, batch_size)
-        self._output = model.output
+        super().__init__(model.encoder, model.output, batch_size)
 
     def step(self, inputs: ArrayLike) -> np.ndarray:
         """Return the scores (B, V) of what follows the symbols `inputs` (B,), int."""
-        return self._output(super().step(inputs))
+        return super().step(inputs)
 
 
 def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:

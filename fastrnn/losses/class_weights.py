@@ -1,0 +1,79 @@
+"""Weights of classes, so that a rare one is not drowned by the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import logsumexp
+
+from fastrnn._validation import check_array, check_ids, check_positive_int
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def balanced_class_weights(labels: ArrayLike, num_classes: int) -> np.ndarray:
+    r"""Return weights with which every class of a training set counts the same.
+
+    .. math:: w_k = \frac{N}{K N_k}
+
+    Parameters
+    ----------
+    labels : array_like of int, any shape
+        The N labels, 0 to K - 1; every class must occur.
+    num_classes : int
+        Number of classes K, 2 at least.
+
+    Returns
+    -------
+    class_weights : ndarray of float64, shape (K,)
+        Their mean over the labels is 1.
+
+    Raises
+    ------
+    ValueError
+        If a label is outside 0 to K - 1, or a class has none.
+    TypeError
+        If the labels are no integers.
+
+    Source: King and Zeng, "Logistic regression in rare events data", Political Analysis 9 (2001),
+    as scikit-learn's ``class_weight="balanced"``.
+    """
+    num_classes = check_num_classes(num_classes)
+    labels = check_ids("labels", labels, num_classes)
+    counts = np.bincount(labels.ravel(), minlength=num_classes)
+    if not counts.all():
+        absent = ", ".join(map(str, np.flatnonzero(counts == 0)[:10]))
+        raise ValueError(f"labels must have every class of {num_classes}, got none of {absent}")
+    return labels.size / (num_classes * counts)
+
+
+def check_num_classes(num_classes: int) -> int:
+    """Return a number of classes of at least 2: one alone leaves nothing to learn."""
+    num_classes = check_positive_int("num_classes", num_classes)
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be 2 at least, got {num_classes}")
+    return num_classes
+
+
+def check_class_weights(class_weights: ArrayLike, num_classes: int) -> np.ndarray:
+    """Return a weight for each class as float64 (K,), all of them positive and finite."""
+    weights = check_array("class_weights", class_weights, np.dtype(np.float64), (num_classes,))
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError(f"class_weights must be positive and finite, got {weights}")
+    return weights
+
+
+def reweight(
+    rows: np.ndarray, ids: np.ndarray, d_rows: np.ndarray, class_weights: np.ndarray
+) -> float:
+    """Return the weighted mean loss of (N, V) scores and (N,) ids.
+
+    `d_rows` (N, V), the gradient of the plain mean, becomes that of the weighted one.
+    """
+    weights = class_weights[ids]
+    weights /= weights.sum()
+    d_rows *= (len(rows) * weights).astype(d_rows.dtype)[:, None]
+    nats = logsumexp(rows, axis=1) - rows[np.arange(len(rows)), ids]
+    return float(weights @ nats)

@@ -1,0 +1,70 @@
+"""Pinball loss, whose minimum is a quantile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastrnn._validation import check_array
+from fastrnn.losses._masks import check_floats, check_mask, unmask
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+def pinball(
+    prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, mask: ArrayLike | None = None
+) -> tuple[float, np.ndarray]:
+    r"""Pinball (quantile) loss of several quantiles.
+
+    .. math:: L = \frac{1}{N Q} \sum_{n,k} \max\big(q_k (t_n - y_{nk}), (q_k - 1)(t_n - y_{nk})\big)
+
+    Parameters
+    ----------
+    prediction : array_like, shape (..., Q)
+        Predicted quantiles :math:`y`, float32 or taken as float64.
+    target : array_like, shape (...)
+        True values :math:`t`, cast to the type of the prediction.
+    quantiles : array_like, shape (Q,)
+        Probabilities :math:`q` in (0, 1): 0.5 is the median.
+    mask : array_like of bool, shape (...), optional
+        True where a value counts. Default: all do.
+
+    Returns
+    -------
+    loss : float
+        In the prediction's unit, mean over the N values that count and the Q quantiles.
+    d_prediction : ndarray, shape and dtype of `prediction`
+        Gradient of that mean; 0 where a prediction is exact.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, a quantile is not in (0, 1), or nothing counts.
+    TypeError
+        If an array is not of real numbers or the mask not boolean.
+
+    Source: Koenker and Bassett, "Regression quantiles", Econometrica 46 (1978).
+    """
+    prediction = check_floats("prediction", prediction)
+    quantiles = check_quantiles(quantiles).astype(prediction.dtype)
+    shape = prediction.shape[:-1]
+    prediction = check_array("prediction", prediction, prediction.dtype, (*shape, len(quantiles)))
+    target = check_array("target", target, prediction.dtype, shape)
+    mask = check_mask(mask, shape)
+    kept = ... if mask is None else mask
+    difference = target[kept][..., None] - prediction[kept]
+    if difference.size == 0:
+        raise ValueError("there must be at least one value that counts, got none")
+    slope = np.where(difference > 0, quantiles, (difference != 0) * (quantiles - 1))
+    loss = float((slope * difference).mean(dtype=np.float64))
+    return loss, unmask(slope * prediction.dtype.type(-1 / slope.size), mask, prediction)
+
+
+def check_quantiles(quantiles: ArrayLike) -> np.ndarray:
+    """Return probabilities strictly between 0 and 1 as float64 (Q,), Q >= 1."""
+    checked = check_array("quantiles", quantiles, np.dtype(np.float64), ("Q",))
+    if checked.size == 0 or not ((checked > 0) & (checked < 1)).all():
+        raise ValueError(f"quantiles must be one or more in (0, 1), got {quantiles}")
+    return checked

@@ -1,0 +1,226 @@
+"""Read a sequence, then say what it is: a class, or numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.special import softmax
+
+from fastrnn._validation import check_choice, check_positive_int
+from fastrnn.layers.base import Pullback
+from fastrnn.layers.dense import Dense
+from fastrnn.layers.dropout import Dropout
+from fastrnn.layers.pooling import AttentionPooling, LastPooling, MeanPooling
+from fastrnn.losses import mean_squared_error, softmax_cross_entropy
+from fastrnn.models.base import spawn
+from fastrnn.models.encoder import Encoder
+from fastrnn.models.predictor import (
+    PooledStream,
+    Predictor,
+    as_padded,
+    as_rows,
+    check_classes,
+)
+from fastrnn.parameters import join
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from fastrnn.data import Padded
+    from fastrnn.layers.pooling import Pooling
+
+POOLINGS = ("last", "mean", "attention")
+
+
+class PooledModel(Predictor):
+    r"""What models share that read a sequence and put out a vector.
+
+    .. math:: h_1 \dots h_T = \mathrm{encoder}(x_1 \dots x_T), \qquad
+              y = W \, \mathrm{pool}(h_1 \dots h_T) + b
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the parts ``encoder``, ``pooling`` (where it has any) and ``output``.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int,
+        pooling: str,
+        seed: int | np.random.SeedSequence | None,
+        encoder: dict[str, Any],
+    ) -> None:
+        check_choice("pooling", pooling, POOLINGS)
+        seeds = spawn(seed, 4)
+        # Dropout between the recurrent layers and of what is pooled, not of every step.
+        self.encoder = Encoder(
+            input_size, hidden_size, **encoder, output_dropout=0.0, seed=seeds[0]
+        )
+        self.config = {
+            **{name: v for name, v in self.encoder.config.items() if name != "output_dropout"},
+            "pooling": pooling,
+        }
+        width, dtype = self.encoder.output_size, self.config["dtype"]
+        self.pooling: Pooling
+        if pooling == "last":
+            self.pooling = LastPooling(width, self.config["bidirectional"], dtype=dtype)
+        elif pooling == "mean":
+            self.pooling = MeanPooling(width, dtype=dtype)
+        else:
+            self.pooling = AttentionPooling(width, dtype=dtype, seed=seeds[1])
+        self.dropout = Dropout(self.config["dropout"], seed=seeds[2])
+        self.output = Dense(width, output_size, dtype=dtype, seed=seeds[3])
+        self.parameters = join(
+            {"encoder": self.encoder, "pooling": self.pooling, "output": self.output}
+        )
+        self.generators = {**self.encoder.generators, "pooled_dropout": self.dropout.generator}
+
+    def __call__(self, inputs: Padded | Sequence[ArrayLike]) -> np.ndarray:
+        """Return an output for each sequence.
+
+        Parameters
+        ----------
+        inputs : Padded, or sequences
+            B sequences of ids, int of shape (T_b,), or of vectors (T_b, I); T_b >= 1.
+
+        Returns
+        -------
+        output : ndarray, shape (B, output size)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a sequence is empty, has another width or an id without a vector, or is not numbers.
+        """
+        padded = self._read(inputs)
+        return self.output(self.pooling(self.encoder(padded)[0], padded.lengths))
+
+    def vjp(self, inputs: Padded | Sequence[ArrayLike]) -> tuple[np.ndarray, Pullback]:
+        padded = self._read(inputs)
+        hidden, _, encoder_pullback = self.encoder.vjp(padded)
+        pooled, pooling_pullback = self.pooling.vjp(hidden, padded.lengths)
+        dropped, dropout_pullback = self.dropout.vjp(pooled)
+        output, output_pullback = self.output.vjp(dropped, copy=False)
+
+        def adjoint(d_output: ArrayLike) -> None:
+            d_pooled = dropout_pullback(output_pullback(d_output))
+            encoder_pullback(pooling_pullback(d_pooled))
+
+        return output, Pullback(adjoint)
+
+    def stream(self, batch_size: int = 1) -> PooledStream:
+        """Return an object that reads a step at a time; a step returns the output for all so far.
+
+        Raises
+        ------
+        ValueError
+            If the model is bidirectional: it needs the end of the sequence.
+        """
+        return PooledStream(self.encoder, self.pooling.stream(batch_size), self.output, batch_size)
+
+    def _read(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
+        return as_padded(inputs)
+
+
+class SequenceClassifier(PooledModel):
+    """Sequences in, scores of classes out.
+
+    Parameters
+    ----------
+    input_size : int
+        Number of symbols V, or width I of the vectors.
+    hidden_size : int
+        Units H of each recurrent layer and direction.
+    num_classes : int
+        Number of classes K, 2 at least.
+    pooling : {"last", "mean", "attention"}
+        What is read of the recurrent layers' outputs: the last step (of each direction its own
+        end), their mean, or a mean weighted by learned scores.
+    class_weights : array_like or None, shape (K,)
+        Weight of each class in the loss, see :func:`fastrnn.losses.softmax_cross_entropy`.
+    seed : int, numpy.random.SeedSequence or None
+        Source of the initial parameters and of the dropout masks.
+    **encoder
+        Of :class:`fastrnn.models.Encoder`: ``num_layers``, ``cell``, ``embedding_size``,
+        ``bidirectional``, ``inputs``, ``input_dropout``, ``embedding_scale``, ``dtype``, and
+        ``dropout``, here of what is pooled and between the recurrent layers.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the parts ``encoder``, ``pooling`` (where it has any) and ``output``.
+    config, generators
+        As every :class:`fastrnn.models.Model` has them.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_classes: int,
+        pooling: str = "last",
+        *,
+        class_weights: ArrayLike | None = None,
+        seed: int | np.random.SeedSequence | None = None,
+        **encoder: Any,
+    ) -> None:
+        classes = check_classes(num_classes, class_weights)
+        super().__init__(input_size, hidden_size, classes["num_classes"], pooling, seed, encoder)
+        self.config |= classes
+
+    def criterion(self, output: np.ndarray, targets: ArrayLike) -> tuple[float, np.ndarray]:
+        """Return the mean cross-entropy in nats of scores (B, K) and labels (B,), int."""
+        return softmax_cross_entropy(output, targets, class_weights=self.config["class_weights"])
+
+    def predict(self, inputs: Padded | Sequence[ArrayLike]) -> np.ndarray:
+        """Return the likeliest class of each sequence, int64 (B,)."""
+        return self(inputs).argmax(axis=1)
+
+    def predict_proba(self, inputs: Padded | Sequence[ArrayLike]) -> np.ndarray:
+        """Return the probability of each class for each sequence, (B, K)."""
+        return softmax(self(inputs), axis=1)
+
+
+class SequenceRegressor(PooledModel):
+    """Sequences in, numbers out.
+
+    Parameters
+    ----------
+    input_size, hidden_size, pooling, seed, **encoder
+        As for :class:`SequenceClassifier`.
+    output_size : int
+        Numbers D for each sequence.
+
+    Attributes
+    ----------
+    parameters, config, generators
+        As for :class:`SequenceClassifier`.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        output_size: int = 1,
+        pooling: str = "last",
+        *,
+        seed: int | np.random.SeedSequence | None = None,
+        **encoder: Any,
+    ) -> None:
+        output_size = check_positive_int("output_size", output_size)
+        super().__init__(input_size, hidden_size, output_size, pooling, seed, encoder)
+        self.config |= {"output_size": output_size}
+
+    def criterion(self, output: np.ndarray, targets: ArrayLike) -> tuple[float, np.ndarray]:
+        """Return the mean squared error of (B, D) and targets (B, D), or (B,) where D is 1."""
+        return mean_squared_error(output, as_rows(targets, self.config["output_size"]))
+
+    def predict(self, inputs: Padded | Sequence[ArrayLike]) -> np.ndarray:
+        """Return the numbers for each sequence, (B, D)."""
+        return self(inputs)

@@ -1,0 +1,110 @@
+"""What models without a state between batches share: a loss of their output."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import as_array
+from fastrnn.data import Padded, pad
+from fastrnn.layers.base import Pullback
+from fastrnn.losses.class_weights import check_class_weights, check_num_classes
+from fastrnn.models.base import Model
+from fastrnn.models.encoder import Encoder, HeadStream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+    from fastrnn.layers.pooling import PoolingStream
+
+
+class Predictor(Model):
+    """A model that reads whole examples, and whose loss is one of its output."""
+
+    @abstractmethod
+    def __call__(self, inputs: Any) -> Any:
+        """Return the output for a batch of examples."""
+
+    @abstractmethod
+    def vjp(self, inputs: Any) -> tuple[Any, Pullback]:
+        """Return what the call returns, with dropout, and its pullback.
+
+        ``pullback(d_output)`` adds the parameters' gradients into ``gradients``.
+        """
+
+    @abstractmethod
+    def criterion(self, output: Any, targets: Any) -> tuple[float, np.ndarray]:
+        """Return the mean loss of an output and its gradient with respect to the output."""
+
+    def loss(self, inputs: Any, targets: Any, state: Any = None) -> tuple[float, None]:
+        return self.criterion(self(inputs), targets)[0], None
+
+    def loss_vjp(
+        self, inputs: Any, targets: Any, state: Any = None
+    ) -> tuple[float, None, Pullback]:
+        output, pullback = self.vjp(inputs)
+        loss, d_output = self.criterion(output, targets)
+
+        def adjoint() -> None:
+            pullback(d_output)
+
+        return loss, None, Pullback(adjoint)
+
+
+class PooledStream(HeadStream):
+    """A model with pooling that reads one step a call; its ``state`` is the recurrent layers'.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    pooling : PoolingStream
+    head : callable
+        From what is pooled (B, output_size) to what a step returns.
+    batch_size : int
+        Number of sequences B read side by side.
+    """
+
+    def __init__(
+        self, encoder: Encoder, pooling: PoolingStream, head: Any, batch_size: int = 1
+    ) -> None:
+        super().__init__(encoder, lambda output: head(pooling.step(output)), batch_size)
+        self._pooling = pooling
+
+    def reset(self) -> None:
+        super().reset()
+        self._pooling.reset()
+
+
+def as_padded(sequences: Padded | Sequence[ArrayLike]) -> Padded:
+    """Return sequences side by side.
+
+    Raises
+    ------
+    ValueError
+        If there are none, their widths differ, or one is empty.
+    TypeError
+        If they are not numbers.
+    """
+    padded = sequences if isinstance(sequences, Padded) else pad(sequences)
+    empty = np.flatnonzero(np.equal(padded.lengths, 0))
+    if empty.size:
+        raise ValueError(f"sequences must have 1 step at least, got none in sequences[{empty[0]}]")
+    return padded
+
+
+def as_rows(targets: ArrayLike, width: int) -> np.ndarray:
+    """Return targets (B, width), which may be (B,) where the width is 1."""
+    targets = as_array("targets", targets)
+    return targets[:, None] if targets.ndim == width == 1 else targets
+
+
+def check_classes(num_classes: int, class_weights: ArrayLike | None) -> dict[str, Any]:
+    """Return a classifier's part of a config."""
+    num_classes = check_num_classes(num_classes)
+    if class_weights is not None:
+        class_weights = check_class_weights(class_weights, num_classes).tolist()
+    return {"num_classes": num_classes, "class_weights": class_weights}
