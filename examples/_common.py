@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import fastrnn as fr
 
 
-def arguments(description: str, epochs: int, **options: Any) -> argparse.Namespace:
+def arguments(description: str, epochs: int | dict[str, int], **options: Any) -> argparse.Namespace:
     """Read the command line of an example.
 
     Parameters
     ----------
     description : str
         The example's docstring; its first paragraph is the help text.
-    epochs : int
-        Default of ``--epochs``; with ``--quick`` 1.
+    epochs : int or dict of str to int
+        Default of ``--epochs``; with ``--quick`` 1. A dict has one for each choice of ``--set``.
     **options
         More options: ``name=default`` becomes ``--name``, of the default's type; a default of False
         makes a flag, a tuple makes choices of which the first is the default.
@@ -34,7 +37,14 @@ def arguments(description: str, epochs: int, **options: Any) -> argparse.Namespa
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", help="folder that has the data; otherwise it is fetched")
-    parser.add_argument("--epochs", type=int, default=epochs)
+    if isinstance(epochs, dict):
+        parser.add_argument("--set", choices=epochs, default=next(iter(epochs)), help="data set")
+        each = ", ".join(f"{number} for {name}" for name, number in epochs.items())
+        parser.add_argument(
+            "--epochs", type=int, help=f"default: {each}", default=argparse.SUPPRESS
+        )
+    else:
+        parser.add_argument("--epochs", type=int, default=epochs, help="passes over the data")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=Path(), help="folder for what is written")
     parser.add_argument("--json", type=Path, help="file to write the scores to")
@@ -49,6 +59,8 @@ def arguments(description: str, epochs: int, **options: Any) -> argparse.Namespa
     args = parser.parse_args()
     if args.quick:
         args.epochs = 1
+    elif "epochs" not in args:
+        args.epochs = epochs[args.set]
     args.output.mkdir(parents=True, exist_ok=True)
     return args
 
@@ -67,3 +79,43 @@ def report(args: argparse.Namespace, trainer: fr.Trainer, **scores: float) -> No
             **scores,
         }
         args.json.write_text(json.dumps(result) + "\n", encoding="utf-8")
+
+
+def held_out(examples: int, test: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Draw which of the examples test, a tenth of them unless told; the rest train, in order."""
+    order = np.random.RandomState(0).permutation(examples)
+    test = round(0.1 * examples) if test is None else test
+    return np.sort(order[test:]), order[:test]
+
+
+def classification_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """Return the accuracy and the macro-F1, which is the mean F1 of the classes that occur."""
+    hits = [np.sum((truth == k) & (predicted == k)) for k in np.union1d(truth, predicted)]
+    sizes = [np.sum(truth == k) + np.sum(predicted == k) for k in np.union1d(truth, predicted)]
+    return {
+        "accuracy": float((truth == predicted).mean()),
+        "macro_f1": float(np.mean(2 * np.array(hits) / sizes)),
+    }
+
+
+def picture(path: Path, draw: Callable[[Any], None], **options: Any) -> None:
+    """Save what `draw` makes of Matplotlib's axes, where Matplotlib is installed.
+
+    Parameters
+    ----------
+    path : Path
+    draw : callable
+        Given what ``matplotlib.pyplot.subplots(**options)`` returns as axes.
+    **options
+        ``nrows``, ``figsize`` and others.
+    """
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        print(f"no {path.name}: Matplotlib is not installed")
+        return
+    figure, axes = plt.subplots(layout="constrained", **options)
+    draw(axes)
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+    print(f"wrote {path}")

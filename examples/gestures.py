@@ -1,0 +1,88 @@
+"""Which phase of a gesture is a video frame in? Many to many, in step: a label a frame.
+
+Data: seven videos of three people who tell a story, 18 coordinates of joints a frame; four videos
+train, three test (new stories, the same people). Network: positions and their differences over two
+frames, each scaled by its video, a bidirectional GRU of 64 units, five scores a frame; it trains on
+windows of 100 frames and reads a test video whole. The same network in PyTorch has a frame accuracy
+of 0.603 and a macro-F1 of 0.567; a logistic regression on single frames has 0.471.
+
+Run: python examples/gestures.py
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from _common import arguments, classification_scores, picture, report
+
+import fastrnn as fr
+
+TRAIN, TEST = ("a1", "a2", "b1", "c1"), ("a3", "b3", "c3")
+WINDOW, HOP = 100, 50
+
+
+class Data(NamedTuple):
+    """Features (T, 36) and phase (T,) of each video, and the names of the phases."""
+
+    videos: dict[str, tuple[np.ndarray, np.ndarray]]
+    phases: list[str]
+
+
+def load(args: Any) -> Data:
+    """Put the differences beside the positions and scale them."""
+    gestures = fr.data.load("gestures", args.data, sample=args.quick)
+    videos = {}
+    for name, (x, phases) in gestures.videos.items():
+        steps = np.zeros_like(x)
+        steps[2:] = x[2:] - x[:-2]
+        features = np.concatenate([x, steps], axis=1)
+        videos[name] = ((features - features.mean(axis=0)) / features.std(axis=0), phases)
+    return Data(videos, gestures.classes)
+
+
+def build(args: Any, data: Data) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
+    """Return the model, its batches and how it is trained."""
+    model = fr.models.SequenceTagger(
+        36,
+        64,
+        len(data.phases),
+        inputs="vectors",
+        bidirectional=True,
+        input_dropout=0.5,
+        dropout=0.5,
+        seed=args.seed,
+    )
+    videos = [data.videos[name] for name in TRAIN]
+    starts = [(x, y, k) for x, y in videos for k in range(0, len(x) - HOP, HOP)]
+    inputs = [x[k : k + WINDOW] for x, _, k in starts]
+    targets = [y[k : k + WINDOW] for _, y, k in starts]
+    batches = fr.data.Batches(inputs, targets, 16, seed=args.seed)
+    return model, batches, {"learning_rate": 2e-3, "clip": 1.0}
+
+
+def main() -> None:
+    """Train, test, and draw both the true and the predicted phases over time."""
+    args = arguments(__doc__, epochs=30)
+    data = load(args)
+    model, batches, settings = build(args, data)
+    trainer = fr.fit(model, batches, args.epochs, **settings)
+    truth = [data.videos[name][1] for name in TEST]
+    predicted = model.predict([data.videos[name][0] for name in TEST])
+
+    def draw(axes: Any) -> None:
+        for axis, name, rows in zip(axes, TEST, zip(truth, predicted)):
+            shown = axis.imshow(rows, aspect="auto", cmap="Set2", vmin=-0.5, vmax=7.5)
+            axis.set(title=f"video {name}", yticks=[0, 1], yticklabels=["true", "predicted"])
+            axis.axhline(0.5, color="white", linewidth=3)
+        axes[-1].set_xlabel("frame")
+        colours = [axes[0].fill(np.nan, np.nan, color=shown.cmap(k))[0] for k in range(5)]
+        axes[0].figure.legend(colours, data.phases, loc="outside upper center", ncols=5)
+
+    picture(args.output / "gestures.png", draw, nrows=3, figsize=(12, 5))
+    scores = classification_scores(np.concatenate(truth), np.concatenate(predicted))
+    report(args, trainer, frame_accuracy=scores["accuracy"], macro_f1=scores["macro_f1"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Pooling: against other formulas for the same, central differences, streams and refusals."""
+
+import numpy as np
+import pytest
+from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
+
+from fastrnn.layers import AttentionPooling, LastPooling, MeanPooling
+
+T, B, W = 4, 3, 6
+LENGTHS = np.array([4, 1, 2])
+POOLINGS = {
+    "last": lambda dtype: LastPooling(W, dtype=dtype),
+    "both ends": lambda dtype: LastPooling(W, True, dtype=dtype),
+    "mean": lambda dtype: MeanPooling(W, dtype=dtype),
+    "attention": lambda dtype: AttentionPooling(W, dtype=dtype, seed=1),
+}
+
+
+def steps(dtype="float64"):
+    """Return x (T, B, W), NaN beyond the ends."""
+    x = np.random.default_rng(0).standard_normal((T, B, W)).astype(dtype)
+    x[np.arange(T)[:, None] >= LENGTHS] = np.nan
+    return x
+
+
+def expected(name, layer, x):
+    """Return what one sequence (T_b, W) is pooled to."""
+    if name == "last":
+        return x[-1]
+    if name == "both ends":
+        return np.concatenate([x[-1, : W // 2], x[0, W // 2 :]])
+    if name == "mean":
+        return x.mean(axis=0)
+    p = layer.parameters
+    scores = np.tanh(x @ p["hidden.weight"].T + p["hidden.bias"]) @ p["score.weight"][0]
+    weights = np.exp(scores) / np.exp(scores).sum()
+    return weights @ x
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_each_sequence_is_pooled_alone(name, dtype, backend):
+    layer, x = POOLINGS[name](dtype), steps(dtype)
+    pooled = layer(x, LENGTHS)
+    assert pooled.dtype == dtype
+    alone = [expected(name, layer, x[:length, b]) for b, length in enumerate(LENGTHS)]
+    assert_close(pooled, alone, TOLERANCES[dtype])
+    assert np.array_equal(pooled, layer.vjp(x, LENGTHS)[0])
+    assert_close(layer(x[:, :1]), layer(x[:, :1], [T]), 0)
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_gradients_are_those_of_central_differences(name, backend):
+    layer, x = POOLINGS[name]("float64"), steps()
+    rng = np.random.default_rng(2)
+    weight = rng.standard_normal((B, W))
+    _, pullback = layer.vjp(x, LENGTHS)
+    d_x = pullback(weight)
+    assert not d_x[np.isnan(x)].any()
+
+    def numeric(array):
+        direction = rng.standard_normal(array.shape)
+        kept, sides = array.copy(), []
+        for step in (1e-5, -1e-5):
+            array[...] = kept + step * direction
+            sides.append((layer(x, LENGTHS) * weight).sum())
+        array[...] = kept
+        return direction, (sides[0] - sides[1]) / 2e-5
+
+    direction, slope = numeric(x)
+    assert_close((d_x * direction).sum(), slope, CENTRAL_DIFFERENCES)
+    for key, array in layer.parameters.items():
+        direction, slope = numeric(array)
+        assert_close((layer.gradients[key] * direction).sum(), slope, CENTRAL_DIFFERENCES, key)
+
+
+@pytest.mark.parametrize("name", ["last", "mean", "attention"])
+def test_a_stream_pools_what_was_read(name, dtype):
+    layer = POOLINGS[name](dtype)
+    x = 30 * np.random.default_rng(3).standard_normal((T, B, W)).astype(dtype)
+    stream = layer.stream(B)
+    for _ in range(2):
+        for t in range(T):
+            assert_close(stream.step(x[t]), layer(x[: t + 1]), 10 * TOLERANCES[dtype])
+        stream.reset()
+
+
+def test_weights_of_attention():
+    weights = AttentionPooling(W, dtype="float64", seed=1).weights(steps(), LENGTHS)
+    assert_close(weights.sum(axis=0), np.ones(B), TOLERANCES["float64"])
+    assert not weights[np.arange(T)[:, None] >= LENGTHS].any()
+    assert len(np.unique(weights[:, 0])) == T
+
+
+def test_scores_may_be_large():
+    layer = AttentionPooling(W, dtype="float64", seed=1)
+    layer.parameters["score.weight"] = 1e4 * np.ones((1, W))
+    assert np.isfinite(layer(steps(), LENGTHS)).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "lengths", "message"),
+    [
+        (np.zeros((T, B, W + 1)), None, r"x must be \(T, B, 6\), got \(4, 3, 7\)"),
+        (np.zeros((0, B, W)), None, "sequences must have at least 1 step"),
+        (np.zeros((T, B, W)), [4, 0, 1], r"lengths must be in 1..4, got 0 at row 1"),
+        (np.zeros((T, B, W)), [4, 5, 1], r"lengths must be in 1..4, got 5 at row 1"),
+        (np.zeros((T, B, W)), [4, 1], r"lengths must be \(3,\)"),
+    ],
+)
+@pytest.mark.parametrize("name", POOLINGS)
+def test_wrong_arguments_are_named(name, x, lengths, message):
+    layer = POOLINGS[name]("float64")
+    with pytest.raises(ValueError, match=message):
+        layer(x, lengths)
+    with pytest.raises(ValueError, match=message):
+        layer.vjp(x, lengths)
+
+
+def test_a_refused_gradient_leaves_the_pullback():
+    pullback = MeanPooling(W).vjp(np.zeros((T, B, W)))[1]
+    with pytest.raises(ValueError, match=r"d_pooled must be \(3, 6\)"):
+        pullback(np.zeros((B, W + 1)))
+    pullback(np.zeros((B, W)))
+    with pytest.raises(RuntimeError, match="has been used"):
+        pullback(np.zeros((B, W)))
+
+
+def test_both_ends_do_not_stream():
+    with pytest.raises(ValueError, match="cannot stream"):
+        LastPooling(W, True).stream(1)
