@@ -47,17 +47,10 @@ def load(args: Any) -> Data:
 
 def build(args: Any, data: Data) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
     """Return the model, its batches and how it is trained."""
+    network = {"embedding_size": 64, "embedding_scale": 0.1, "bidirectional": True}
+    dropout = {"input_dropout": 0.5, "dropout": 0.5}
     model = fr.models.SequenceClassifier(
-        len(data.vocabulary),
-        64,
-        2,
-        "mean",
-        embedding_size=64,
-        embedding_scale=0.1,
-        bidirectional=True,
-        input_dropout=0.5,
-        dropout=0.5,
-        seed=args.seed,
+        len(data.vocabulary), 64, 2, "mean", seed=args.seed, **network, **dropout
     )
     inputs = [data.sentences[k] for k in data.train]
     batches = fr.data.Batches(inputs, data.labels[data.train], 32, seed=args.seed)

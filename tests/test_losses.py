@@ -8,9 +8,11 @@ from scipy.special import log_softmax
 from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 
 from fastrnn.losses import (
+    balanced_class_weights,
     bits_per_token,
     mean_squared_error,
     perplexity,
+    pinball,
     softmax_cross_entropy,
 )
 
@@ -139,6 +141,121 @@ def test_cross_entropy_refuses(change, error, message):
     logits, targets = scores()
     with pytest.raises(error, match=message):
         softmax_cross_entropy(**{"logits": logits, "targets": targets, **change})
+
+
+CLASS_WEIGHTS = [0.5, 1, 2, 4, 0.1]
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_class_weights_are_of_a_weighted_mean(mask, dtype, backend):
+    logits, targets = scores(dtype)
+    loss, d_logits = softmax_cross_entropy(logits, targets, mask, CLASS_WEIGHTS)
+    kept = np.ones_like(targets, bool) if mask is None else mask
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=-1)
+    nats = -np.take_along_axis(log_probabilities, targets[..., None], axis=-1)[..., 0]
+    weights = np.take(CLASS_WEIGHTS, targets)
+    assert_close(loss, np.average(nats[kept], weights=weights[kept]), TOLERANCES[dtype])
+    assert d_logits.dtype == dtype
+    wide = logits.astype(np.float64)
+    expected = central_differences(
+        lambda: softmax_cross_entropy(wide, targets, mask, CLASS_WEIGHTS)[0], wide
+    )
+    assert_close(d_logits, expected, max(CENTRAL_DIFFERENCES, TOLERANCES[dtype]))
+
+
+def test_equal_class_weights_change_nothing():
+    logits, targets = scores()
+    loss, d_logits = softmax_cross_entropy(logits, targets, class_weights=[3] * 5)
+    expected, d_expected = softmax_cross_entropy(logits, targets)
+    assert_close(loss, expected, TOLERANCES["float64"])
+    assert_close(d_logits, d_expected, TOLERANCES["float64"])
+
+
+@pytest.mark.parametrize("weights", [[1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 1, 1, math.inf]])
+def test_class_weights_that_are_refused(weights):
+    with pytest.raises(ValueError, match="class_weights must be"):
+        softmax_cross_entropy(*scores(), class_weights=weights)
+
+
+def test_balanced_class_weights():
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    weights = balanced_class_weights(labels, 3)
+    assert_close(weights, [2 / 3, 2, 1], TOLERANCES["float64"])
+    assert_close(np.bincount(labels, weights[labels]), [2, 2, 2], TOLERANCES["float64"])
+    sklearn = pytest.importorskip("sklearn.utils.class_weight")
+    expected = sklearn.compute_class_weight("balanced", classes=np.arange(3), y=labels)
+    assert_close(weights, expected, TOLERANCES["float64"])
+
+
+@pytest.mark.parametrize(
+    ("labels", "number", "message"),
+    [
+        ([0, 0], 1, "num_classes must be 2 at least, got 1"),
+        ([1, 1, 1], 2, "labels must have every class of 2, got none of 0"),
+        ([0, 1, 2], 2, "labels must be in 0..1, got 2"),
+        ([], 2, "labels must have every class of 2, got none of 0, 1"),
+    ],
+)
+def test_balanced_class_weights_refuse(labels, number, message):
+    with pytest.raises(ValueError, match=message):
+        balanced_class_weights(labels, number)
+
+
+QUANTILES = [0.1, 0.5, 0.8]
+
+
+def test_pinball_by_hand(dtype):
+    prediction = np.array([[1, 2, 5], [0, 4, 4]], dtype)
+    loss, d_prediction = pinball(prediction, [2, 4], QUANTILES)
+    assert_close(loss, (0.1 * 1 + 0 + 0.2 * 3 + 0.1 * 4 + 0 + 0) / 6, TOLERANCES[dtype])
+    assert_close(d_prediction, np.array([[-0.1, 0, 0.2], [-0.1, 0, 0]]) / 6, TOLERANCES[dtype])
+    assert d_prediction.dtype == dtype
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_pinball_gradient(mask):
+    rng = np.random.default_rng(0)
+    prediction, target = rng.standard_normal((3, 2, 3)), rng.standard_normal((3, 2))
+    _, d_prediction = pinball(prediction, target, QUANTILES, mask)
+    expected = central_differences(
+        lambda: pinball(prediction, target, QUANTILES, mask)[0], prediction
+    )
+    assert_close(d_prediction, expected, CENTRAL_DIFFERENCES)
+    if mask is not None:
+        prediction[~mask], target[~mask] = math.nan, math.inf
+        np.testing.assert_array_equal(pinball(prediction, target, QUANTILES, mask)[1], d_prediction)
+
+
+def test_the_least_pinball_is_at_the_quantile():
+    values = np.random.default_rng(0).standard_normal(1001)
+    for quantile in QUANTILES:
+        at = np.quantile(values, quantile)
+        losses = [
+            pinball(np.full((1001, 1), at + step), values, [quantile])[0] for step in (-0.1, 0, 0.1)
+        ]
+        assert losses[1] < min(losses[0], losses[2])
+
+
+def test_pinball_lets_nan_flow():
+    loss, d_prediction = pinball([[math.nan], [1.0]], [0, 0], [0.5])
+    assert math.isnan(loss)
+    assert d_prediction[1] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((np.zeros((2, 3)), np.zeros(3), QUANTILES), ValueError, r"target must be \(2,\)"),
+        ((np.zeros((2, 2)), np.zeros(2), QUANTILES), ValueError, r"prediction must be \(2, 3\)"),
+        ((np.zeros((0, 3)), np.zeros(0), QUANTILES), ValueError, "at least one value"),
+        ((np.zeros((2, 1)), np.zeros(2), [1.0]), ValueError, "quantiles must be one or more"),
+        ((np.zeros((2, 0)), np.zeros(2), []), ValueError, "quantiles must be one or more"),
+        ((np.zeros((2, 3)), np.zeros(2), QUANTILES, [1, 0]), TypeError, "mask must be boolean"),
+    ],
+)
+def test_pinball_refuses(arguments, error, message):
+    with pytest.raises(error, match=message):
+        pinball(*arguments)
 
 
 def test_mean_squared_error_by_hand(dtype):
