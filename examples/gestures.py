@@ -63,9 +63,8 @@ def main() -> None:
     predicted = model.predict([data.videos[name][0] for name in TEST])
 
     def draw(axes: Any) -> None:
-        style = {"aspect": "auto", "interpolation": "nearest", "cmap": "Set2", "vmin": 0, "vmax": 7}
         for axis, name, rows in zip(axes, TEST, zip(truth, predicted)):
-            image = axis.imshow(rows, **style)
+            image = axis.imshow(rows, "Set2", aspect="auto", interpolation="none", vmin=0, vmax=7)
             axis.set(
                 title=f"frames of video {name}", yticks=[0, 1], yticklabels=["true", "predicted"]
             )

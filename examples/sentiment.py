@@ -54,7 +54,9 @@ def build(args: Any, data: Data) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
     )
     inputs = [data.sentences[k] for k in data.train]
     batches = fr.data.Batches(inputs, data.labels[data.train], 32, seed=args.seed)
-    return model, batches, {"learning_rate": 1e-3, "clip": 5.0}
+    # The last three tenths of the epochs at three tenths of the rate.
+    decay = fr.optim.StepDecay(max(1, round(0.7 * args.epochs)) * len(batches), 0.3)
+    return model, batches, {"learning_rate": 1e-3, "clip": 5.0, "schedule": decay}
 
 
 def main() -> None:

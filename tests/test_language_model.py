@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from gradients import check_gradients
 
 from fastrnn.models import LanguageModel
 from fastrnn.models.encoder import CELLS
@@ -35,26 +36,7 @@ def test_gradients_are_those_of_central_differences(cell, dropout, inputs):
     model = make(cell, dtype="float64", dropout=dropout, **INPUTS[inputs])
     ids, targets = make_batch()
     _, state = model(make_batch(1)[0])
-    masks = {name: g.bit_generator.state for name, g in model.generators.items()}
-
-    def loss_vjp():
-        for name, generator in model.generators.items():
-            generator.bit_generator.state = masks[name]
-        return model.loss_vjp(ids, targets, state)
-
-    loss_vjp()[2]()
-    generator = np.random.default_rng(4)
-    for name, array in model.parameters.items():
-        direction = generator.standard_normal(array.shape)
-        kept, change = array.copy(), 1e-5
-        array[...] = kept + change * direction
-        above = loss_vjp()[0]
-        array[...] = kept - change * direction
-        numeric = (above - loss_vjp()[0]) / (2 * change)
-        array[...] = kept
-        analytic = (model.gradients[name] * direction).sum()
-        assert np.isclose(analytic, numeric, rtol=1e-6, atol=1e-10), name
-        assert abs(analytic) > 1e-4, name
+    check_gradients(model, lambda: model.loss_vjp(ids, targets, state))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -29,19 +29,8 @@ class SequenceTagger(Predictor):
 
     Parameters
     ----------
-    input_size : int
-        Number of symbols V, or width I of the vectors.
-    hidden_size : int
-        Units H of each recurrent layer and direction.
-    num_classes : int
-        Number of classes K, 2 at least.
-    class_weights : array_like or None, shape (K,)
-        Weight of each class in the loss, see :func:`fastrnn.losses.softmax_cross_entropy`.
-    seed : int, numpy.random.SeedSequence or None
-        Source of the initial parameters and of the dropout masks.
-    **encoder
-        Of :class:`fastrnn.models.Encoder`: ``num_layers``, ``cell``, ``embedding_size``,
-        ``bidirectional``, ``dropout``, ``inputs``, ``input_dropout`` and others.
+    input_size, hidden_size, num_classes, class_weights, seed, **encoder
+        As for :class:`fastrnn.models.SequenceClassifier`; ``dropout`` is of every step's output.
 
     Attributes
     ----------
