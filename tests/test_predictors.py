@@ -110,10 +110,10 @@ def as_list(predicted):
 
 
 def poisoned(inputs):
-    """Return the sequences padded by NaN, or by some id."""
+    """Return the sequences padded by NaN, or by an id that does not exist."""
     values, lengths = pad(inputs)
     values = np.concatenate([values, np.zeros_like(values[:2])])
-    values[np.arange(len(values))[:, None] >= lengths] = 2 if values.dtype.kind == "i" else np.nan
+    values[np.arange(len(values))[:, None] >= lengths] = 99 if values.dtype.kind == "i" else np.nan
     return Padded(values, lengths)
 
 
@@ -305,7 +305,7 @@ REFUSED = {
         lambda: make("classifier, mean")[0].predict([np.zeros((2, I + 1))]),
         r"x must be \(T, B, 2\), got \(2, 1, 3\)",
     ),
-    "vectors for ids": (lambda: classifier().predict(VECTORS), "must be integers"),
+    "vectors for ids": (lambda: classifier().predict(VECTORS), r"inputs must be \(T, B\), got"),
     "unknown label": (
         lambda: classifier().loss(IDS, [0, 1, K]),
         r"targets must be in 0..2, got 3 at \(2,\)",
@@ -347,6 +347,7 @@ def test_wrong_arguments_are_named(name):
     [
         (lambda: classifier().loss(IDS, [0.0, 1.0, 2.0]), "targets must be integers"),
         (lambda: classifier(units=3), "units"),
+        (lambda: classifier().predict([[0.0, 1.0]]), "inputs must be castable to int64"),
         (lambda: Forecaster(H, inputs="ids"), "inputs"),
         (lambda: FeedForward(I, K, 5), "hidden_sizes must be a sequence of int, got int"),
     ],

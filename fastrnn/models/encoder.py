@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn._validation import (
+    check_array,
     check_choice,
     check_ids,
+    check_lengths,
     check_non_negative_float,
     check_positive_int,
     check_probability,
@@ -161,7 +163,7 @@ class Encoder(Module):
         state : ndarray or pair of ndarray
             As the recurrent layers return it.
         """
-        values, lengths = inputs if isinstance(inputs, Padded) else (inputs, None)
+        values, lengths = self._read(inputs)
         if self.inputs == "ids":
             return self.recurrent.on_ids(values, self.embedding, state, lengths)
         return self.recurrent(values, state, lengths)
@@ -178,7 +180,7 @@ class Encoder(Module):
             ``d_inputs, d_state = pullback(d_output=None, d_state=None)``; the first is None for
             ids. Adds the parameters' gradients into ``gradients``.
         """
-        values, lengths = inputs if isinstance(inputs, Padded) else (inputs, None)
+        values, lengths = self._read(inputs)
         below: list[Pullback] = []
         if self.inputs == "ids" and self.input_dropout.p == 0:  # the vectors need not be made
             output, state, recurrent = self.recurrent.vjp_on_ids(
@@ -217,6 +219,16 @@ class Encoder(Module):
         one_hot = np.zeros((*ids.shape, symbols), self.recurrent.dtype)
         np.put_along_axis(one_hot, ids[..., None], 1, axis=-1)
         return one_hot
+
+    def _read(self, inputs: ArrayLike | Padded) -> tuple[Any, Any]:
+        """Return values and lengths; ids beyond an end become 0, so that they may be anything."""
+        if not isinstance(inputs, Padded):
+            return inputs, None
+        if self.inputs == "vectors":
+            return inputs
+        ids = check_array("inputs", inputs.values, np.dtype(np.int64), ("T", "B"))
+        lengths = check_lengths(inputs.lengths, *ids.shape)
+        return np.where(np.arange(len(ids))[:, None] < lengths, ids, 0), lengths
 
     def stream(self, batch_size: int = 1) -> EncoderStream:
         """Return an object that reads one symbol or vector at a time and keeps the state."""
