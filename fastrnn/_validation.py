@@ -177,6 +177,9 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
 def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
     """Return ids of any shape as C-contiguous int64, each in 0..`upper` - 1."""
     array = _as_integers(name, ids)
+    plain = array.dtype == np.int64 and array.flags.c_contiguous and array.flags.aligned
+    if plain and array.view(np.uint64).max(initial=0) < upper:  # the common case, in one pass
+        return array
     if array.size and (array.min() < 0 or array.max() >= upper):
         place = np.argwhere((array < 0) | (array >= upper))[0]
         found = array[tuple(place)]

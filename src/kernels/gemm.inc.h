@@ -282,35 +282,48 @@ static void FN(matvec)(const fr_matvec *p) {
     }
 }
 
-/* One strip of `vectors` vectors of y (k) += W^T x; the last may be partial. */
-INLINE void FN(matvec_transposed_strip)(const int vectors, fr_index last, fr_index n, const real *w,
-                                        fr_index w_row, const real *x, real *y, int accumulate) {
-    V sum[4];
+/* One strip of `vectors` vectors of y (k) (+)= W^T x; `last` elements of the last one are real. */
+INLINE void FN(matvec_transposed_strip)(const int vectors, const fr_index last, fr_index n,
+                                        const real *w, fr_index w_row, const real *x, real *y,
+                                        int accumulate) {
+    enum { MOST = 8 };
+    V sum[MOST];
 UNROLL
     for (int v = 0; v < vectors; v++) sum[v] = v_set1(0);
     for (fr_index i = 0; i < n; i++, w += w_row) {
         const V xi = v_set1(x[i]);
 UNROLL
-        for (int v = 0; v < vectors; v++) {
-            sum[v] = v_fma(xi, FN(load)(w + v * V_WIDTH, last), sum[v]);
-        }
+        for (int v = 0; v < vectors - 1; v++)
+            sum[v] = v_fma(xi, v_load(w + v * V_WIDTH), sum[v]);
+        const real *end = w + (vectors - 1) * V_WIDTH;
+        sum[vectors - 1] = v_fma(xi, FN(load)(end, last), sum[vectors - 1]);
     }
 UNROLL
     for (int v = 0; v < vectors; v++)
-        FN(store_or_add)(y + v * V_WIDTH, sum[v], last, accumulate);
+        FN(store_or_add)(y + v * V_WIDTH, sum[v], v < vectors - 1 ? V_WIDTH : last, accumulate);
 }
 
-/* y (k) (+)= W^T x, W (n, k). */
+/* y (k) (+)= W^T x, W (n, k): as many vectors at a time as hide the latency of the FMA. */
 static void FN(matvec_transposed)(fr_index n, fr_index k, const void *w_, fr_index w_row,
                                   const void *x, void *y_, int accumulate) {
+    enum { MOST = 8 };
     const real *w = w_;
     real *y = y_;
-    fr_index j = 0;
-    for (; j + 4 * V_WIDTH <= k; j += 4 * V_WIDTH)
-        FN(matvec_transposed_strip)(4, V_WIDTH, n, w + j, w_row, x, y + j, accumulate);
-    for (; j + V_WIDTH <= k; j += V_WIDTH)
-        FN(matvec_transposed_strip)(1, V_WIDTH, n, w + j, w_row, x, y + j, accumulate);
-    if (j < k) FN(matvec_transposed_strip)(1, k - j, n, w + j, w_row, x, y + j, accumulate);
+    for (fr_index j = 0; j < k; j += MOST * V_WIDTH) {
+        const fr_index left = k - j;
+        if (left >= MOST * V_WIDTH) {
+            FN(matvec_transposed_strip)(MOST, V_WIDTH, n, w + j, w_row, x, y + j, accumulate);
+            continue;
+        }
+        const int vectors = (int)((left + V_WIDTH - 1) / V_WIDTH);
+        const fr_index last = left - (vectors - 1) * V_WIDTH;
+#define STRIP(N)                                                                                   \
+    case N:                                                                                        \
+        FN(matvec_transposed_strip)(N, last, n, w + j, w_row, x, y + j, accumulate);               \
+        break;
+        switch (vectors) { STRIP(1) STRIP(2) STRIP(3) STRIP(4) STRIP(5) STRIP(6) STRIP(7) STRIP(8) }
+#undef STRIP
+    }
 }
 
 /* y (cols, rows) += the transpose of x (rows, cols). */
