@@ -1,5 +1,11 @@
-"""Layers: recurrent stacks, embedding, dense, dropout and pooling."""
+"""Layers: recurrent stacks, embedding, dense, dropout, attention and pooling."""
 
+from fastrnn.layers.attention import (
+    AdditiveAttention,
+    Attention,
+    DotAttention,
+    GeneralAttention,
+)
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
 from fastrnn.layers.dropout import Dropout
@@ -11,10 +17,14 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "AdditiveAttention",
+    "Attention",
     "AttentionPooling",
     "Dense",
+    "DotAttention",
     "Dropout",
     "Embedding",
+    "GeneralAttention",
     "LastPooling",
     "MeanPooling",
     "Module",

@@ -1,20 +1,24 @@
 """Models: a network with a loss for each shape of a task."""
 
 from fastrnn.models.base import Model, load
+from fastrnn.models.captioner import Captioner
 from fastrnn.models.classifier import SequenceClassifier, SequenceRegressor
 from fastrnn.models.encoder import Encoder
 from fastrnn.models.feed_forward import FeedForward
 from fastrnn.models.forecaster import Forecaster
 from fastrnn.models.language_model import LanguageModel, LanguageModelStream
+from fastrnn.models.seq2seq import Seq2Seq
 from fastrnn.models.tagger import SequenceTagger
 
 __all__ = [
+    "Captioner",
     "Encoder",
     "FeedForward",
     "Forecaster",
     "LanguageModel",
     "LanguageModelStream",
     "Model",
+    "Seq2Seq",
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",

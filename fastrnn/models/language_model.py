@@ -23,6 +23,7 @@ from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.base import Model, spawn
+from fastrnn.models.decoding import draw
 from fastrnn.models.encoder import CELLS, Encoder, HeadStream
 from fastrnn.parameters import Parameters, join
 
@@ -239,16 +240,16 @@ class LanguageModel(Model):
             top_k = check_positive_int("top_k", top_k)
         generator = np.random.default_rng(seed)
 
-        def draw() -> Iterator[int]:
+        def go_on() -> Iterator[int]:
             stream = self.stream()
             for symbol in prompt:
                 logits = stream.step([symbol])
             for _ in range(length):
-                symbol = _draw(logits[0], temperature, top_k, generator)
+                symbol = int(draw(logits, temperature, top_k, generator)[0])
                 yield symbol
                 logits = stream.step([symbol])
 
-        return draw()
+        return go_on()
 
 
 class LanguageModelStream(HeadStream):
@@ -289,22 +290,6 @@ def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
             f"got {checked['embedding_size']}"
         )
     return checked
-
-
-def _draw(
-    logits: np.ndarray, temperature: float, top_k: int | None, generator: np.random.Generator
-) -> int:
-    """Return an id drawn from the softmax of ``logits / temperature``, logits (V,)."""
-    if not np.isfinite(logits).all():
-        raise ValueError("the model's scores are not finite; train it again with a lower rate")
-    if temperature == 0:
-        return int(logits.argmax())
-    with np.errstate(over="ignore"):
-        scores = (logits - logits.max()).astype(np.float64) / temperature
-    if top_k is not None and top_k < scores.size:
-        scores[np.argpartition(scores, -top_k)[:-top_k]] = -np.inf
-    # The largest of scores with Gumbel noise is distributed as their softmax.
-    return int((scores + generator.gumbel(size=scores.size)).argmax())
 
 
 class _TiedDense(Module):

@@ -1,0 +1,284 @@
+"""Attention: what of an encoder's outputs matters to each query."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import check_array, check_dtype, check_lengths, check_positive_int
+from fastrnn.layers.base import Module, Pullback
+from fastrnn.layers.dense import Dense
+from fastrnn.parameters import Parameters, join
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+
+class Attention(Module, ABC):
+    r"""What `DotAttention`, `GeneralAttention` and `AdditiveAttention` share: all but the score.
+
+    .. math:: a_{st} = \frac{e^{f(q_s, m_t)}}{\sum_{t'} e^{f(q_s, m_{t'})}}, \qquad
+              c_s = \sum_t a_{st} m_t
+
+    The queries are all given at once. Where they are a decoder's outputs, the decoder has run
+    through its time loop before, in one call; it is what stands above the decoder that reads the
+    context (Luong et al., section 3), not the decoder's own next step.
+    """
+
+    def __init__(self, query_size: int, memory_size: int, dtype: DTypeLike) -> None:
+        self.query_size = check_positive_int("query_size", query_size)
+        self.memory_size = check_positive_int("memory_size", memory_size)
+        self.dtype = check_dtype(dtype)
+        self.parameters = Parameters({}, self.dtype)
+
+    def __call__(
+        self, queries: ArrayLike, memory: ArrayLike, lengths: ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the context of each query, and the weights that it was made with.
+
+        Parameters
+        ----------
+        queries : array_like, shape (S, B, query_size)
+        memory : array_like, shape (T, B, memory_size)
+            Such as the outputs of an encoder, T >= 1.
+        lengths : array_like of int, shape (B,), optional
+            Valid steps of the memory of each sequence, each in 1..T; what lies beyond is not read.
+            None: all T.
+
+        Returns
+        -------
+        context : ndarray, shape (S, B, memory_size)
+        weights : ndarray, shape (S, B, T)
+            Sum to 1, and are 0 beyond the ends.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a shape or a length is wrong, or an array does not cast to the layer's dtype.
+        """
+        return self.over(memory, lengths)(queries)
+
+    def over(
+        self, memory: ArrayLike, lengths: ArrayLike | None = None
+    ) -> Callable[[ArrayLike], tuple[np.ndarray, np.ndarray]]:
+        """Return the call for one memory, of which the queries come in several calls.
+
+        What is computed of the memory alone is computed here, once.
+
+        Returns
+        -------
+        attend : callable
+            ``context, weights = attend(queries)``.
+        """
+        memory, valid = self._check_memory(memory, lengths)
+        keys, _ = self.keys(memory)
+
+        def attend(queries: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+            scores, _ = self.scores(self._check_queries(queries, len(memory)), keys)
+            weights = _softmax(scores, valid)
+            return (weights @ memory).swapaxes(0, 1), weights.swapaxes(0, 1)
+
+        return attend
+
+    def vjp(
+        self, queries: ArrayLike, memory: ArrayLike, lengths: ArrayLike | None = None
+    ) -> tuple[np.ndarray, np.ndarray, Pullback]:
+        """Return what the call returns, and its pullback.
+
+        Parameters
+        ----------
+        queries, memory, lengths
+            As for the call. The caller may overwrite them.
+
+        Returns
+        -------
+        context, weights
+        pullback : callable
+            ``d_queries, d_memory = pullback(d_context)``, the latter zero beyond the ends.
+        """
+        memory, valid = self._check_memory(memory, lengths)
+        queries = self._check_queries(queries, len(memory))
+        keys, keys_pullback = self.keys(memory)
+        scores, scores_pullback = self.scores(queries, keys)
+        weights = _softmax(scores, valid)
+        context = (weights @ memory).swapaxes(0, 1)
+        shape = context.shape
+
+        def adjoint(d_context: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+            d_context = check_array("d_context", d_context, self.dtype, shape).swapaxes(0, 1)
+            d_weights = d_context @ memory.swapaxes(1, 2)
+            d_memory = weights.swapaxes(1, 2) @ d_context
+            d_scores = weights * (d_weights - (weights * d_weights).sum(axis=2, keepdims=True))
+            d_queries, d_keys = scores_pullback(d_scores)
+            d_memory += keys_pullback(d_keys)
+            return d_queries.swapaxes(0, 1), d_memory.swapaxes(0, 1)
+
+        return context, weights.swapaxes(0, 1).copy(), Pullback(adjoint)
+
+    def keys(self, memory: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Return what is scored of a memory (B, T, memory_size), and its pullback."""
+        return memory, lambda d_keys: d_keys
+
+    @abstractmethod
+    def scores(self, queries: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Return the scores (B, S, T) of queries (B, S, query_size) and keys (B, T, ...).
+
+        Returns
+        -------
+        scores : ndarray
+        pullback : callable
+            ``d_queries, d_keys = pullback(d_scores)``.
+        """
+
+    def _check_queries(self, queries: Any, B: int) -> np.ndarray:
+        queries = check_array("queries", queries, self.dtype, ("S", B, self.query_size))
+        return queries.swapaxes(0, 1).copy()
+
+    def _check_memory(self, memory: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Return the memory (B, T, memory_size), zero where it is not valid, and where it is."""
+        memory = check_array("memory", memory, self.dtype, ("T", "B", self.memory_size))
+        T, B = memory.shape[:2]
+        if T == 0:
+            raise ValueError(f"memory must have at least 1 step, got T = 0 in {memory.shape}")
+        lengths = check_lengths(np.full(B, T) if lengths is None else lengths, T, B, lowest=1)
+        valid = np.arange(T) < lengths[:, None]
+        memory = memory.swapaxes(0, 1).copy()
+        memory[~valid] = 0  # zero times NaN would be NaN
+        return memory, valid
+
+
+class DotAttention(Attention):
+    r"""Score by the dot product, :math:`f(q, m) = q^T m`; without parameters.
+
+    Parameters
+    ----------
+    query_size, memory_size : int
+        Width of queries and memory, equal.
+    dtype : {"float32", "float64"}
+    seed
+        Not used; the others take one.
+
+    Source: Luong, Pham and Manning, "Effective approaches to attention-based neural machine
+    translation" (2015), equation 8, "dot".
+    """
+
+    def __init__(
+        self, query_size: int, memory_size: int, *, dtype: DTypeLike = "float32", seed: Any = None
+    ) -> None:
+        super().__init__(query_size, memory_size, dtype)
+        if query_size != memory_size:
+            raise ValueError(
+                f"memory_size must be query_size {query_size} in dot attention, got {memory_size}; "
+                "general attention takes any"
+            )
+
+    def scores(self, queries: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, Any]:
+        return queries @ keys.swapaxes(1, 2), lambda d_scores: (
+            d_scores @ keys,
+            d_scores.swapaxes(1, 2) @ queries,
+        )
+
+
+class GeneralAttention(Attention):
+    r"""Score by a bilinear form, :math:`f(q, m) = m^T W q`.
+
+    Parameters
+    ----------
+    query_size, memory_size : int
+        Width of queries and memory.
+    dtype : {"float32", "float64"}
+    seed : int, numpy.random.Generator or None
+        Source of the initial parameters, those of :class:`Dense`.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the part ``query``, the :class:`Dense` of :math:`W` (memory_size, query_size).
+
+    Source: as `DotAttention`, "general".
+    """
+
+    def __init__(
+        self, query_size: int, memory_size: int, *, dtype: DTypeLike = "float32", seed: Any = None
+    ) -> None:
+        super().__init__(query_size, memory_size, dtype)
+        self.query = Dense(query_size, memory_size, bias=False, dtype=dtype, seed=seed)
+        self.parameters = join({"query": self.query})
+
+    def scores(self, queries: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, Any]:
+        projected, query_pullback = self.query.vjp(queries, copy=False)
+
+        def pullback(d_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return query_pullback(d_scores @ keys), d_scores.swapaxes(1, 2) @ projected
+
+        return projected @ keys.swapaxes(1, 2), pullback
+
+
+class AdditiveAttention(Attention):
+    r"""Score by a layer of `size` units, :math:`f(q, m) = v^T \tanh(W q + U m + b)`.
+
+    A query is the decoder's output of the same step, as in the other attentions here; the paper
+    takes that of the step before, which would tie the decoder's time loop to the attention.
+
+    Parameters
+    ----------
+    query_size, memory_size : int
+        Width of queries and memory.
+    size : int or None
+        Units A; None takes `query_size`. Scoring holds S * T * B * A numbers.
+    dtype : {"float32", "float64"}
+    seed : int, numpy.random.Generator or None
+        Source of the initial parameters, those of :class:`Dense`.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the parts ``query`` (:math:`W, b`), ``memory`` (:math:`U`) and ``score`` (:math:`v`).
+
+    Source: Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align and
+    translate" (2015), appendix A.1.2.
+    """
+
+    def __init__(
+        self,
+        query_size: int,
+        memory_size: int,
+        size: int | None = None,
+        *,
+        dtype: DTypeLike = "float32",
+        seed: Any = None,
+    ) -> None:
+        super().__init__(query_size, memory_size, dtype)
+        self.size = check_positive_int("size", query_size if size is None else size)
+        generator = np.random.default_rng(seed)
+        self.query = Dense(query_size, self.size, dtype=dtype, seed=generator)
+        self.memory = Dense(memory_size, self.size, bias=False, dtype=dtype, seed=generator)
+        self.score = Dense(self.size, 1, bias=False, dtype=dtype, seed=generator)
+        self.parameters = join({"query": self.query, "memory": self.memory, "score": self.score})
+
+    def keys(self, memory: np.ndarray) -> tuple[np.ndarray, Any]:
+        return self.memory.vjp(memory, copy=False)
+
+    def scores(self, queries: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, Any]:
+        projected, query_pullback = self.query.vjp(queries, copy=False)
+        hidden = np.tanh(projected[:, :, None] + keys[:, None])  # (B, S, T, A)
+        scores, score_pullback = self.score.vjp(hidden, copy=False)
+
+        def pullback(d_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            d_hidden = score_pullback(d_scores[..., None])
+            d_hidden *= 1 - hidden * hidden
+            return query_pullback(d_hidden.sum(axis=2)), d_hidden.sum(axis=1)
+
+        return scores[..., 0], pullback
+
+
+def _softmax(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Return the softmax over the last axis of scores (B, S, T) where `valid` (B, T), else 0."""
+    weights = np.where(valid[:, None], scores, -np.inf)
+    weights -= weights.max(axis=2, keepdims=True)
+    np.exp(weights, out=weights)
+    weights /= weights.sum(axis=2, keepdims=True)
+    return weights

@@ -1,0 +1,106 @@
+"""Say in words what a vector or a small picture shows: one to many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import as_array, check_array, check_positive_int, check_probability
+from fastrnn.layers.base import Pullback
+from fastrnn.models.base import spawn
+from fastrnn.models.decoder import Decoder, Writer, check_marks
+from fastrnn.parameters import join
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+
+class Captioner(Writer):
+    """A decoder that begins with what a dense layer makes of the input.
+
+    Inputs are vectors (B, I), or pictures (B, ...) of I numbers each.
+
+    Parameters
+    ----------
+    input_size : int
+        Numbers I of an input, such as height * width * colours.
+    vocabulary_size : int
+        Number of symbols V.
+    hidden_size : int
+        Units H of each recurrent layer.
+    num_layers : int
+    cell : {"rnn", "lstm", "gru"}
+    embedding_size : int or None
+        Width of the vectors that stand for symbols; None takes one-hot vectors.
+    dropout : float
+        Probability with which outputs of the recurrent layers are dropped.
+    input_dropout : float
+        The same for the vectors that stand for symbols.
+    scheduled_sampling, bos, eos, dtype, seed
+        As for :class:`fastrnn.models.Seq2Seq`.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the part ``decoder``, a :class:`fastrnn.models.decoder.Decoder`.
+    config, generators
+        As every :class:`fastrnn.models.Model` has them.
+
+    Source: Karpathy and Fei-Fei, "Deep visual-semantic alignments for generating image
+    descriptions" (2015), section 3.2, with the input in the initial state.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        vocabulary_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        cell: str = "lstm",
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        *,
+        input_dropout: float = 0.0,
+        scheduled_sampling: float = 0.0,
+        bos: int = 2,
+        eos: int = 3,
+        dtype: DTypeLike = "float32",
+        seed: int | np.random.SeedSequence | None = None,
+    ) -> None:
+        input_size = check_positive_int("input_size", input_size)
+        vocabulary_size = check_positive_int("vocabulary_size", vocabulary_size)
+        seeds = spawn(seed, 2)
+        self.decoder = Decoder(
+            input_size,
+            vocabulary_size,
+            hidden_size,
+            num_layers=num_layers,
+            cell=cell,
+            embedding_size=embedding_size,
+            dropout=dropout,
+            input_dropout=input_dropout,
+            dtype=dtype,
+            seed=seeds[0],
+        )
+        kept = ("hidden_size", "num_layers", "cell", "embedding_size", "dropout")
+        self.config = {
+            "input_size": input_size,
+            "vocabulary_size": vocabulary_size,
+            **{name: self.decoder.config[name] for name in (*kept, "input_dropout", "dtype")},
+            "scheduled_sampling": check_probability("scheduled_sampling", scheduled_sampling),
+            **check_marks(bos, eos, vocabulary_size),
+        }
+        self.parameters = join({"decoder": self.decoder})
+        self._sampling = seeds[1]
+        self.generators = {**self.decoder.generators, "scheduled_sampling": self._sampling}
+
+    def encode(self, inputs: ArrayLike) -> tuple[np.ndarray, None]:
+        inputs = as_array("inputs", inputs)
+        if inputs.ndim > 2:
+            inputs = inputs.reshape(len(inputs), -1)
+        dtype = np.dtype(self.config["dtype"])
+        return check_array("inputs", inputs, dtype, ("B", self.config["input_size"])), None
+
+    def encode_vjp(self, inputs: ArrayLike) -> tuple[np.ndarray, None, Pullback]:
+        return *self.encode(inputs), Pullback(lambda d_context, d_memory: None)

@@ -1,0 +1,249 @@
+"""Let a model write: the likeliest symbol each time, a draw, or the best of a beam.
+
+All of it works on a *step*, a callable that is given the last symbol of each of N sequences and
+returns the scores of the next: ``logits = step(ids)``, ids (N,) int, logits (N, V). It keeps what
+it has read, as the step of a stream does, so N sequences are written side by side. Beam search also
+says which sequence each row goes on from: ``logits = step(ids, rows)``, rows (N,) int.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.special import log_softmax
+
+from fastrnn._validation import (
+    check_array,
+    check_non_negative_float,
+    check_non_negative_int,
+    check_positive_int,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+    Step = Callable[..., np.ndarray]
+
+
+class Hypothesis(NamedTuple):
+    """A sequence that beam search has found."""
+
+    ids: np.ndarray  # (n,) int64, without the end mark
+    score: float  # log-probability in nats, the end mark included, normalised by the length
+
+
+def draw(
+    logits: np.ndarray, temperature: float, top_k: int | None, generator: np.random.Generator
+) -> np.ndarray:
+    """Return ids (N,) drawn from the softmax of ``logits / temperature``, logits (N, V).
+
+    Parameters
+    ----------
+    logits : ndarray, shape (N, V)
+    temperature : float
+        Not negative; 0 takes the likeliest and draws nothing.
+    top_k : int or None
+        Draw from so many of the likeliest only.
+    generator : numpy.random.Generator
+
+    Raises
+    ------
+    ValueError
+        If scores are not finite.
+    """
+    _check_finite(logits)
+    if temperature == 0:
+        return logits.argmax(axis=1)
+    with np.errstate(over="ignore"):
+        largest = logits.max(axis=1, keepdims=True)
+        scores = (logits - largest).astype(np.float64) / temperature
+    if top_k is not None and top_k < scores.shape[1]:
+        dropped = np.argpartition(scores, -top_k, axis=1)[:, :-top_k]
+        np.put_along_axis(scores, dropped, -np.inf, axis=1)
+    # The largest of scores with Gumbel noise is distributed as their softmax.
+    return (scores + generator.gumbel(size=scores.shape)).argmax(axis=1)
+
+
+def sample(
+    step: Step,
+    first: ArrayLike,
+    eos: int,
+    max_length: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    seed: int | np.random.Generator | None = None,
+) -> list[np.ndarray]:
+    """Draw symbols until the end mark.
+
+    Parameters
+    ----------
+    step : callable
+        ``logits = step(ids)``, see the module.
+    first : array_like of int, shape (N,)
+        What each sequence begins with, such as its ``<bos>``; not given back.
+    eos : int
+        The end mark.
+    max_length : int
+        Symbols after which a sequence ends without it.
+    temperature : float
+        Scores are divided by it: below 1 the likely symbols become likelier, 0 always takes the
+        likeliest.
+    top_k : int or None
+        Draw from the `top_k` likeliest symbols only.
+    seed : int, numpy.random.Generator or None
+        Source of the draws, which depend on the number of sequences as well.
+
+    Returns
+    -------
+    sequences : list of ndarray of int64, shapes (n,)
+        Without the end mark.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or scores are not finite.
+    """
+    ids, eos, max_length = _check(first, eos, max_length)
+    temperature = check_non_negative_float("temperature", temperature)
+    if top_k is not None:
+        top_k = check_positive_int("top_k", top_k)
+    generator = np.random.default_rng(seed)
+    written = np.full((max_length, len(ids)), eos)
+    running = np.ones(len(ids), bool)
+    for t in range(max_length):
+        ids = draw(step(ids), temperature, top_k, generator)
+        written[t, running] = ids[running]
+        running &= ids != eos
+        if not running.any():
+            break
+    lengths = np.logical_and.accumulate(written != eos).sum(axis=0)
+    return [written[:length, n] for n, length in enumerate(lengths)]
+
+
+def greedy(step: Step, first: ArrayLike, eos: int, max_length: int) -> list[np.ndarray]:
+    """Take the likeliest symbol each time until the end mark; see :func:`sample`."""
+    return sample(step, first, eos, max_length, temperature=0.0)
+
+
+def beam_search(
+    step: Step,
+    first: ArrayLike,
+    eos: int,
+    max_length: int,
+    *,
+    beam_size: int = 5,
+    length_penalty: float = 1.0,
+) -> list[list[Hypothesis]]:
+    r"""Keep the best beginnings of each sequence, and return what they end as.
+
+    A hypothesis of n symbols, its end mark included, is scored by
+
+    .. math:: \frac{1}{n^\alpha} \sum_{t \le n} \log p(y_t \mid y_1 \dots y_{t-1})
+
+    At each step the best `beam_size` continuations of a sequence are found; those with the end mark
+    among them are done, and the best `beam_size` of the others are gone on with. A sequence is
+    finished when `beam_size` of its hypotheses are done, or `max_length` is reached, where those
+    that still go on count as they are. With a beam of 1 this is greedy.
+
+    Parameters
+    ----------
+    step : callable
+        ``logits = step(ids, rows)`` for B * `beam_size` rows, of which row ``b * beam_size + k`` is
+        hypothesis k of sequence b: from now on row n goes on from what was row ``rows[n]`` (of the
+        same sequence) with the symbol ``ids[n]``. `rows` is None in the first call.
+    first : array_like of int, shape (B,)
+    eos, max_length
+        As for :func:`sample`.
+    beam_size : int
+        Hypotheses K of each sequence.
+    length_penalty : float
+        :math:`\alpha`, not negative: 0 prefers short sequences, 1 compares the mean of the symbols.
+
+    Returns
+    -------
+    hypotheses : list of list of Hypothesis
+        For each sequence the best ones, at most `beam_size`, the best first.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is wrong, or scores are not finite.
+
+    Source: Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014),
+    section 3.2; the length penalty as in Wu et al., "Google's neural machine translation system"
+    (2016), section 7, without their offset of 5.
+    """
+    first, eos, max_length = _check(first, eos, max_length)
+    K = check_positive_int("beam_size", beam_size)
+    length_penalty = check_non_negative_float("length_penalty", length_penalty)
+    B = len(first)
+    done: list[list[Hypothesis]] = [[] for _ in range(B)]
+    totals = np.full((B, K), -np.inf)  # all begin the same, so one of them is enough
+    totals[:, 0] = 0
+    written = np.zeros((B, K, 0), np.int64)
+    ids, rows = np.repeat(first, K), None
+    own = np.arange(B)[:, None] * K
+
+    def finish(b: int, ids: np.ndarray, total: float, length: int) -> None:
+        if len(done[b]) < K and np.isfinite(total):
+            done[b].append(Hypothesis(ids.copy(), float(total) / length**length_penalty))
+
+    for t in range(1, max_length + 1):
+        logits = step(ids) if rows is None else step(ids, rows)
+        _check_finite(logits)
+        V = logits.shape[1]
+        scores = totals[..., None] + log_softmax(logits, axis=1).reshape(B, K, V)
+        # Of twice as many, at most one a hypothesis has the end mark, so K others are among them.
+        best = _largest(scores.reshape(B, K * V), 2 * K)
+        parents, symbols = np.divmod(best, V)
+        totals = np.take_along_axis(scores.reshape(B, K * V), best, axis=1)
+        ended = symbols == eos
+        for b, k in np.argwhere(ended[:, :K]):
+            finish(b, written[b, parents[b, k]], totals[b, k], t)
+        if all(len(found) == K for found in done):
+            break
+        going = np.argsort(ended, axis=1, kind="stable")[:, :K]
+        parents, symbols, totals = (
+            np.take_along_axis(array, going, axis=1)
+            for array in (parents, symbols, np.where(ended, -np.inf, totals))
+        )
+        if symbols.shape[1] < K:  # fewer continuations than hypotheses, all of them kept
+            missing = ((0, 0), (0, K - symbols.shape[1]))
+            parents, symbols = np.pad(parents, missing), np.pad(symbols, missing)
+            totals = np.pad(totals, missing, constant_values=-np.inf)
+        written = np.concatenate(
+            [np.take_along_axis(written, parents[..., None], axis=1), symbols[..., None]], axis=2
+        )
+        ids, rows = symbols.ravel(), (own + parents).ravel()
+    else:
+        for b in range(B):
+            for k in range(K):
+                finish(b, written[b, k], totals[b, k], max_length)
+    return [sorted(found, key=lambda hypothesis: -hypothesis.score) for found in done]
+
+
+def _largest(scores: np.ndarray, number: int) -> np.ndarray:
+    """Return the places (B, number) of the largest of scores (B, N), the largest first."""
+    if number < scores.shape[1]:
+        places = np.argpartition(scores, -number, axis=1)[:, -number:]
+    else:
+        places = np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    order = np.argsort(-np.take_along_axis(scores, places, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(places, order, axis=1)
+
+
+def _check(first: Any, eos: Any, max_length: Any) -> tuple[np.ndarray, int, int]:
+    first = check_array("first", first, np.dtype(np.int64), ("N",))
+    return (
+        first,
+        check_non_negative_int("eos", eos),
+        check_positive_int("max_length", max_length),
+    )
+
+
+def _check_finite(logits: np.ndarray) -> None:
+    if not np.isfinite(logits).all():
+        raise ValueError("the model's scores are not finite; train it again with a lower rate")

@@ -1,0 +1,162 @@
+"""Read a sequence, write another: translation, dialogue, spelling to sound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import check_bool, check_positive_int, check_probability
+from fastrnn.data import Padded
+from fastrnn.layers.base import Pullback
+from fastrnn.layers.pooling import LastPooling
+from fastrnn.models.base import spawn
+from fastrnn.models.decoder import Decoder, Writer, check_marks
+from fastrnn.models.encoder import Encoder
+from fastrnn.models.predictor import as_padded
+from fastrnn.parameters import join
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, DTypeLike
+
+
+class Seq2Seq(Writer):
+    r"""An encoder, and a decoder that begins with its last output and attends to all of them.
+
+    .. math:: m_1 \dots m_T = \mathrm{encoder}(x_1 \dots x_T), \qquad
+              p(y \mid x) = \mathrm{decoder}(\mathrm{last}(m); m_1 \dots m_T)
+
+    Inputs are sequences of ids, int of shape (T_b,), as :class:`fastrnn.data.Padded` or in a list.
+
+    Parameters
+    ----------
+    source_size, target_size : int
+        Number of symbols that are read, and that are written.
+    hidden_size : int
+        Units H of each recurrent layer. A bidirectional encoder has half of them in each direction.
+    num_layers : int
+        Of the encoder and of the decoder.
+    cell : {"rnn", "lstm", "gru"}
+    embedding_size : int or None
+        Width of the vectors that stand for symbols; None takes one-hot vectors.
+    dropout : float
+        Probability with which outputs of the recurrent layers, and what is scored, are dropped.
+    attention : {"general", "dot", "additive"} or None
+        All of them look with the decoder's outputs, see :mod:`fastrnn.layers.attention`.
+    bidirectional : bool
+        Whether the encoder is.
+    input_dropout : float
+        The same for the vectors that stand for symbols.
+    scheduled_sampling : float
+        See :class:`fastrnn.models.decoder.Writer`.
+    bos, eos : int
+        Beginning and end mark of what is written; by default those of a
+        :class:`fastrnn.data.Vocabulary`.
+    dtype : {"float32", "float64"}
+    seed : int, numpy.random.SeedSequence or None
+        Source of the initial parameters, of dropout and of sampling.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the parts ``encoder`` (an :class:`fastrnn.models.Encoder`) and ``decoder``.
+    config, generators
+        As every :class:`fastrnn.models.Model` has them.
+
+    Source: Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014);
+    the bidirectional encoder and its way into the decoder, Bahdanau, Cho and Bengio, "Neural machine
+    translation by jointly learning to align and translate" (2015); attention, see
+    :class:`fastrnn.models.decoder.Decoder`.
+    """
+
+    def __init__(
+        self,
+        source_size: int,
+        target_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        cell: str = "gru",
+        embedding_size: int | None = None,
+        dropout: float = 0.0,
+        *,
+        attention: str | None = "general",
+        bidirectional: bool = True,
+        input_dropout: float = 0.0,
+        scheduled_sampling: float = 0.0,
+        bos: int = 2,
+        eos: int = 3,
+        dtype: DTypeLike = "float32",
+        seed: int | np.random.SeedSequence | None = None,
+    ) -> None:
+        hidden_size = check_positive_int("hidden_size", hidden_size)
+        target_size = check_positive_int("target_size", target_size)
+        if check_bool("bidirectional", bidirectional) and hidden_size % 2:
+            raise ValueError(
+                f"hidden_size must be even where the encoder is bidirectional, got {hidden_size}"
+            )
+        seeds = spawn(seed, 3)
+        shared = {
+            "num_layers": num_layers,
+            "cell": cell,
+            "embedding_size": embedding_size,
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "dtype": dtype,
+        }
+        self.encoder = Encoder(
+            source_size,
+            hidden_size // 2 if bidirectional else hidden_size,
+            bidirectional=bidirectional,
+            output_dropout=0.0,
+            seed=seeds[0],
+            **shared,
+        )
+        self.decoder = Decoder(
+            hidden_size,
+            target_size,
+            hidden_size,
+            attention=attention,
+            memory_size=None if attention is None else hidden_size,
+            seed=seeds[1],
+            **shared,
+        )
+        self.config = {
+            "source_size": self.encoder.config["input_size"],
+            "target_size": target_size,
+            "hidden_size": hidden_size,
+            **{name: self.encoder.config[name] for name in shared},
+            "attention": attention,
+            "bidirectional": self.encoder.config["bidirectional"],
+            "scheduled_sampling": check_probability("scheduled_sampling", scheduled_sampling),
+            **check_marks(bos, eos, target_size),
+        }
+        self.last = LastPooling(hidden_size, self.config["bidirectional"], dtype=dtype)
+        self.parameters = join({"encoder": self.encoder, "decoder": self.decoder})
+        self._sampling = seeds[2]
+        self.generators = {
+            **{f"encoder_{name}": g for name, g in self.encoder.generators.items()},
+            **{f"decoder_{name}": g for name, g in self.decoder.generators.items()},
+            "scheduled_sampling": self._sampling,
+        }
+
+    def encode(self, inputs: Padded | Sequence[ArrayLike]) -> tuple[np.ndarray, Padded]:
+        padded = as_padded(inputs)
+        hidden, _ = self.encoder(padded)
+        return self.last(hidden, padded.lengths), Padded(hidden, padded.lengths)
+
+    def encode_vjp(
+        self, inputs: Padded | Sequence[ArrayLike]
+    ) -> tuple[np.ndarray, Padded, Pullback]:
+        padded = as_padded(inputs)
+        hidden, _, encoder_pullback = self.encoder.vjp(padded)
+        context, last_pullback = self.last.vjp(hidden, padded.lengths)
+
+        def adjoint(d_context: Any, d_memory: Any = None) -> None:
+            d_hidden = last_pullback(d_context)
+            if d_memory is not None:
+                d_hidden += d_memory
+            encoder_pullback(d_hidden)
+
+        return context, Padded(hidden, padded.lengths), Pullback(adjoint)
