@@ -119,3 +119,32 @@ def picture(path: Path, draw: Callable[[Any], None], **options: Any) -> None:
     figure.savefig(path, dpi=150)
     plt.close(figure)
     print(f"wrote {path}")
+
+
+def token_accuracy(model: Any, batches: fr.data.Batches, unk: int) -> float:
+    """Return the share of targets that get the highest score, given those before them.
+
+    An unknown target, `unk`, counts as missed.
+    """
+    hits = total = 0
+    for inputs, targets in batches:
+        valid = np.arange(len(targets.values))[:, None] < targets.lengths
+        hit = model(inputs, targets).argmax(axis=2) == targets.values
+        hits += (hit & valid & (targets.values != unk)).sum()
+        total += valid.sum()
+    return float(hits / total)
+
+
+def bleu(written: list[list[str]], references: list[list[list[str]]]) -> dict[str, float]:
+    """Return {"bleu": 0 to 100} of tokens against one reference or more each, by sacrebleu."""
+    try:
+        import sacrebleu
+    except ImportError:
+        print('no BLEU: sacrebleu is not installed (pip install "fastrnn[examples]")')
+        return {}
+    most = max(map(len, references))
+    streams = [
+        [" ".join(own[k]) if k < len(own) else None for own in references] for k in range(most)
+    ]
+    hypotheses = [" ".join(tokens) for tokens in written]
+    return {"bleu": sacrebleu.corpus_bleu(hypotheses, streams, tokenize="none").score}
