@@ -6,11 +6,13 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import fastrnn as fr
+
+words_and_marks = fr.data.RegexTokenizer("\\w+['\u2019]?|[^\\w\\s]", lowercase=True)
 
 
 def arguments(description: str, epochs: int | dict[str, int], **options: Any) -> argparse.Namespace:
@@ -121,6 +123,47 @@ def picture(path: Path, draw: Callable[[Any], None], **options: Any) -> None:
     print(f"wrote {path}")
 
 
+class Pairs(NamedTuple):
+    """Sentences and what is to be written for them, as ids that end with a mark, and in words."""
+
+    source: fr.data.Vocabulary
+    target: fr.data.Vocabulary
+    train: tuple[list[np.ndarray], list[np.ndarray]]
+    test: tuple[list[np.ndarray], list[np.ndarray]]
+    test_words: dict[tuple[str, ...], list[list[str]]]  # a sentence, and all that is right for it
+
+
+def split_pairs(pairs: list[tuple[str, str]], min_count: int = 1) -> Pairs:
+    """Cut pairs of sentences into words, and let a tenth of the different first ones test.
+
+    A pair that occurs twice counts once; words that the training pairs have less often than
+    `min_count` times are unknown.
+    """
+    tokenize = words_and_marks
+    answers: dict[tuple[str, ...], dict[tuple[str, ...], None]] = {}
+    for first, second in pairs:
+        answers.setdefault(tuple(tokenize(first)), {})[tuple(tokenize(second))] = None
+    sentences = list(answers)
+    parts = [
+        [(sentences[k], answer) for k in part for answer in answers[sentences[k]]]
+        for part in held_out(len(sentences))
+    ]
+    source, target = (
+        fr.data.Vocabulary((word for row in side for word in row), min_count=min_count)
+        for side in zip(*parts[0])
+    )
+    train, test = (
+        (
+            [source.encode(a, eos=True) for a, _ in part],
+            [target.encode(b, eos=True) for _, b in part],
+        )
+        for part in parts
+    )
+    return Pairs(
+        source, target, train, test, {a: [list(b) for b in answers[a]] for a, _ in parts[1]}
+    )
+
+
 def token_accuracy(model: Any, batches: fr.data.Batches, unk: int) -> float:
     """Return the share of targets that get the highest score, given those before them.
 
@@ -147,4 +190,4 @@ def bleu(written: list[list[str]], references: list[list[list[str]]]) -> dict[st
         [" ".join(own[k]) if k < len(own) else None for own in references] for k in range(most)
     ]
     hypotheses = [" ".join(tokens) for tokens in written]
-    return {"bleu": sacrebleu.corpus_bleu(hypotheses, streams, tokenize="none").score}
+    return {"bleu": sacrebleu.corpus_bleu(hypotheses, streams, tokenize="none", force=True).score}

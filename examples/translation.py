@@ -10,50 +10,29 @@ Run: python examples/translation.py
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from _common import arguments, bleu, held_out, picture, report, token_accuracy
+from _common import Pairs, arguments, bleu, picture, report, split_pairs, token_accuracy
 
 import fastrnn as fr
 
-tokenize = fr.data.RegexTokenizer(r"\w+['’]?|[^\w\s]", lowercase=True)
+SHOWN = 6
 
 
-class Data(NamedTuple):
-    """Vocabularies of both languages, training pairs of ids, and translations of test sentences."""
-
-    english: fr.data.Vocabulary
-    french: fr.data.Vocabulary
-    sources: list[np.ndarray]
-    targets: list[np.ndarray]
-    test: dict[tuple[str, ...], list[list[str]]]
-
-
-def load(args: Any) -> Data:
+def load(args: Any) -> Pairs:
     """Split the pairs by their English side, so that no tested sentence was trained on."""
-    translations: dict[tuple[str, ...], list[list[str]]] = {}
-    for source, target, _ in fr.data.load("eng-fra", args.data, sample=args.quick):
-        translations.setdefault(tuple(tokenize(source)), []).append(tokenize(target))
-    sentences = list(translations)
-    train, test = held_out(len(sentences))
-    pairs = [(sentences[k], target) for k in train for target in translations[sentences[k]]]
-    english = fr.data.Vocabulary(token for source, _ in pairs for token in source)
-    french = fr.data.Vocabulary(token for _, target in pairs for token in target)
-    sources = [english.encode(source) for source, _ in pairs]
-    targets = [french.encode(target, eos=True) for _, target in pairs]
-    return Data(
-        english, french, sources, targets, {sentences[k]: translations[sentences[k]] for k in test}
-    )
+    triples = fr.data.load("eng-fra", args.data, sample=args.quick)
+    return split_pairs([(english, french) for english, french, _ in triples])
 
 
-def build(args: Any, data: Data) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
+def build(args: Any, data: Pairs) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
     """Return the model, its batches and how it is trained."""
-    sizes = len(data.english), len(data.french)
+    sizes = len(data.source), len(data.target)
     model = fr.models.Seq2Seq(
         *sizes, 256, embedding_size=128, dropout=0.3, input_dropout=0.3, seed=args.seed
     )
-    batches = fr.data.Batches(data.sources, data.targets, 32, seed=args.seed)
+    batches = fr.data.Batches(*data.train, 32, seed=args.seed)
     schedule = fr.optim.StepDecay(max(1, int(0.6 * args.epochs * len(batches))), 0.3)
     return model, batches, {"learning_rate": 1e-3, "clip": 1.0, "schedule": schedule}
 
@@ -64,19 +43,31 @@ def main() -> None:
     data = load(args)
     model, batches, settings = build(args, data)
     trainer = fr.fit(model, batches, args.epochs, **settings)
-    sources = [data.english.encode(source) for source in data.test]
-    references = list(data.test.values())
+    sources = [data.source.encode(words, eos=True) for words in data.test_words]
+    references = list(data.test_words.values())
     scores = {}
     for name, beam_size in (("beam_", 5), ("", 1)):
-        written = [data.french.decode(ids) for ids in model.predict(sources, beam_size=beam_size)]
-        exact = np.mean([tokens in own for tokens, own in zip(written, references)])
-        found = {**bleu(written, references), "exact": float(exact)}
+        ids = model.predict(sources, beam_size=beam_size)
+        written = [data.target.decode(row) for row in ids]
+        found = {"exact": float(np.mean([w in right for w, right in zip(written, references)]))}
+        found |= bleu(written, references)
         scores |= {name + key: value for key, value in found.items()}
-    pairs = [(s, data.french.encode(t, eos=True)) for s, own in zip(sources, references) for t in own]
-    test = fr.data.Batches(*map(list, zip(*pairs)), 100)
-    scores["token_accuracy"] = token_accuracy(model, test, data.french.unk)
+    test = fr.data.Batches(*data.test, 100)
+    scores["token_accuracy"] = token_accuracy(model, test, data.target.unk)
     scores["perplexity"] = fr.losses.perplexity(fr.training.evaluate(model, test))
     report(args, trainer, **scores)
+
+    def draw(axes: Any) -> None:
+        longest = np.argsort([-len(row) for row in ids], kind="stable")[: 4 * SHOWN : 4]
+        for k, axis in zip(longest, axes.flat):
+            target = np.append(ids[k], data.target.eos)
+            weights = model.attention_weights([sources[k]], [target])[:, 0]
+            axis.imshow(weights, cmap="Blues", vmin=0, vmax=1)
+            read = [data.source.tokens[i] for i in sources[k]]
+            axis.set_xticks(range(len(read)), read, rotation=45, ha="right")
+            axis.set_yticks(range(len(target)), [data.target.tokens[i] for i in target])
+
+    picture(args.output / "translation.png", draw, nrows=2, ncols=SHOWN // 2, figsize=(12, 8))
 
 
 if __name__ == "__main__":

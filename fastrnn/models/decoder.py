@@ -286,7 +286,7 @@ class Writer(Model):
 
     @abstractmethod
     def encode_vjp(self, inputs: Any) -> tuple[np.ndarray, Padded | None, Pullback]:
-        """Return what :meth:`encode` returns, with dropout, and ``pullback(d_context, d_memory)``."""
+        """Return what :meth:`encode` returns, with dropout; ``pullback(d_context, d_memory)``."""
 
     @property
     def scheduled_sampling(self) -> float:

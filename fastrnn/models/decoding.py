@@ -145,8 +145,9 @@ def beam_search(
 
     At each step the best `beam_size` continuations of a sequence are found; those with the end mark
     among them are done, and the best `beam_size` of the others are gone on with. A sequence is
-    finished when `beam_size` of its hypotheses are done, or `max_length` is reached, where those
-    that still go on count as they are. With a beam of 1 this is greedy.
+    finished when `beam_size` hypotheses are done and none that goes on has a better score than the
+    worst of them, or when `max_length` is reached, where those that go on count as they are. With a
+    beam of 1 this is greedy.
 
     Parameters
     ----------
@@ -181,15 +182,17 @@ def beam_search(
     length_penalty = check_non_negative_float("length_penalty", length_penalty)
     B = len(first)
     done: list[list[Hypothesis]] = [[] for _ in range(B)]
+    finished = np.zeros(B, bool)
     totals = np.full((B, K), -np.inf)  # all begin the same, so one of them is enough
     totals[:, 0] = 0
     written = np.zeros((B, K, 0), np.int64)
     ids, rows = np.repeat(first, K), None
     own = np.arange(B)[:, None] * K
 
-    def finish(b: int, ids: np.ndarray, total: float, length: int) -> None:
-        if len(done[b]) < K and np.isfinite(total):
-            done[b].append(Hypothesis(ids.copy(), float(total) / length**length_penalty))
+    def end(b: int, ids: np.ndarray, score: float) -> None:
+        if np.isfinite(score):
+            found = [*done[b], Hypothesis(ids.copy(), float(score))]
+            done[b] = sorted(found, key=lambda hypothesis: -hypothesis.score)[:K]
 
     for t in range(1, max_length + 1):
         logits = step(ids) if rows is None else step(ids, rows)
@@ -202,9 +205,8 @@ def beam_search(
         totals = np.take_along_axis(scores.reshape(B, K * V), best, axis=1)
         ended = symbols == eos
         for b, k in np.argwhere(ended[:, :K]):
-            finish(b, written[b, parents[b, k]], totals[b, k], t)
-        if all(len(found) == K for found in done):
-            break
+            if not finished[b]:
+                end(b, written[b, parents[b, k]], totals[b, k] / t**length_penalty)
         going = np.argsort(ended, axis=1, kind="stable")[:, :K]
         parents, symbols, totals = (
             np.take_along_axis(array, going, axis=1)
@@ -218,11 +220,14 @@ def beam_search(
             [np.take_along_axis(written, parents[..., None], axis=1), symbols[..., None]], axis=2
         )
         ids, rows = symbols.ravel(), (own + parents).ravel()
-    else:
-        for b in range(B):
-            for k in range(K):
-                finish(b, written[b, k], totals[b, k], max_length)
-    return [sorted(found, key=lambda hypothesis: -hypothesis.score) for found in done]
+        going_on = totals / t**length_penalty
+        finished |= [len(d) == K and best <= d[-1].score for d, best in zip(done, going_on[:, 0])]
+        if finished.all():
+            break
+    for b in np.flatnonzero(~finished):
+        for k in range(K):
+            end(b, written[b, k], going_on[b, k])
+    return done
 
 
 def _largest(scores: np.ndarray, number: int) -> np.ndarray:

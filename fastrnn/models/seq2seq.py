@@ -28,27 +28,31 @@ class Seq2Seq(Writer):
     .. math:: m_1 \dots m_T = \mathrm{encoder}(x_1 \dots x_T), \qquad
               p(y \mid x) = \mathrm{decoder}(\mathrm{last}(m); m_1 \dots m_T)
 
-    Inputs are sequences of ids, int of shape (T_b,), as :class:`fastrnn.data.Padded` or in a list.
+    Inputs are sequences of ids, int of shape (T_b,), or of vectors (T_b, I), as
+    :class:`fastrnn.data.Padded` or in a list.
 
     Parameters
     ----------
-    source_size, target_size : int
-        Number of symbols that are read, and that are written.
+    source_size : int
+        Number of symbols that are read, or width I of the vectors.
+    target_size : int
+        Number of symbols that are written.
     hidden_size : int
         Units H of each recurrent layer. A bidirectional encoder has half of them in each direction.
     num_layers : int
         Of the encoder and of the decoder.
     cell : {"rnn", "lstm", "gru"}
     embedding_size : int or None
-        Width of the vectors that stand for symbols; None takes one-hot vectors.
+        Width of the vectors that stand for symbols, read and written; None takes one-hot vectors.
     dropout : float
         Probability with which outputs of the recurrent layers, and what is scored, are dropped.
     attention : {"general", "dot", "additive"} or None
         All of them look with the decoder's outputs, see :mod:`fastrnn.layers.attention`.
     bidirectional : bool
         Whether the encoder is.
+    inputs : {"ids", "vectors"}
     input_dropout : float
-        The same for the vectors that stand for symbols.
+        Probability with which elements of what the first layers read are dropped.
     scheduled_sampling : float
         See :class:`fastrnn.models.decoder.Writer`.
     bos, eos : int
@@ -66,8 +70,8 @@ class Seq2Seq(Writer):
         As every :class:`fastrnn.models.Model` has them.
 
     Source: Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014);
-    the bidirectional encoder and its way into the decoder, Bahdanau, Cho and Bengio, "Neural machine
-    translation by jointly learning to align and translate" (2015); attention, see
+    the bidirectional encoder and its way into the decoder, Bahdanau, Cho and Bengio, "Neural
+    machine translation by jointly learning to align and translate" (2015); attention, see
     :class:`fastrnn.models.decoder.Decoder`.
     """
 
@@ -83,6 +87,7 @@ class Seq2Seq(Writer):
         *,
         attention: str | None = "general",
         bidirectional: bool = True,
+        inputs: str = "ids",
         input_dropout: float = 0.0,
         scheduled_sampling: float = 0.0,
         bos: int = 2,
@@ -100,7 +105,6 @@ class Seq2Seq(Writer):
         shared = {
             "num_layers": num_layers,
             "cell": cell,
-            "embedding_size": embedding_size,
             "dropout": dropout,
             "input_dropout": input_dropout,
             "dtype": dtype,
@@ -108,7 +112,9 @@ class Seq2Seq(Writer):
         self.encoder = Encoder(
             source_size,
             hidden_size // 2 if bidirectional else hidden_size,
+            embedding_size=embedding_size if inputs == "ids" else None,
             bidirectional=bidirectional,
+            inputs=inputs,
             output_dropout=0.0,
             seed=seeds[0],
             **shared,
@@ -117,6 +123,7 @@ class Seq2Seq(Writer):
             hidden_size,
             target_size,
             hidden_size,
+            embedding_size=embedding_size,
             attention=attention,
             memory_size=None if attention is None else hidden_size,
             seed=seeds[1],
@@ -126,9 +133,9 @@ class Seq2Seq(Writer):
             "source_size": self.encoder.config["input_size"],
             "target_size": target_size,
             "hidden_size": hidden_size,
-            **{name: self.encoder.config[name] for name in shared},
+            **{name: self.encoder.config[name] for name in (*shared, "bidirectional", "inputs")},
+            "embedding_size": self.decoder.config["embedding_size"],
             "attention": attention,
-            "bidirectional": self.encoder.config["bidirectional"],
             "scheduled_sampling": check_probability("scheduled_sampling", scheduled_sampling),
             **check_marks(bos, eos, target_size),
         }

@@ -1,0 +1,172 @@
+"""Greedy decoding, samples and beam search over steps whose probabilities are known."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+
+from fastrnn.models.decoding import beam_search, greedy, sample
+
+EOS, V, LENGTH = 0, 3, 4
+
+
+class Table:
+    """A step whose scores depend on all that a row has read: random numbers seeded by it."""
+
+    def __init__(self, size, seed=0, scale=2.0):
+        self.read = [()] * size
+        self.seed, self.scale, self.calls = seed, scale, 0
+
+    def scores(self, read):
+        rng = np.random.default_rng([self.seed, *map(int, read)])
+        return self.scale * rng.standard_normal(V)
+
+    def __call__(self, ids, rows=None):
+        self.calls += 1
+        rows = range(len(ids)) if rows is None else rows
+        self.read = [(*self.read[row], symbol) for row, symbol in zip(rows, ids)]
+        return np.array([self.scores(read) for read in self.read])
+
+
+def score(table, first, ids, ended, length_penalty):
+    read, total = (first,), 0.0
+    symbols = [*ids, EOS] if ended else ids
+    for symbol in symbols:
+        total += log_softmax(table.scores(read))[symbol]
+        read = (*read, symbol)
+    return total / len(symbols) ** length_penalty
+
+
+def exhaustive(table, first, length_penalty):
+    """Return all sequences and their scores, the best first."""
+    found = []
+    for n in range(LENGTH + 1):
+        found += [
+            (score(table, first, ids, n < LENGTH, length_penalty), ids)
+            for ids in itertools.product(range(1, V), repeat=n)
+        ]
+    return sorted(found, reverse=True)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_wide_beam_is_exhaustive_search(seed, length_penalty):
+    first, K = [1, 2], V**LENGTH
+    found = beam_search(
+        Table(2 * K, seed), first, EOS, LENGTH, beam_size=K, length_penalty=length_penalty
+    )
+    for symbol, hypotheses in zip(first, found):
+        expected = exhaustive(Table(1, seed), symbol, length_penalty)
+        assert [tuple(h.ids) for h in hypotheses] == [ids for _, ids in expected]
+        np.testing.assert_allclose([h.score for h in hypotheses], [s for s, _ in expected])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_beam_of_one_is_greedy(seed):
+    first = [0, 1, 2]
+    expected = greedy(Table(3, seed), first, EOS, LENGTH)
+    found = beam_search(Table(3, seed), first, EOS, LENGTH, beam_size=1)
+    assert [h[0].ids.tolist() for h in found] == [ids.tolist() for ids in expected]
+    assert all(len(h) == 1 for h in found)
+
+
+@pytest.mark.parametrize("beam_size", [2, 3, 5])
+def test_scores_are_those_of_the_sequences(beam_size):
+    first = [1, 2]
+    found = beam_search(Table(2 * beam_size), first, EOS, LENGTH, beam_size=beam_size)
+    for symbol, hypotheses in zip(first, found):
+        expected = {ids: value for value, ids in exhaustive(Table(1), symbol, 1.0)}
+        assert len({tuple(h.ids) for h in hypotheses}) == len(hypotheses) == beam_size
+        for h in hypotheses:
+            np.testing.assert_allclose(h.score, expected[tuple(h.ids)])
+        assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
+
+
+def test_a_wider_beam_finds_better_sequences():
+    def total(beam_size):
+        found = [
+            beam_search(Table(beam_size, seed), [1], EOS, 8, beam_size=beam_size, length_penalty=0)
+            for seed in range(30)
+        ]
+        return sum(hypotheses[0][0].score for hypotheses in found)
+
+    assert total(1) < total(2) <= total(8)
+
+
+def test_a_sequence_does_not_depend_on_its_neighbours():
+    both = beam_search(Table(6), [1, 2], EOS, LENGTH, beam_size=3)
+    alone = [beam_search(Table(3), [symbol], EOS, LENGTH, beam_size=3)[0] for symbol in (1, 2)]
+    for own, one in zip(both, alone):
+        assert [h.ids.tolist() for h in own] == [h.ids.tolist() for h in one]
+
+
+def certain(symbols):
+    """Return a step that writes the n-th of `symbols` at the n-th call, in both its rows."""
+    rest = iter(symbols)
+    return lambda ids, rows=None: np.where(np.arange(V) == next(rest), 9.0, [[0.0]] * len(ids))
+
+
+def test_greedy_ends_at_the_end_mark_or_the_longest_length():
+    assert greedy(certain([2, 1, EOS]), [1], EOS, 9)[0].tolist() == [2, 1]
+    assert greedy(certain([2, 1, 2]), [1], EOS, 3)[0].tolist() == [2, 1, 2]
+    assert greedy(certain([EOS]), [1, 1], EOS, 3)[1].tolist() == []
+
+
+def test_all_are_written_when_one_has_ended():
+    def step(ids):
+        return np.eye(V)[np.where(ids == 1, EOS, [2, 2])]
+
+    found = greedy(step, [1, 2], EOS, 3)
+    assert [ids.tolist() for ids in found] == [[], [2, 2, 2]]
+
+
+def test_draws_follow_the_distribution():
+    probabilities = np.array([0.2, 0.5, 0.3])
+    found = sample(lambda ids: np.log([probabilities] * len(ids)), [1] * 4000, EOS, 1, seed=0)
+    counts = np.bincount([ids[0] if len(ids) else EOS for ids in found], minlength=V)
+    assert np.all(np.abs(counts / 4000 - probabilities) < 0.04)
+    kept = sample(lambda ids: np.log([probabilities] * len(ids)), [1] * 99, EOS, 5, top_k=1, seed=0)
+    assert all(ids.tolist() == [1] * 5 for ids in kept)
+
+
+def test_the_same_seed_draws_the_same():
+    drawn = [sample(Table(9), [1] * 9, V, 9, seed=seed) for seed in (1, 1, 2)]
+    same, again, other = [[ids.tolist() for ids in row] for row in drawn]
+    assert same == again != other
+    assert len({tuple(ids) for ids in same}) > 1
+
+
+@pytest.mark.parametrize("decode", [greedy, beam_search])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"first": [[1]]}, ValueError, r"first must be \(N,\), got \(1, 1\)"),
+        ({"first": [0.5]}, TypeError, "first must be castable to int64"),
+        ({"eos": -1}, ValueError, "eos must be a non-negative integer"),
+        ({"max_length": 0}, ValueError, "max_length must be a positive integer"),
+    ],
+)
+def test_refused(decode, arguments, error, message):
+    with pytest.raises(error, match=message):
+        decode(**{"step": Table(5), "first": [1], "eos": EOS, "max_length": 3} | arguments)
+
+
+@pytest.mark.parametrize(
+    ("decode", "arguments", "message"),
+    [
+        (sample, {"temperature": -1}, "temperature must be a non-negative number"),
+        (sample, {"top_k": 0}, "top_k must be a positive integer"),
+        (beam_search, {"beam_size": 0}, "beam_size must be a positive integer"),
+        (beam_search, {"length_penalty": -1}, "length_penalty must be a non-negative number"),
+    ],
+)
+def test_refused_settings(decode, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        decode(Table(5), [1], EOS, 3, **arguments)
+
+
+@pytest.mark.parametrize("decode", [greedy, sample, beam_search])
+def test_scores_that_are_not_finite_are_refused(decode):
+    with pytest.raises(ValueError, match="scores are not finite"):
+        decode(lambda ids, rows=None: np.full((len(ids), V), np.nan), [1], EOS, 3)

@@ -1,0 +1,313 @@
+"""Models that write: gradients, PyTorch's loss, ragged batches, decoding, saving, refusals."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from fastrnn.data import Batches, Padded, pad
+from fastrnn.losses import softmax_cross_entropy
+from fastrnn.models import Captioner, Seq2Seq, load
+from fastrnn.training import fit
+
+V, W, I, H, E = 6, 7, 3, 4, 5  # symbols read and written, width of a vector
+EOS = 3
+SOURCES = [[1, 5, 2, 4], [3], [2, 2]]
+TARGETS = [[4, EOS], [5, 6, 4, EOS], [0, EOS]]
+RNG = np.random.default_rng(0)
+VECTORS = [RNG.standard_normal((length, I)) for length in (4, 1, 2)]
+IMAGES = RNG.standard_normal((3, 2, 2, I))
+
+
+def seq2seq(**options):
+    options = {"embedding_size": E, "dtype": "float64", "seed": 1} | options
+    return Seq2Seq(I if options.get("inputs") == "vectors" else V, W, H, **options)
+
+
+def captioner(**options):
+    return Captioner(12, W, H, **{"embedding_size": E, "dtype": "float64", "seed": 1} | options)
+
+
+MODELS = {
+    "general": (seq2seq, {}, SOURCES),
+    "dot": (seq2seq, {"attention": "dot", "cell": "lstm", "num_layers": 2}, SOURCES),
+    "additive": (seq2seq, {"attention": "additive", "bidirectional": False}, SOURCES),
+    "no attention": (seq2seq, {"attention": None, "cell": "rnn", "embedding_size": None}, SOURCES),
+    "vectors": (seq2seq, {"inputs": "vectors"}, VECTORS),
+    "captioner": (captioner, {}, IMAGES),
+    "deep captioner": (captioner, {"cell": "gru", "num_layers": 2}, IMAGES),
+}
+
+
+def make(name, **options):
+    function, own, inputs = MODELS[name]
+    return function(**own, **options), inputs
+
+
+def one(inputs, b):
+    return inputs[b : b + 1]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_gradients_are_those_of_central_differences(name, backend):
+    model, inputs = make(name, dropout=0.4, input_dropout=0.3)
+    masks = {key: g.bit_generator.state for key, g in model.generators.items()}
+
+    def loss_vjp():
+        for key, generator in model.generators.items():
+            generator.bit_generator.state = masks[key]
+        return model.loss_vjp(inputs, TARGETS)
+
+    loss_vjp()[2]()
+    generator = np.random.default_rng(4)
+    for key, array in model.parameters.items():
+        direction = generator.standard_normal(array.shape)
+        kept, change = array.copy(), 1e-5
+        array[...] = kept + change * direction
+        above = loss_vjp()[0]
+        array[...] = kept - change * direction
+        numeric = (above - loss_vjp()[0]) / (2 * change)
+        array[...] = kept
+        analytic = (model.gradients[key] * direction).sum()
+        assert np.isclose(analytic, numeric, rtol=1e-6, atol=1e-10), key
+        assert abs(analytic) > 1e-6, key
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_example_is_treated_as_if_alone(name):
+    model, inputs = make(name)
+    logits = model(inputs, TARGETS)
+    weights = model.attention_weights(inputs, TARGETS)
+    assert logits.shape == (4, 3, W)
+    total = 0.0
+    for b, target in enumerate(TARGETS):
+        alone = model(one(inputs, b), [target])
+        np.testing.assert_allclose(logits[: len(target), [b]], alone, rtol=1e-12)
+        assert not logits[len(target) :, b].any()
+        own = model.attention_weights(one(inputs, b), [target])
+        if weights is not None:
+            np.testing.assert_allclose(weights[: len(target), [b], : own.shape[2]], own)
+            np.testing.assert_allclose(own.sum(axis=2), 1)
+        total += model.loss(one(inputs, b), [target])[0] * len(target)
+    loss = model.loss(inputs, TARGETS)[0]
+    assert loss == pytest.approx(total / model.count(pad(TARGETS)), rel=1e-12)
+    assert loss == pytest.approx(model.loss_vjp(inputs, TARGETS)[0], rel=1e-12)
+
+
+def test_padding_is_never_read(backend):
+    model, inputs = make("vectors", input_dropout=0.2)
+    state = model.generators["encoder_input_dropout"].bit_generator.state
+    results = []
+    for beyond, symbol in ((0.0, 0), (np.nan, -5)):
+        values, lengths = pad(inputs)
+        targets = pad(TARGETS)
+        for b in range(3):
+            values[lengths[b] :, b] = beyond
+            targets.values[targets.lengths[b] :, b] = symbol
+        model.generators["encoder_input_dropout"].bit_generator.state = state
+        model.generators["decoder_input_dropout"].bit_generator.state = state
+        model.zero_gradients()
+        loss, _, pullback = model.loss_vjp(Padded(values, lengths), targets)
+        pullback()
+        results.append((loss, model.parameters.flat_gradients.copy()))
+        assert np.isfinite(model(Padded(values, lengths), targets)).all()
+    assert results[0][0] == results[1][0]
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_writing_goes_on_with_the_likeliest_of_what_teacher_forcing_scores(name):
+    model, inputs = make(name)
+    written = model.predict(inputs, max_length=5)
+    for b, ids in enumerate(written):
+        given = [*ids, EOS]
+        scores = model(one(inputs, b), [given])[:, 0]
+        assert scores[: len(ids)].argmax(axis=1).tolist() == ids.tolist()
+        assert len(ids) == 5 or scores[-1].argmax() == EOS
+    drawn = model.sample(inputs, max_length=5, top_k=1, seed=0)
+    assert [ids.tolist() for ids in drawn] == [ids.tolist() for ids in written]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_beam_search_is_exhaustive_search(name):
+    model, inputs = make(name)
+    length = 2
+    found = model.beam_search(inputs, beam_size=W**length, max_length=length)
+    best = model.predict(inputs, beam_size=W**length, max_length=length)
+    symbols = [k for k in range(W) if k != EOS]
+    sequences = [(), *itertools.product(symbols), *itertools.product(symbols, repeat=length)]
+    for b in range(3):
+        scores = {}
+        for ids in sequences:
+            target = [*ids, EOS][:length]
+            logits = model(one(inputs, b), [target])[:, 0]
+            scores[ids] = -softmax_cross_entropy(logits, target)[0]
+        expected = sorted(scores, key=scores.get, reverse=True)
+        assert [tuple(h.ids) for h in found[b]] == expected
+        np.testing.assert_allclose([h.score for h in found[b]], [scores[i] for i in expected])
+        assert tuple(best[b]) == expected[0]
+
+
+@pytest.mark.parametrize("name", ["general", "captioner"])
+def test_scheduled_sampling(name):
+    model, inputs = make(name)
+    forced = model.loss_vjp(inputs, TARGETS)[0]
+    model.scheduled_sampling = 1.0
+    targets = pad(TARGETS)
+    own = model(inputs, TARGETS).argmax(axis=2)  # what it would have read instead
+    expected = total = 0.0
+    for b, target in enumerate(TARGETS):
+        read = [model.config["bos"], *own[: len(target) - 1, b]]
+        context, memory = model.encode(one(inputs, b))
+        logits, _ = model.decoder(pad([read]), context, memory)
+        expected += softmax_cross_entropy(logits[:, 0], target)[0] * len(target)
+        total += len(target)
+    loss, _, pullback = model.loss_vjp(inputs, targets)
+    pullback()
+    assert loss == pytest.approx(expected / total, rel=1e-12)
+    assert loss != forced
+    assert model.loss(inputs, TARGETS)[0] == pytest.approx(forced)  # is for training alone
+    model.scheduled_sampling = 0.5
+    assert len({model.loss_vjp(inputs, TARGETS)[0] for _ in range(20)}) > 1
+    with pytest.raises(ValueError, match="scheduled_sampling must be a probability"):
+        model.scheduled_sampling = 2
+    assert type(model)(**model.config).scheduled_sampling == 0.5
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_saved_and_loaded(name, tmp_path):
+    model, inputs = make(name, dropout=0.1)
+    model.save(tmp_path / "m")
+    loaded, _ = load(tmp_path / "m")
+    assert type(loaded) is type(model)
+    assert loaded.config == model.config
+    np.testing.assert_array_equal(loaded(inputs, TARGETS), model(inputs, TARGETS))
+
+
+@pytest.mark.parametrize("attention", ["general", "dot", "additive"])
+def test_a_sequence_is_learnt_backwards(attention):
+    generator = np.random.default_rng(0)
+    sources = [generator.integers(4, 8, generator.integers(2, 4)) for _ in range(160)]
+    targets = [[*row[::-1], EOS] for row in sources]
+    model = Seq2Seq(8, 8, 24, embedding_size=12, attention=attention, seed=0)
+    batches = Batches(sources[:140], targets[:140], 20, seed=0)
+    fit(model, batches, 30, learning_rate=0.01, clip=1.0, progress=False)
+    written = model.predict(sources[140:])
+    right = [ids.tolist() == target[:-1] for ids, target in zip(written, targets[140:])]
+    assert np.mean(right) >= 0.9
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "error", "message"),
+    [
+        ([[1], []], [[4, 3], [3]], ValueError, r"at least, got none in sequences\[1\]"),
+        ([[1], [2]], [[4, 3], []], ValueError, r"at least, got none in sequences\[1\]"),
+        ([], [], ValueError, "sequences must be one sequence or more, got none"),
+        ([[1], [V]], [[3], [3]], ValueError, r"ids must be in 0\.\.5, got 6"),
+        ([[1], [2]], [[3], [W, 3]], ValueError, r"targets must be in 0\.\.6, got 7 at \(0, 1\)"),
+        ([[1], [2]], [[3]], ValueError, r"targets must be \(S, 2\), got \(1, 1\)"),
+        ([[1.5], [2]], [[3], [3]], TypeError, "ids must be integers"),
+        ([[1], [2]], [[0.5], [3]], TypeError, "targets must be castable to int64"),
+        ([[[1.0]], [[2.0]]], [[3], [3]], TypeError, "ids must be integers"),
+    ],
+)
+def test_seq2seq_refuses(inputs, targets, error, message):
+    model = seq2seq()
+    for call in (model, model.loss, model.loss_vjp):
+        with pytest.raises(error, match=message):
+            call(inputs, targets)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        (np.zeros((3, 11)), ValueError, r"inputs must be \(B, 12\), got \(3, 11\)"),
+        (np.zeros(12), ValueError, r"inputs must be \(B, 12\), got \(12,\)"),
+        (np.zeros((3, 2, 2)), ValueError, r"inputs must be \(B, 12\), got \(3, 4\)"),
+        (np.zeros((3, 12), complex), TypeError, "inputs must be castable to float64"),
+    ],
+)
+def test_a_captioner_refuses(inputs, error, message):
+    model = captioner()
+    for call in (lambda: model.loss(inputs, TARGETS), lambda: model.predict(inputs)):
+        with pytest.raises(error, match=message):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: seq2seq(attention="luong"), "attention must be one of 'dot', 'general'"),
+        (lambda: Seq2Seq(V, W, 5), "hidden_size must be even where the encoder is bidirectional"),
+        (lambda: seq2seq(bos=W), r"bos must be in 0\.\.6, got 7"),
+        (lambda: captioner(eos=-1), r"eos must be in 0\.\.6, got -1"),
+        (lambda: seq2seq(dropout=2), "dropout must be a probability"),
+        (lambda: captioner(scheduled_sampling=-1), "scheduled_sampling must be a probability"),
+        (lambda: captioner(cell="elman"), "cell must be one of"),
+        (lambda: seq2seq(inputs="words"), "inputs must be one of"),
+        (lambda: seq2seq().predict(SOURCES, beam_size=0), "beam_size must be a positive integer"),
+        (lambda: seq2seq().predict(SOURCES, max_length=0), "max_length must be a positive"),
+    ],
+)
+def test_impossible_settings(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def torch_recurrent(torch, encoder):
+    """Return PyTorch's embedding and layer with the weights of an `Encoder`."""
+    layer = encoder.recurrent
+    peer = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[layer.cell.name](
+        layer.input_size, layer.hidden_size, layer.num_layers, bidirectional=layer.bidirectional
+    ).double()
+    peer.load_state_dict({k: torch.tensor(v) for k, v in layer.state_dict().items()})
+    return torch.tensor(encoder.embedding.parameters["weight"]), peer
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", ["general", "dot", "additive", "captioner", "deep captioner"])
+def test_the_loss_is_that_of_pytorch(name):
+    torch = pytest.importorskip("torch")
+    model, inputs = make(name)
+    parameters = {key: torch.tensor(array) for key, array in model.parameters.items()}
+    decoder = {k.removeprefix("decoder."): v for k, v in parameters.items() if "decoder." in k}
+    table, peer = torch_recurrent(torch, model.decoder.recurrent)
+    layers, size = peer.num_layers, peer.hidden_size
+    lstm = isinstance(peer, torch.nn.LSTM)
+
+    def affine(part, x):
+        return torch.nn.functional.linear(x, decoder[f"{part}.weight"], decoder.get(f"{part}.bias"))
+
+    losses = []
+    with torch.no_grad():
+        for b, target in enumerate(TARGETS):
+            if name in ("captioner", "deep captioner"):
+                context = torch.tensor(inputs[b].ravel())
+            else:
+                source_table, source_peer = torch_recurrent(torch, model.encoder)
+                memory, _ = source_peer(source_table[torch.tensor(inputs[b])])
+                half = size // 2 if source_peer.bidirectional else size
+                context = torch.cat([memory[-1, :half], memory[0, half:]])
+            initial = torch.tanh(affine("initial", context)).reshape(-1, layers, size)
+            state = tuple(initial) if lstm else initial[0]
+            read = torch.tensor([model.config["bos"], *target[:-1]])
+            hidden, _ = peer(table[read], state)
+            if model.decoder.attention is not None:
+                if name == "dot":
+                    scores = hidden @ memory.T
+                elif name == "general":
+                    scores = affine("attention.query", hidden) @ memory.T
+                else:
+                    both = affine("attention.query", hidden)[:, None] + affine(
+                        "attention.memory", memory
+                    )
+                    scores = affine("attention.score", torch.tanh(both))[..., 0]
+                attended = torch.softmax(scores, dim=1) @ memory
+                hidden = torch.tanh(affine("combine", torch.cat([attended, hidden], dim=1)))
+            losses.append(
+                torch.nn.functional.cross_entropy(
+                    affine("output", hidden), torch.tensor(target), reduction="none"
+                )
+            )
+    expected = float(torch.cat(losses).mean())
+    assert model.loss(inputs, TARGETS)[0] == pytest.approx(expected, rel=1e-12)
