@@ -206,9 +206,9 @@ def test_a_sequence_is_learnt_backwards(attention):
         ([[1], [V]], [[3], [3]], ValueError, r"ids must be in 0\.\.5, got 6"),
         ([[1], [2]], [[3], [W, 3]], ValueError, r"targets must be in 0\.\.6, got 7 at \(0, 1\)"),
         ([[1], [2]], [[3]], ValueError, r"targets must be \(S, 2\), got \(1, 1\)"),
-        ([[1.5], [2]], [[3], [3]], TypeError, "ids must be integers"),
+        ([[1.5], [2]], [[3], [3]], TypeError, "inputs must be castable to int64"),
         ([[1], [2]], [[0.5], [3]], TypeError, "targets must be castable to int64"),
-        ([[[1.0]], [[2.0]]], [[3], [3]], TypeError, "ids must be integers"),
+        ([[[1.0]], [[2.0]]], [[3], [3]], TypeError, "inputs must be castable to int64"),
     ],
 )
 def test_seq2seq_refuses(inputs, targets, error, message):
