@@ -7,6 +7,7 @@ from fastrnn.models.encoder import Encoder
 from fastrnn.models.feed_forward import FeedForward
 from fastrnn.models.forecaster import Forecaster
 from fastrnn.models.language_model import LanguageModel, LanguageModelStream
+from fastrnn.models.question_answerer import QuestionAnswerer
 from fastrnn.models.seq2seq import Seq2Seq
 from fastrnn.models.tagger import SequenceTagger
 
@@ -18,6 +19,7 @@ __all__ = [
     "LanguageModel",
     "LanguageModelStream",
     "Model",
+    "QuestionAnswerer",
     "Seq2Seq",
     "SequenceClassifier",
     "SequenceRegressor",

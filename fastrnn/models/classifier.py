@@ -108,9 +108,9 @@ class PooledModel(Predictor):
         dropped, dropout_pullback = self.dropout.vjp(pooled)
         output, output_pullback = self.output.vjp(dropped, copy=False)
 
-        def adjoint(d_output: ArrayLike) -> None:
+        def adjoint(d_output: ArrayLike) -> np.ndarray | None:
             d_pooled = dropout_pullback(output_pullback(d_output))
-            encoder_pullback(pooling_pullback(d_pooled))
+            return encoder_pullback(pooling_pullback(d_pooled))[0]
 
         return output, Pullback(adjoint)
 
