@@ -4,7 +4,7 @@ import importlib
 from types import ModuleType
 
 # Module -> what has to be installed for it. Its extra has the module's name.
-_NEEDS = {"keras": "h5py", "onnx": "onnx", "torch": "PyTorch"}
+_NEEDS = {"keras": "h5py", "onnx": "onnx", "sklearn": "scikit-learn", "torch": "PyTorch"}
 
 __all__ = list(_NEEDS)
 

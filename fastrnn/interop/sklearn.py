@@ -1,0 +1,524 @@
+"""scikit-learn's estimators over sequences, on this package's models.
+
+What ``X`` may be:
+
+- a list of arrays (T,) or (T, I): sequences of any lengths T >= 1, all of one width I, 1 for (T,);
+- an array (n, T, I): n sequences of T steps;
+- whatever else scikit-learn takes as a table (n, T): each row a sequence of T numbers. For
+  :class:`RNNTagger` a table (T, I) is one sequence, its rows are the steps.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import LabelEncoder
+from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
+
+from fastrnn._validation import check_positive_int, check_sequences
+from fastrnn.data import Batches
+from fastrnn.models import SequenceClassifier, SequenceRegressor, SequenceTagger
+from fastrnn.optim import Adam
+from fastrnn.training import Callback, EarlyStopping, ProgressBar, Trainer
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+    from fastrnn.models.predictor import Predictor
+
+__all__ = ["RNNClassifier", "RNNRegressor", "RNNTagger"]
+
+_ROWS = 512  # sequences that are predicted together: it bounds the memory
+_NO_Y = "no_validation"  # what validate_data wants where there is no y
+
+
+class _RNN(BaseEstimator):
+    """What the estimators share: reading sequences, training, going on with it."""
+
+    def fit(self, X: Any, y: Any) -> _RNN:
+        """Train on sequences and what belongs to them.
+
+        Parameters
+        ----------
+        X : list of array_like, or array_like
+            See :mod:`fastrnn.interop.sklearn`.
+        y : array_like
+            Labels or numbers: one, or a row of them, for each sequence; for a tagger one for each
+            step.
+
+        Returns
+        -------
+        self
+        """
+        return self._train(X, y, self.epochs, self.warm_start and hasattr(self, "model_"))
+
+    def predict(self, X: Any) -> Any:
+        """Return what is predicted for each sequence, in the form of ``y``."""
+        check_is_fitted(self)
+        return self._predicted(X, self.model_.predict)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.target_tags.required = True
+        return tags
+
+    @abstractmethod
+    def _build(self, targets: Any, classes: Any, **settings: Any) -> Predictor:
+        """Return a model for targets like these."""
+
+    @abstractmethod
+    def _targets(self, y: Any, classes: Any) -> tuple[Any, Any]:
+        """Return the classes (None: numbers are predicted), and targets as the model wants them."""
+
+    def _train(
+        self, X: Any, y: Any, epochs: int, going_on: bool, classes: np.ndarray | None = None
+    ) -> Any:
+        epochs = check_positive_int("epochs", epochs)
+        sequences, y = self._read(X, y, reset=not going_on)
+        if going_on:
+            classes = getattr(self, "classes_", None)
+        classes, targets = self._targets(y, classes)
+        random = self._random if going_on else check_random_state(self.random_state)
+        model = self.model_ if going_on else self._start(sequences, targets, classes, random)
+        optimizer = self._optimizer if going_on else Adam(model.parameters)
+        optimizer.learning_rate = self.learning_rate
+        callbacks, validation = [ProgressBar()] if self.verbose else [], None
+        if self.patience is not None:
+            parts = train_test_split(
+                sequences, targets, test_size=self.validation_fraction, random_state=_seed(random)
+            )
+            sequences, held_out, targets, held_out_targets = parts
+            validation = Batches(held_out, held_out_targets, _ROWS)
+            callbacks += [_Best(), EarlyStopping(self.patience)]
+        batches = Batches(sequences, targets, self.batch_size, seed=_seed(random))
+        trainer = Trainer(model, optimizer, clip=self.clip, callbacks=callbacks)
+        trainer.fit(batches, epochs, validation)
+        self.model_, self._optimizer, self._random = model, optimizer, random
+        if classes is not None:
+            self.classes_ = classes
+        self.n_iter_ = trainer.epoch
+        self.loss_curve_ = [row["training_loss"] for row in trainer.history]
+        return self
+
+    def _start(
+        self, sequences: Any, targets: Any, classes: Any, random: np.random.RandomState
+    ) -> Predictor:
+        return self._build(
+            targets,
+            classes,
+            input_size=sequences[0].shape[1],
+            hidden_size=self.hidden_size,
+            num_layers=self.num_layers,
+            cell=self.cell,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+            inputs="vectors",
+            seed=_seed(random),
+        )
+
+    def _read(self, X: Any, y: Any = _NO_Y, reset: bool = False) -> Any:
+        """Return sequences (T, I) of float32, and y where it is given."""
+        if _are_sequences(X):
+            sequences = check_sequences("X", X)
+            if y is not _NO_Y:
+                check_consistent_length(sequences, y)
+                y = self._check_y(y)
+            if reset and hasattr(self, "n_features_in_"):
+                del self.n_features_in_  # of the table that was fitted before
+        else:
+            if y is _NO_Y:
+                X = validate_data(self, X, reset=reset)
+            else:
+                X, y = validate_data(self, X, y, reset=reset, **self._checks)
+            sequences, y = self._cut(X, y)
+        with np.errstate(over="ignore"):  # infinity is refused below
+            sequences = [np.ascontiguousarray(x, np.float32) for x in sequences]
+        sequences = [x[:, None] if x.ndim == 1 else x for x in sequences]
+        for k, x in enumerate(sequences):
+            assert_all_finite(x, input_name=f"X[{k}]")
+            if len(x) == 0:
+                raise ValueError(f"X must have sequences of 1 step at least, got none in X[{k}]")
+        width = sequences[0].shape[1]
+        if not reset and width != self.model_.config["input_size"]:
+            expected = self.model_.config["input_size"]
+            raise ValueError(f"X must be of width {expected} at each step, got {width}")
+        return sequences if y is _NO_Y else (sequences, y)
+
+    _checks: ClassVar[dict[str, Any]] = {}  # of y, by validate_data
+
+    def _check_y(self, y: Any) -> Any:
+        """Return what belongs to a list of sequences as an array."""
+        return column_or_1d(y, warn=True)
+
+    def _cut(self, X: np.ndarray, y: Any) -> tuple[list[np.ndarray], Any]:
+        """Return the sequences of a table and what belongs to each."""
+        return list(X[:, :, None]), y
+
+    def _predicted(self, X: Any, predict: Callable[[list[np.ndarray]], Any]) -> Any:
+        sequences = self._read(X)
+        parts = [sequences[k : k + _ROWS] for k in range(0, len(sequences), _ROWS)]
+        return np.concatenate([predict(part) for part in parts])
+
+
+class _Labels(ClassifierMixin, _RNN):
+    """What the estimators share that predict labels."""
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> _Labels:
+        """Train one more epoch.
+
+        Parameters
+        ----------
+        X, y
+            As for ``fit``.
+        classes : array_like
+            All labels that there can be; the first call needs them.
+
+        Returns
+        -------
+        self
+        """
+        going_on = hasattr(self, "model_")
+        if classes is None and not going_on:
+            raise ValueError(
+                "classes must be all labels in the first call of partial_fit, got None"
+            )
+        return self._train(X, y, 1, going_on, None if going_on else np.unique(classes))
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of each of ``classes_``, where ``predict`` has a label."""
+        check_is_fitted(self)
+        return self._predicted(X, self.model_.predict_proba)
+
+    def predict(self, X: Any) -> Any:
+        predicted = super().predict(X)
+        if isinstance(predicted, list):
+            return [self.classes_[ids] for ids in predicted]
+        return self.classes_[predicted]
+
+    def _number(self, y: np.ndarray, classes: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the classes, those of `y` (n,) unless they are given, and the labels' numbers."""
+        check_classification_targets(y)
+        encoder = LabelEncoder()
+        encoder.classes_ = np.unique(y) if classes is None else classes
+        if len(encoder.classes_) < 2:
+            found = f"1 class: {encoder.classes_[0]}"
+            raise ValueError(f"y must have 2 classes at least, got {found}")
+        return encoder.classes_, encoder.transform(y)
+
+    def _class_weights(self, ids: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
+        if self.class_weight is None:
+            return None
+        return compute_class_weight(self.class_weight, classes=classes, y=classes[ids])
+
+
+class RNNClassifier(_Labels):
+    """A label for a sequence, by :class:`fastrnn.models.SequenceClassifier`.
+
+    Parameters
+    ----------
+    hidden_size : int
+        Units of each recurrent layer and direction.
+    num_layers : int
+        Recurrent layers, one on top of the other.
+    cell : {"rnn", "lstm", "gru"}
+    bidirectional : bool
+        Whether a second layer reads from the end.
+    pooling : {"last", "mean", "attention"}
+        What is read of the recurrent layers' outputs.
+    dropout : float
+        Probability with which outputs of the recurrent layers are dropped in training.
+    class_weight : dict, "balanced" or None
+        As elsewhere in scikit-learn; all weights are positive.
+    epochs : int
+        Passes over the data.
+    batch_size : int
+        Sequences of a step.
+    learning_rate : float
+        Of Adam.
+    clip : float or None
+        Largest norm of all gradients together.
+    patience : int or None
+        Stop after so many epochs without a lower loss on sequences held out, and go back to the
+        epoch of the lowest; None trains all epochs on all sequences.
+    validation_fraction : float
+        Share of the sequences held out where `patience` is given.
+    warm_start : bool
+        Whether ``fit`` goes on from the last one.
+    random_state : int, numpy.random.RandomState or None
+        Source of initial parameters, dropout, the order and of what is held out.
+    verbose : bool
+        Whether to show a progress bar, where standard error is a terminal.
+
+    Attributes
+    ----------
+    model_ : fastrnn.models.SequenceClassifier
+        In float32; ``model_.save(path)`` writes it for :func:`fastrnn.models.load`.
+    classes_ : ndarray
+        The labels, sorted.
+    n_iter_ : int
+        Epochs of the last fit.
+    loss_curve_ : list of float
+        Training loss of each.
+    n_features_in_ : int
+        Columns, where ``X`` was a table.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int = 64,
+        *,
+        num_layers: int = 1,
+        cell: str = "gru",
+        bidirectional: bool = False,
+        pooling: str = "last",
+        dropout: float = 0.0,
+        class_weight: Any = None,
+        epochs: int = 50,
+        batch_size: int = 32,
+        learning_rate: float = 3e-3,
+        clip: float | None = 1.0,
+        patience: int | None = None,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.cell = cell
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.dropout = dropout
+        self.class_weight = class_weight
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.clip = clip
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _build(self, targets: Any, classes: Any, **settings: Any) -> SequenceClassifier:
+        return SequenceClassifier(
+            num_classes=len(classes),
+            pooling=self.pooling,
+            class_weights=self._class_weights(targets, classes),
+            **settings,
+        )
+
+    def _targets(self, y: Any, classes: Any) -> tuple[np.ndarray, np.ndarray]:
+        return self._number(y, classes)
+
+
+class RNNRegressor(RegressorMixin, _RNN):
+    """Numbers for a sequence, by :class:`fastrnn.models.SequenceRegressor`.
+
+    Parameters
+    ----------
+    hidden_size, num_layers, cell, bidirectional, pooling, dropout, epochs, batch_size, \
+    learning_rate, clip, patience, validation_fraction, warm_start, random_state, verbose
+        As for :class:`RNNClassifier`.
+
+    Attributes
+    ----------
+    model_, n_iter_, loss_curve_, n_features_in_
+        As for :class:`RNNClassifier`.
+
+    Notes
+    -----
+    The numbers are learnt as they are: scale them, such as by
+    :class:`sklearn.compose.TransformedTargetRegressor`.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int = 64,
+        *,
+        num_layers: int = 1,
+        cell: str = "gru",
+        bidirectional: bool = False,
+        pooling: str = "last",
+        dropout: float = 0.0,
+        epochs: int = 50,
+        batch_size: int = 32,
+        learning_rate: float = 3e-3,
+        clip: float | None = 1.0,
+        patience: int | None = None,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.cell = cell
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.dropout = dropout
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.clip = clip
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    _checks = {"multi_output": True, "y_numeric": True}
+
+    def partial_fit(self, X: Any, y: Any) -> RNNRegressor:
+        """Train one more epoch, with ``X`` and ``y`` as for ``fit``; return self."""
+        return self._train(X, y, 1, hasattr(self, "model_"))
+
+    def predict(self, X: Any) -> np.ndarray:
+        predicted = super().predict(X).astype(np.float64)
+        return predicted[:, 0] if self._one else predicted
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _build(self, targets: Any, classes: Any, **settings: Any) -> SequenceRegressor:
+        return SequenceRegressor(output_size=targets.shape[1], pooling=self.pooling, **settings)
+
+    def _check_y(self, y: Any) -> np.ndarray:
+        return check_array(y, ensure_2d=False, input_name="y")
+
+    def _targets(self, y: Any, classes: Any) -> tuple[None, np.ndarray]:
+        return None, y.astype(np.float32).reshape(len(y), -1)
+
+    def _train(self, X: Any, y: Any, *settings: Any) -> RNNRegressor:
+        super()._train(X, y, *settings)
+        self._one = np.asarray(y).ndim == 1
+        return self
+
+
+class RNNTagger(_Labels):
+    """A label for each step of a sequence, by :class:`fastrnn.models.SequenceTagger`.
+
+    A table is one sequence: ``fit(X, y)`` takes the steps (T, I) and their labels (T,), or a list
+    of both.
+
+    Parameters
+    ----------
+    hidden_size, num_layers, cell, bidirectional, dropout, class_weight, epochs, batch_size, \
+    learning_rate, clip, patience, validation_fraction, warm_start, random_state, verbose
+        As for :class:`RNNClassifier`.
+
+    Attributes
+    ----------
+    model_, classes_, n_iter_, loss_curve_, n_features_in_
+        As for :class:`RNNClassifier`.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int = 64,
+        *,
+        num_layers: int = 1,
+        cell: str = "gru",
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        class_weight: Any = None,
+        epochs: int = 50,
+        batch_size: int = 32,
+        learning_rate: float = 3e-3,
+        clip: float | None = 1.0,
+        patience: int | None = None,
+        validation_fraction: float = 0.1,
+        warm_start: bool = False,
+        random_state: Any = None,
+        verbose: bool = False,
+    ) -> None:
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.cell = cell
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.class_weight = class_weight
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.clip = clip
+        self.patience = patience
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of steps with the right label, `sample_weight` one for each step."""
+        predicted = self.predict(X)
+        if isinstance(predicted, list):
+            predicted, y = np.concatenate(predicted), np.concatenate(self._check_y(y))
+        return accuracy_score(y, predicted, sample_weight=sample_weight)
+
+    def _build(self, targets: Any, classes: Any, **settings: Any) -> SequenceTagger:
+        return SequenceTagger(
+            num_classes=len(classes),
+            class_weights=self._class_weights(np.concatenate(targets), classes),
+            **settings,
+        )
+
+    def _cut(self, X: np.ndarray, y: Any) -> tuple[list[np.ndarray], Any]:
+        return [X], y if y is _NO_Y else [y]
+
+    def _check_y(self, y: Any) -> list[np.ndarray]:
+        return [column_or_1d(labels) for labels in y]
+
+    def _targets(self, y: Any, classes: Any) -> tuple[np.ndarray, list[np.ndarray]]:
+        classes, ids = self._number(np.concatenate(y), classes)
+        return classes, np.split(ids, np.cumsum([len(labels) for labels in y])[:-1])
+
+    def _predicted(self, X: Any, predict: Callable[[list[np.ndarray]], Any]) -> Any:
+        sequences = self._read(X)
+        parts = [sequences[k : k + _ROWS] for k in range(0, len(sequences), _ROWS)]
+        predicted = [row for part in parts for row in predict(part)]
+        return predicted if _are_sequences(X) else predicted[0]
+
+
+class _Best(Callback):
+    """Go back to the parameters of the epoch with the lowest validation loss."""
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._loss, self._values = math.inf, None
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        loss = trainer.history[-1]["validation_loss"]
+        if loss < self._loss:
+            self._loss, self._values = loss, trainer.model.parameters.flat_values.copy()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        if self._values is not None:
+            trainer.model.parameters.flat_values[:] = self._values
+
+
+def _are_sequences(X: Any) -> bool:
+    """Return whether `X` is a list of sequences and not a table."""
+    if isinstance(X, np.ndarray) and (X.ndim != 1 or X.dtype != object):
+        return X.ndim == 3
+    if not isinstance(X, (list, tuple, np.ndarray)) or np.ndim(X[:1]) == 0:
+        return False
+    rows = [x for x in X if isinstance(x, (list, tuple, np.ndarray))]
+    arrays = any(isinstance(x, np.ndarray) for x in rows)
+    nested = any(len(x) and isinstance(x[0], (list, tuple, np.ndarray)) for x in rows)
+    return arrays or nested or len({len(x) for x in rows}) > 1
+
+
+def _seed(random: np.random.RandomState) -> int:
+    return int(random.randint(np.iinfo(np.int32).max))

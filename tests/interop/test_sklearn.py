@@ -1,0 +1,285 @@
+"""scikit-learn's estimators: its own checks, sequences of all forms, and its tools."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", minversion="1.6")
+
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import fastrnn as fr
+from fastrnn.interop.sklearn import RNNClassifier, RNNRegressor, RNNTagger
+
+pytestmark = pytest.mark.sklearn
+
+RNG = np.random.default_rng(0)
+SEQUENCES = [RNG.standard_normal((length, 2)) for length in RNG.integers(1, 9, 60)]
+LABELS = np.array(["up" if x[:, 0].mean() > 0 else "down" for x in SEQUENCES])
+NUMBERS = np.array([x[:, 0].mean() for x in SEQUENCES])
+TAGS = [np.where(x.cumsum(axis=0)[:, 0] > 0, "above", "below") for x in SEQUENCES]
+SMALL = {"hidden_size": 8, "learning_rate": 0.01, "epochs": 20, "random_state": 0}
+FITTED = {
+    "classifier": (RNNClassifier(pooling="mean", **SMALL), LABELS),
+    "regressor": (RNNRegressor(pooling="mean", **SMALL), NUMBERS),
+    "tagger": (RNNTagger(**SMALL), TAGS),
+}
+each = pytest.mark.parametrize("name", FITTED)
+
+
+def expected_failures(estimator):
+    """Return the checks that an estimator cannot pass, with the reason."""
+    if not isinstance(estimator, RNNTagger):
+        return {}
+    reason = "the rows of a table are the steps of one sequence: each is read after those before"
+    return {
+        "check_methods_sample_order_invariance": reason,
+        "check_methods_subset_invariance": reason,
+    }
+
+
+@parametrize_with_checks(
+    [RNNClassifier(), RNNRegressor(), RNNTagger()], expected_failed_checks=expected_failures
+)
+def test_the_checks_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def fit(name, X=SEQUENCES, **options):
+    estimator, y = FITTED[name]
+    return clone(estimator).set_params(**options).fit(X, y), y
+
+
+def equal(a, b):
+    return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b))
+
+
+@each
+def test_sequences_of_any_lengths_are_learnt(name):
+    estimator, y = fit(name, epochs=60)
+    assert estimator.score(SEQUENCES, y) > 0.9
+    assert estimator.n_iter_ == len(estimator.loss_curve_) == 60
+    assert estimator.loss_curve_[-1] < estimator.loss_curve_[0]
+    assert not hasattr(estimator, "n_features_in_")
+
+
+@each
+def test_a_sequence_is_predicted_as_if_alone(name):
+    estimator, _ = fit(name)
+    together = estimator.predict(SEQUENCES)
+    alone = [estimator.predict([x])[0] for x in SEQUENCES]
+    if name == "regressor":
+        np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
+    else:
+        assert equal(together, alone)
+
+
+def test_probabilities_are_of_the_classes_in_order():
+    classifier, _ = fit("classifier")
+    probabilities = classifier.predict_proba(SEQUENCES)
+    assert classifier.classes_.tolist() == ["down", "up"]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+    predicted = classifier.classes_[probabilities.argmax(axis=1)]
+    assert np.array_equal(predicted, classifier.predict(SEQUENCES))
+    tagger, _ = fit("tagger")
+    rows = tagger.predict_proba(SEQUENCES)
+    assert [row.shape for row in rows] == [(len(x), 2) for x in SEQUENCES]
+    assert equal([tagger.classes_[row.argmax(axis=1)] for row in rows], tagger.predict(SEQUENCES))
+
+
+@pytest.mark.parametrize("name", ["classifier", "regressor"])
+def test_tables_arrays_and_lists_of_the_same_sequences_are_the_same(name):
+    table = RNG.standard_normal((20, 5))
+    y = table.sum(axis=1) > 0
+    forms = [table, table[:, :, None], list(table), list(table[:, :, None]), table.tolist()]
+    forms.append(np.fromiter(forms[2], object))
+    estimator, _ = FITTED[name]
+    predictions = [clone(estimator).fit(X, y).predict(X) for X in forms]
+    assert all(np.array_equal(predictions[0], p) for p in predictions)
+    assert clone(estimator).fit(forms[1], y).predict(forms[1][:, :3]).shape == (20,)
+    assert clone(estimator).fit(table, y).n_features_in_ == 5
+
+
+def test_a_table_is_one_sequence_to_a_tagger():
+    steps = np.concatenate(SEQUENCES[:3])
+    for labels in (np.concatenate(TAGS[:3]), np.arange(len(steps)) % 2):
+        tagger = RNNTagger(**SMALL).fit(steps, labels)
+        listed = RNNTagger(**SMALL).fit([steps], [labels])
+        assert np.array_equal(tagger.predict(steps), listed.predict([steps])[0])
+        assert tagger.predict_proba(steps).shape == (len(steps), 2)
+        assert tagger.score(steps, labels) == listed.score([steps], [labels])
+    stacked = np.stack([steps, steps + 1])
+    tagger = RNNTagger(**SMALL).fit(stacked, np.stack([labels, labels]))
+    assert [len(row) for row in tagger.predict(stacked)] == [len(steps)] * 2
+
+
+def test_several_numbers_a_sequence():
+    regressor = RNNRegressor(pooling="mean", **SMALL)
+    y = np.stack([NUMBERS, -NUMBERS], axis=1)
+    assert regressor.fit(SEQUENCES, y).predict(SEQUENCES).shape == (60, 2)
+    assert regressor.score(SEQUENCES, y) > 0.7
+
+
+def test_rare_classes_weigh_more_where_asked():
+    rare = np.where(NUMBERS.argsort().argsort() < 9, "rare", "common")
+    found = {}
+    for weight in (None, "balanced", {"common": 1, "rare": 50}):
+        classifier = RNNClassifier(class_weight=weight, pooling="mean", **SMALL | {"epochs": 8})
+        found[str(weight)] = (classifier.fit(SEQUENCES, rare).predict(SEQUENCES) == "rare").sum()
+    plain, balanced, heavy = found.values()
+    assert plain < balanced < heavy
+    tagger = RNNTagger(class_weight={"above": 1, "below": 1e4}, **SMALL).fit(SEQUENCES, TAGS)
+    assert set(np.concatenate(tagger.predict(SEQUENCES))) == {"below"}
+
+
+@each
+def test_patience_stops_and_goes_back_to_the_best(name):
+    estimator, y = FITTED[name]
+    estimator = clone(estimator).set_params(patience=3, epochs=200, validation_fraction=0.3)
+    # Nothing in the sequences tells these.
+    y = [RNG.permutation(tags) for tags in y] if name == "tagger" else RNG.permutation(y)
+    estimator.fit(SEQUENCES, y)
+    assert 3 < estimator.n_iter_ < 200
+    shorter = clone(estimator).set_params(epochs=estimator.n_iter_ - 3, patience=999)
+    assert equal(shorter.fit(SEQUENCES, y).predict(SEQUENCES), estimator.predict(SEQUENCES))
+
+
+@each
+def test_training_goes_on(name):
+    warm, y = fit(name, warm_start=True, epochs=3)
+    before = warm.model_.state_dict()
+    losses = [warm.loss_curve_[-1], warm.fit(SEQUENCES, y).loss_curve_[-1]]
+    assert losses[1] < losses[0]
+    assert any(np.any(before[key] != value) for key, value in warm.model_.state_dict().items())
+    cold = warm.set_params(warm_start=False).fit(SEQUENCES, y)
+    assert equal(cold.predict(SEQUENCES), fit(name, epochs=3)[0].predict(SEQUENCES))
+
+    part = clone(FITTED[name][0])
+    classes = {} if name == "regressor" else {"classes": cold.classes_}
+    for _ in range(15):
+        part.partial_fit(SEQUENCES, y, **classes)
+    assert part.n_iter_ == 1
+    assert part.loss_curve_[0] < warm.loss_curve_[0]
+
+
+def test_partial_fit_knows_labels_that_come_later():
+    classifier = RNNClassifier(**SMALL)
+    with pytest.raises(ValueError, match="classes must be all labels in the first call"):
+        classifier.partial_fit(SEQUENCES, LABELS)
+    classifier.partial_fit(SEQUENCES, LABELS, classes=["up", "down", "flat"])
+    assert classifier.predict_proba(SEQUENCES).shape == (60, 3)
+    with pytest.raises(ValueError, match="previously unseen labels"):
+        classifier.partial_fit(SEQUENCES, np.full(60, "sideways"))
+
+
+@each
+def test_copies_and_pickles_predict_the_same(name):
+    estimator, y = fit(name)
+    copied = pickle.loads(pickle.dumps(estimator))
+    assert equal(copied.predict(SEQUENCES), estimator.predict(SEQUENCES))
+    for one in (copied, estimator):  # and train on the same
+        one.partial_fit(SEQUENCES, y)
+    assert equal(copied.predict(SEQUENCES), estimator.predict(SEQUENCES))
+
+
+@each
+def test_the_model_can_be_saved(name, tmp_path):
+    estimator, _ = fit(name)
+    estimator.model_.save(tmp_path / "m")
+    loaded, _ = fr.models.load(tmp_path / "m")
+    sequences = [x.astype(np.float32) for x in SEQUENCES]
+    assert equal(loaded.predict(sequences), estimator.model_.predict(sequences))
+
+
+@each
+def test_grid_search(name):
+    estimator, y = FITTED[name]
+    quick = clone(estimator).set_params(epochs=2)
+    search = GridSearchCV(quick, {"hidden_size": [2, 3]}, cv=2).fit(SEQUENCES, y)
+    assert search.best_params_["hidden_size"] in (2, 3)
+    assert equal(search.predict(SEQUENCES), search.best_estimator_.predict(SEQUENCES))
+    assert cross_val_score(quick, SEQUENCES, y, cv=KFold(3)).shape == (3,)
+
+
+def test_pipelines():
+    table = 100 + RNG.standard_normal((30, 6))
+    labels = np.where(table.sum(axis=1) > 600, "high", "low")
+    pipeline = make_pipeline(StandardScaler(), RNNClassifier(**SMALL)).fit(table, labels)
+    assert pipeline.score(table, labels) > 0.8
+    double = FunctionTransformer(lambda X: [2 * x for x in X])
+    doubled = make_pipeline(double, clone(FITTED["classifier"][0])).fit(SEQUENCES, LABELS)
+    assert doubled.score(SEQUENCES, LABELS) > 0.8
+    numbers = TransformedTargetRegressor(RNNRegressor(**SMALL), transformer=StandardScaler())
+    assert numbers.fit(table, 1000 * table.mean(axis=1)).predict(table).mean() > 90_000
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        ([np.zeros((2, 2)), np.zeros((0, 2))], ValueError, r"1 step at least, got none in X\[1\]"),
+        (
+            [np.zeros((2, 2)), np.zeros((2, 3))],
+            ValueError,
+            r"X\[1\] must be \(T, 2\), got \(2, 3\)",
+        ),
+        ([np.zeros(2), np.full(3, np.nan)], ValueError, r"X\[1\] contains NaN"),
+        ([np.zeros(2), np.full(3, 1e300)], ValueError, r"X\[1\] contains infinity"),
+        ([np.zeros(2), np.array(["a"])], TypeError, r"X\[1\] must be of numbers"),
+        (np.zeros((2, 0, 2)), ValueError, "1 step at least"),
+        ([np.zeros(2)], ValueError, "inconsistent numbers of samples"),
+        ([], ValueError, "array"),
+        ("text", ValueError, "array"),
+    ],
+)
+def test_wrong_sequences_are_refused(X, error, message):
+    classifier = RNNClassifier(**SMALL)
+    with pytest.raises(error, match=message):
+        classifier.fit(X, ["a", "b"])
+    assert not hasattr(classifier, "model_")
+
+
+def test_what_is_refused_changes_nothing():
+    for name in FITTED:
+        estimator, y = fit(name, epochs=2)
+        before = estimator.predict(SEQUENCES)
+        with pytest.raises((ValueError, TypeError)):
+            estimator.fit(SEQUENCES[:2], ["a", "a"])
+        with pytest.raises(ValueError, match="learning_rate must be"):
+            estimator.set_params(learning_rate=-1).fit(SEQUENCES, y)
+        assert equal(estimator.predict(SEQUENCES), before)
+
+
+def test_what_was_fitted_says_what_can_be_predicted():
+    classifier, _ = fit("classifier")
+    with pytest.raises(ValueError, match="X must be of width 2 at each step, got 1"):
+        classifier.predict([x[:, 0] for x in SEQUENCES])
+    with pytest.raises(ValueError, match="y must have 2 classes at least, got 1 class"):
+        clone(classifier).fit(SEQUENCES, ["up"] * 60)
+    tagger = RNNTagger(**SMALL)
+    with pytest.raises(ValueError, match="a label for each step"):
+        tagger.fit(SEQUENCES, [tags[:1] for tags in TAGS])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cell": "elman"}, "cell must be one of"),
+        ({"epochs": 0}, "epochs must be a positive integer"),
+        ({"pooling": "max"}, "pooling must be one of"),
+        ({"batch_size": 0}, "batch_size must be a positive integer"),
+        ({"clip": -1}, "clip must be a positive number"),
+        ({"class_weight": {"up": -1}}, "class_weights must be positive"),
+        ({"patience": 0}, "patience must be a positive integer"),
+    ],
+)
+def test_wrong_parameters_are_refused(options, message):
+    classifier = RNNClassifier(**SMALL | options)
+    with pytest.raises(ValueError, match=message):
+        classifier.fit(SEQUENCES, LABELS)
+    assert not hasattr(classifier, "model_")
