@@ -81,9 +81,9 @@ def measure(
             for product in products:
                 fastest = min(fastest, timeit.timeit(product, number=1))
     ours = np.array(taken["fastrnn"])
-    sides = {name: {"value": _quartiles(values)} for name, values in taken.items()}
+    sides = {name: {"value": quartiles(values)} for name, values in taken.items()}
     for name in sides.keys() - {"fastrnn"}:
-        sides[name]["ratio"] = _quartiles(np.array(taken[name]) / ours)
+        sides[name]["ratio"] = quartiles(np.array(taken[name]) / ours)
     return {
         "threads": threads,
         "neighbour": beside,
@@ -128,7 +128,8 @@ def _timer(side: peers.Side, seconds: float) -> Callable[[], float]:
     return sample
 
 
-def _quartiles(values: Any) -> list[float]:
+def quartiles(values: Any) -> list[float]:
+    """Return the lower quartile, the median and the upper quartile."""
     return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
 
 

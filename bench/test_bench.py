@@ -10,7 +10,7 @@ import pytest
 
 import fastrnn as fr
 
-from . import cases, peers
+from . import applications, cases, peers
 
 CALLS = [
     pytest.param(case, name, id=f"{case.slug}-{name.replace(' ', '-')}")
@@ -41,3 +41,25 @@ def test_spec_makes_the_case_again(case):
     """A process of its own gets its case as text, and results are read back by it."""
     again = cases.parse(case.spec)
     assert replace(again, name=case.name, targets=case.targets) == case
+
+
+@pytest.mark.parametrize("name", applications.APPLICATIONS)
+def test_applications_are_the_same_in_pytorch(name):
+    """Losses, gradients and steps of an example's model are those of its twin."""
+    pytest.importorskip("torch")
+    built = applications.build(applications.APPLICATIONS[name], quick=True)
+    assert applications.check(*built) <= applications.TOLERANCE
+
+
+def test_a_wrong_twin_is_noticed(monkeypatch):
+    """A twin that leaves something out has another loss."""
+    twins = pytest.importorskip("bench.twins")
+    monkeypatch.setattr(twins.Pooled, "outputs", _without_bias)
+    model, batches, settings = applications.build(applications.APPLICATIONS["finger"], quick=True)
+    with pytest.raises(AssertionError, match="from ours"):
+        applications.check(model, batches, settings)
+
+
+def _without_bias(module, values, lengths):
+    output, _ = module.encoder(values, lengths)
+    return output[-1] @ module.output.weight.T + 0 * module.output.bias
