@@ -186,6 +186,136 @@ class QuestionAnswerer(nn.Module):
         return functional.cross_entropy(scores, torch.from_numpy(targets)), None
 
 
+class Attention(nn.Module):
+    """Of the layers in :mod:`fastrnn.layers.attention`."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        parts = [name for name in ("query", "memory", "score") if hasattr(ours, name)]
+        for name in parts:
+            self.add_module(name, linear(getattr(ours, name)))
+        self.additive, self.general = len(parts) == 3, len(parts) == 1
+
+    def forward(
+        self, queries: torch.Tensor, memory: torch.Tensor, lengths: torch.Tensor
+    ) -> torch.Tensor:
+        told = valid(memory, lengths).T[:, None]
+        queries, memory = queries.transpose(0, 1), memory.transpose(0, 1)
+        if self.additive:
+            hidden = torch.tanh(self.query(queries)[:, :, None] + self.memory(memory)[:, None])
+            scores = self.score(hidden)[..., 0]
+        else:
+            scores = (self.query(queries) if self.general else queries) @ memory.mT
+        weights = scores.masked_fill(~told, -torch.inf).softmax(-1)
+        return (weights @ memory).transpose(0, 1)
+
+
+class Decoder(nn.Module):
+    """Of a :class:`fastrnn.models.decoder.Decoder`."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        self.initial, self.recurrent = linear(ours.initial), Encoder(ours.recurrent)
+        self.attention = ours.attention and Attention(ours.attention)
+        self.combine = ours.combine and linear(ours.combine)
+        self.dropout, self.output = nn.Dropout(ours.dropout.p), linear(ours.output)
+        layer = ours.recurrent.recurrent
+        self.shape = (-1, layer.num_layers, layer.hidden_size)
+
+    def forward(self, targets: Padded, bos: int, context: torch.Tensor, *memory: Any) -> Loss:
+        """Return the loss of symbols that are read one step late, after the beginning mark."""
+        values, lengths = map(torch.from_numpy, targets)
+        told = valid(values, lengths)
+        read = torch.cat([torch.full_like(values[:1], bos), values[:-1]])
+        initial = torch.tanh(self.initial(context)).view(len(context), *self.shape)
+        states = [s.transpose(0, 1).contiguous() for s in initial.unbind(1)]
+        hidden, _ = self.recurrent(read, lengths, tuple(states) if len(states) > 1 else states[0])
+        rows = hidden[told]
+        if self.attention is not None:
+            attended = self.attention(hidden, *memory)[told]
+            rows = torch.tanh(self.combine(torch.cat([attended, rows], -1)))
+        return functional.cross_entropy(self.output(self.dropout(rows)), values[told]), None
+
+
+class Seq2Seq(nn.Module):
+    """Of a :class:`fastrnn.models.Seq2Seq` with teacher forcing."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        self.encoder, self.decoder = Encoder(ours.encoder), Decoder(ours.decoder)
+        self.directions, self.bos = ours.encoder.recurrent.num_directions, ours.config["bos"]
+
+    def forward(self, inputs: Padded, targets: Padded, state: None) -> Loss:
+        values, lengths = map(torch.from_numpy, inputs)
+        memory, state = self.encoder(values, lengths)
+        context = last(state, self.directions)
+        return self.decoder(targets, self.bos, context, memory, lengths)
+
+
+class Captioner(nn.Module):
+    """Of a :class:`fastrnn.models.Captioner` with teacher forcing."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        self.decoder, self.bos = Decoder(ours.decoder), ours.config["bos"]
+
+    def forward(self, inputs: np.ndarray, targets: Padded, state: None) -> Loss:
+        return self.decoder(targets, self.bos, tensor(self, inputs).flatten(1))
+
+
+class Generator(nn.Module):
+    """Of a :class:`fastrnn.models.SequenceGenerator`."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        self.encoder, self.head, self.start = Encoder(ours.encoder), nn.Module(), ours.head.start
+        self.head.output = linear(ours.head.output)
+        self.sizes = ours.head.sizes if ours.config["head"] == "categorical" else None
+        for name in ("embedding", "link"):
+            for k, table in enumerate(getattr(ours.head, f"{name}s", ())):
+                copy = nn.Embedding(table.num_embeddings, table.embedding_dim)
+                self.head.add_module(f"{name}{k}", copy)
+
+    def forward(self, inputs: Any, targets: Any, state: None) -> Loss:
+        values, lengths = inputs if isinstance(inputs, Padded) else (inputs, None)
+        elements = targets.values if isinstance(targets, Padded) else targets
+        first = np.broadcast_to(self.start, (1, *values.shape[1:]))
+        before = tensor(self, np.concatenate([first, values[:-1]]))
+        if lengths is None:
+            lengths = np.full(values.shape[1], len(values))
+        lengths, elements = torch.from_numpy(lengths), tensor(self, elements)
+        told = valid(before, lengths)
+        outputs, elements = self.features(before, lengths, told), elements[told]
+        if self.sizes is None:
+            return mixture_loss(outputs, elements), None
+        blocks = list(outputs.split(self.sizes, -1))
+        for j in range(len(blocks) - 1):
+            if hasattr(self.head, f"link{j}"):
+                added = self.head.get_submodule(f"link{j}")(elements[:, j])
+                later = added.split(self.sizes[j + 1 :], -1)
+                blocks[j + 1 :] = [block + more for block, more in zip(blocks[j + 1 :], later)]
+        losses = [functional.cross_entropy(block, elements[:, k]) for k, block in enumerate(blocks)]
+        return sum(losses), None
+
+    def features(
+        self, before: torch.Tensor, lengths: torch.Tensor, told: torch.Tensor
+    ) -> torch.Tensor:
+        """Return what the head says of the elements that count."""
+        if self.sizes is not None:
+            tables = [self.head.get_submodule(f"embedding{k}") for k in range(len(self.sizes))]
+            before = torch.cat([table(before[..., k]) for k, table in enumerate(tables)], -1)
+        return self.head.output(self.encoder(before, lengths)[0][told])
+
+
+def mixture_loss(outputs: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Return the mean negative log-density of points (N, D) under mixtures (N, M * (1 + 2*D))."""
+    D = points.shape[1]
+    scores, means, scales = outputs.view(len(points), -1, 1 + 2 * D).split([1, D, D], -1)
+    normal = torch.distributions.Normal(means, scales.exp(), validate_args=False)
+    density = normal.log_prob(points[:, None]).sum(-1) + scores[..., 0].log_softmax(-1)
+    return -density.logsumexp(-1).mean()
+
+
 def last(state: Any, directions: int = 1) -> torch.Tensor:
     """Return what the last layer has read at the end of the sequences, (B, directions * H)."""
     return torch.cat([*(state[0] if isinstance(state, tuple) else state)[-directions:]], -1)
@@ -214,10 +344,13 @@ def tensors(module: nn.Module, padded: Padded) -> tuple[torch.Tensor, torch.Tens
 
 
 TWINS: dict[str, Any] = {
+    "Captioner": Captioner,
     "Forecaster": Forecaster,
     "LanguageModel": LanguageModel,
     "QuestionAnswerer": QuestionAnswerer,
+    "Seq2Seq": Seq2Seq,
     "SequenceClassifier": Classifier,
+    "SequenceGenerator": Generator,
     "SequenceRegressor": Regressor,
     "SequenceTagger": Tagger,
 }
