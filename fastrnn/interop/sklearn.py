@@ -6,6 +6,8 @@ What ``X`` may be:
 - an array (n, T, I): n sequences of T steps;
 - whatever else scikit-learn takes as a table (n, T): each row a sequence of T numbers. For
   :class:`RNNTagger` a table (T, I) is one sequence, its rows are the steps.
+
+Networks compute in float32 where all that they were fitted on was, in float64 otherwise.
 """
 
 from __future__ import annotations
@@ -124,26 +126,30 @@ class _RNN(BaseEstimator):
             bidirectional=self.bidirectional,
             dropout=self.dropout,
             inputs="vectors",
+            dtype=sequences[0].dtype,
             seed=_seed(random),
         )
 
     def _read(self, X: Any, y: Any = _NO_Y, reset: bool = False) -> Any:
-        """Return sequences (T, I) of float32, and y where it is given."""
+        """Return sequences (T, I) of the model's type, and y where it is given."""
         if _are_sequences(X):
             sequences = check_sequences("X", X)
             if y is not _NO_Y:
                 check_consistent_length(sequences, y)
                 y = self._check_y(y)
-            if reset and hasattr(self, "n_features_in_"):
-                del self.n_features_in_  # of the table that was fitted before
         else:
             if y is _NO_Y:
                 X = validate_data(self, X, reset=reset)
             else:
                 X, y = validate_data(self, X, y, reset=reset, **self._checks)
             sequences, y = self._cut(X, y)
+        if not reset:
+            dtype = np.dtype(self.model_.config["dtype"])
+        else:  # as elsewhere in scikit-learn: float32 stays what it is
+            single = np.result_type(np.float32, *sequences) == np.float32
+            dtype = np.dtype(np.float32 if single else np.float64)
         with np.errstate(over="ignore"):  # infinity is refused below
-            sequences = [np.ascontiguousarray(x, np.float32) for x in sequences]
+            sequences = [np.ascontiguousarray(x, dtype) for x in sequences]
         sequences = [x[:, None] if x.ndim == 1 else x for x in sequences]
         for k, x in enumerate(sequences):
             assert_all_finite(x, input_name=f"X[{k}]")
@@ -153,6 +159,8 @@ class _RNN(BaseEstimator):
         if not reset and width != self.model_.config["input_size"]:
             expected = self.model_.config["input_size"]
             raise ValueError(f"X must be of width {expected} at each step, got {width}")
+        if reset and _are_sequences(X) and hasattr(self, "n_features_in_"):
+            del self.n_features_in_  # of the table that was fitted before
         return sequences if y is _NO_Y else (sequences, y)
 
     _checks: ClassVar[dict[str, Any]] = {}  # of y, by validate_data
@@ -166,9 +174,12 @@ class _RNN(BaseEstimator):
         return list(X[:, :, None]), y
 
     def _predicted(self, X: Any, predict: Callable[[list[np.ndarray]], Any]) -> Any:
+        """Return what the model says of `X`, in the form of ``y``."""
+        return np.concatenate(self._parts(X, predict))
+
+    def _parts(self, X: Any, predict: Callable[[list[np.ndarray]], Any]) -> list[Any]:
         sequences = self._read(X)
-        parts = [sequences[k : k + _ROWS] for k in range(0, len(sequences), _ROWS)]
-        return np.concatenate([predict(part) for part in parts])
+        return [predict(sequences[k : k + _ROWS]) for k in range(0, len(sequences), _ROWS)]
 
 
 class _Labels(ClassifierMixin, _RNN):
@@ -263,7 +274,7 @@ class RNNClassifier(_Labels):
     Attributes
     ----------
     model_ : fastrnn.models.SequenceClassifier
-        In float32; ``model_.save(path)`` writes it for :func:`fastrnn.models.load`.
+        ``model_.save(path)`` writes it for :func:`fastrnn.models.load`.
     classes_ : ndarray
         The labels, sorted.
     n_iter_ : int
@@ -400,7 +411,7 @@ class RNNRegressor(RegressorMixin, _RNN):
         return check_array(y, ensure_2d=False, input_name="y")
 
     def _targets(self, y: Any, classes: Any) -> tuple[None, np.ndarray]:
-        return None, y.astype(np.float32).reshape(len(y), -1)
+        return None, y.astype(np.float64).reshape(len(y), -1)
 
     def _train(self, X: Any, y: Any, *settings: Any) -> RNNRegressor:
         super()._train(X, y, *settings)
@@ -486,9 +497,7 @@ class RNNTagger(_Labels):
         return classes, np.split(ids, np.cumsum([len(labels) for labels in y])[:-1])
 
     def _predicted(self, X: Any, predict: Callable[[list[np.ndarray]], Any]) -> Any:
-        sequences = self._read(X)
-        parts = [sequences[k : k + _ROWS] for k in range(0, len(sequences), _ROWS)]
-        predicted = [row for part in parts for row in predict(part)]
+        predicted = [row for part in self._parts(X, predict) for row in part]
         return predicted if _are_sequences(X) else predicted[0]
 
 
@@ -509,15 +518,15 @@ class _Best(Callback):
 
 
 def _are_sequences(X: Any) -> bool:
-    """Return whether `X` is a list of sequences and not a table."""
+    """Return whether `X` is a list of sequences, and not a table."""
     if isinstance(X, np.ndarray) and (X.ndim != 1 or X.dtype != object):
         return X.ndim == 3
-    if not isinstance(X, (list, tuple, np.ndarray)) or np.ndim(X[:1]) == 0:
-        return False
-    rows = [x for x in X if isinstance(x, (list, tuple, np.ndarray))]
-    arrays = any(isinstance(x, np.ndarray) for x in rows)
-    nested = any(len(x) and isinstance(x[0], (list, tuple, np.ndarray)) for x in rows)
-    return arrays or nested or len({len(x) for x in rows}) > 1
+    kinds = (list, tuple, np.ndarray)
+    rows = [x for x in X if isinstance(x, kinds)] if isinstance(X, kinds) else []
+    if any(isinstance(x, np.ndarray) for x in rows):
+        return True
+    nested = any(len(x) and isinstance(x[0], kinds) for x in rows)
+    return nested or len({len(x) for x in rows}) > 1
 
 
 def _seed(random: np.random.RandomState) -> int:
