@@ -208,7 +208,7 @@ def test_a_sequence_is_learnt_backwards(attention):
         ([[1], [2]], [[3]], ValueError, r"targets must be \(S, 2\), got \(1, 1\)"),
         ([[1.5], [2]], [[3], [3]], TypeError, "inputs must be castable to int64"),
         ([[1], [2]], [[0.5], [3]], TypeError, "targets must be castable to int64"),
-        ([[[1.0]], [[2.0]]], [[3], [3]], TypeError, "inputs must be castable to int64"),
+        ([[[1.0]], [[2.0]]], [[3], [3]], ValueError, r"inputs must be \(T, B\), got \(1, 2, 1\)"),
     ],
 )
 def test_seq2seq_refuses(inputs, targets, error, message):
