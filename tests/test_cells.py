@@ -7,7 +7,7 @@ import pytest
 from tolerances import CENTRAL_DIFFERENCES, assert_close
 
 from fastrnn.backends import reference
-from fastrnn.cells import CELLS
+from fastrnn.cells import CELLS, Extras
 from fastrnn.cells.base import sigmoid
 
 # Three sequences of 4, 3 and 1 steps, and one of none.
@@ -19,7 +19,7 @@ def numbers(cell, dtype=np.float64):
     """Return weights, packed input and initial states of a cell."""
     rng = np.random.default_rng(3)
     rows = len(cell.gates) * H
-    width = P if cell.name == "lstm_projected" else H
+    width = P if cell.name.endswith("_projected") else H
     shapes = {
         "weight_ih": (rows, I),
         "weight_hh": (rows, width),
@@ -28,6 +28,10 @@ def numbers(cell, dtype=np.float64):
     }
     if width != H:
         shapes["weight_hr"] = (width, H)
+    vectors = {name: (blocks * H,) for name, blocks in cell.vectors}
+    if "bias" in vectors:  # in place of the two
+        del shapes["bias_ih"], shapes["bias_hh"]
+    shapes |= vectors
     weights = {name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()}
     x = rng.standard_normal((OFFSETS[-1], I)).astype(dtype)
     state = tuple(
@@ -40,7 +44,8 @@ def numbers(cell, dtype=np.float64):
 def test_stages_say_what_they_produce_and_write_to_nothing_else(name):
     cell = CELLS[name]
     weights, x, state, _ = numbers(cell)
-    values = dict(zip(cell.states, state))
+    values = dict(zip(cell.states, state)) | {name: weights[name] for name, _ in cell.vectors}
+    values["cell_clip"] = math.inf
     zx = x[:B] @ weights["weight_ih"].T
     for stage in cell.stages:
         z = values[stage.operand] @ weights[stage.weight].T
@@ -48,7 +53,8 @@ def test_stages_say_what_they_produce_and_write_to_nothing_else(name):
         if stage.gates is not None:
             columns = slice(stage.gates.start * H, stage.gates.stop * H)
             z = z[:, columns]
-        arguments = (zx[:, columns], z, *values.values())
+        arrays = [value for name, value in values.items() if name != "cell_clip"]
+        arguments = (zx[:, columns], z, *arrays)
         before = [array.copy() for array in arguments]
         outputs, saved = stage.forward(arguments[0], z, values)
         assert tuple(outputs) == stage.outputs
@@ -63,22 +69,48 @@ def test_stages_say_what_they_produce_and_write_to_nothing_else(name):
     assert set(cell.states) <= set(values)
 
 
+def options(cell, width):
+    """Return what a loop does beside the cell, all at once."""
+    rng = np.random.default_rng(5)
+    widths = [width if name == "h" else H for name in cell.states]
+    return Extras(
+        cell_clip=0.7,
+        recurrent_mask=rng.integers(0, 2, (B, width)) * 1.5,
+        zoneout=tuple(rng.integers(0, 2, (OFFSETS[-1], w)) * 0.75 for w in widths),
+    )
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "options"])
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("name", CELLS)
-def test_the_adjoint_is_that_of_the_loop(name, reverse):
+def test_the_adjoint_is_that_of_the_loop(name, reverse, plain):
     cell = CELLS[name]
     weights, x, state, width = numbers(cell)
+    extras = None if plain else options(cell, width)
     rng = np.random.default_rng(4)
     out = np.empty((len(x), width))
     d_out = rng.standard_normal(out.shape)
     d_final = [rng.standard_normal(array.shape) for array in state]
 
+    def scan(keep_tape=False):
+        return reference.scan(
+            cell,
+            weights,
+            x,
+            OFFSETS,
+            state,
+            out,
+            reverse=reverse,
+            keep_tape=keep_tape,
+            extras=extras,
+        )
+
     def loss():
-        final, tape = reference.scan(cell, weights, x, OFFSETS, state, out, reverse=reverse)
+        final, tape = scan()
         assert tape is None
         return np.sum(out * d_out) + sum(np.sum(a * d) for a, d in zip(final, d_final))
 
-    _, tape = reference.scan(cell, weights, x, OFFSETS, state, out, reverse=reverse, keep_tape=True)
+    _, tape = scan(keep_tape=True)
     gradients = {name: np.ones_like(array) for name, array in weights.items()}
     d_x, d_initial = reference.scan_adjoint(tape, d_out, d_final, gradients)
     assert_close(d_x, central_differences(loss, x), CENTRAL_DIFFERENCES, "x")

@@ -5,8 +5,9 @@ from libc.stdint cimport int64_t, uint64_t
 cdef extern from "fastrnn_kernels.h" nogil:
     enum:
         FR_MAX_STATES
-        FR_MAX_SLOTS
+        FR_MAX_GATES
         FR_MAX_STAGES
+        FR_MAX_VECTORS
         FR_OPERAND_H
         FR_OPERAND_EXTRA
         FR_WEIGHT_HH
@@ -34,6 +35,10 @@ cdef extern from "fastrnn_kernels.h" nogil:
         fr_index d_state_row[2]
         void *d_extra
         fr_index d_extra_row
+        const void *vector[6]
+        void *d_vector[6]
+        fr_index vector_slot
+        double cell_clip
         int keep
 
     ctypedef void (*fr_pointwise)(const fr_frame *frame) noexcept nogil
@@ -42,14 +47,19 @@ cdef extern from "fastrnn_kernels.h" nogil:
         int operand
         int weight
         int first_gate, gates
-        int slot[5]
+        int slot[4]
         fr_pointwise forward, adjoint
+
+    ctypedef struct fr_vector:
+        const char *name
+        int blocks
 
     ctypedef struct fr_cell:
         const char *name
         int states, gates, slots, stages
-        int d_state_direct
+        int d_state_direct, whole_rows
         fr_stage stage[2]
+        fr_vector vector[6]
 
     ctypedef struct fr_product:
         fr_index rows, cols, depth
@@ -77,6 +87,22 @@ cdef extern from "fastrnn_kernels.h" nogil:
 
     enum:
         FR_WORKSPACE
+
+    ctypedef struct fr_masked:
+        fr_index rows, cols
+        const void *x
+        const void *mask
+        void *y
+        fr_index x_row, mask_row, y_row
+        int accumulate
+
+    ctypedef struct fr_zoneout:
+        fr_index rows, cols
+        const void *mask
+        void *state
+        void *next
+        void *out
+        fr_index mask_row, state_row, next_row, out_row
 
     ctypedef struct fr_adam:
         void *values
@@ -107,6 +133,9 @@ cdef extern from "fastrnn_kernels.h" nogil:
                                fr_index y_row) noexcept nogil
         void (*add_column_sums)(fr_index rows, fr_index cols, const void *x, fr_index x_row,
                                 void *y) noexcept nogil
+        void (*multiply)(const fr_masked *m) noexcept nogil
+        void (*zoneout)(const fr_zoneout *z) noexcept nogil
+        void (*zoneout_adjoint)(const fr_zoneout *z) noexcept nogil
         fr_map exp
         fr_map tanh
         fr_map sigmoid

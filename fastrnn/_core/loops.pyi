@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ class Scan:
         out: np.ndarray,
         reverse: bool,
         keep: bool,
+        extras: Any = None,
     ) -> None: ...
     def forward(self) -> tuple[np.ndarray, ...]: ...
     def adjoint(

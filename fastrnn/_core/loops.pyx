@@ -14,12 +14,15 @@ meets no other) or, where rows are few, the hidden units (all meet at a barrier 
 Element types are the kernels' affair: buffers are untyped here and strides are in elements.
 """
 cimport numpy as cnp
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset, strcmp
 
 from fastrnn._core.blas cimport Matrix, gemm, restore_threads, use_one_thread
 from fastrnn._core.kernels cimport (
+    FR_MAX_VECTORS,
     FR_OPERAND_EXTRA,
+    FR_WEIGHT_HH,
     FR_WEIGHT_HR,
     FR_WORKSPACE,
     active,
@@ -29,9 +32,11 @@ from fastrnn._core.kernels cimport (
     fr_frame,
     fr_kernels,
     fr_matvec,
+    fr_masked,
     fr_product,
     fr_stage,
     fr_team,
+    fr_zoneout,
     parallel,
     thread_count,
 )
@@ -110,6 +115,13 @@ cdef struct Run:
     # the steps now run, in their order, and their rows
     Py_ssize_t first_step, last_step, first_row, last_row
     bint backwards
+    # options; NULL and infinity where they are not asked for
+    double cell_clip
+    char *vector[6]             # the cell's own parameters
+    char *recurrent_mask        # (B, P)
+    char *masked                # laid out like state[0]: what it leaves of the operands
+    char *zoneout[2]            # (N, width), or one row for all
+    Py_ssize_t zoneout_row[2]
     # adjoint
     char *d_out
     Py_ssize_t d_out_row
@@ -123,6 +135,10 @@ cdef struct Run:
     char *d_stage_weight[2]
     char *d_stage_bias[2]
     char *workspace             # FR_WORKSPACE bytes a thread
+    char *d_masked
+    char *d_kept[2]             # what zoneout hands past a step
+    char *d_vectors             # (tasks, vector_size), a sum for each task
+    Py_ssize_t vector_size
     # interruption: steps from this one on, and products, are left out
     Py_ssize_t stop_at
     bint stopped
@@ -155,6 +171,23 @@ cdef inline char *state_at(const Run *r, int k, Py_ssize_t s) noexcept nogil:
 cdef inline char *extra_at(const Run *r, Py_ssize_t s) noexcept nogil:
     cdef Py_ssize_t row = r.offsets[step_of(r, s)] if r.keep else 0
     return r.extra + row * r.extra_row * r.item
+
+
+cdef inline int vectors_of(const fr_cell *cell) noexcept nogil:
+    cdef int v = 0
+    while v < FR_MAX_VECTORS and cell.vector[v].name != NULL:
+        v += 1
+    return v
+
+
+cdef inline int writer_of(const fr_cell *cell, int k) noexcept nogil:
+    """The stage that makes state k: the last one h, the first one all others."""
+    return cell.stages - 1 if k == 0 else 0
+
+
+cdef inline bint is_masked(const Run *r, int k) noexcept nogil:
+    """Whether the operand of a stage has recurrent dropout."""
+    return r.recurrent_mask != NULL and r.cell.stage[k].weight == FR_WEIGHT_HH
 
 
 cdef Py_ssize_t padded(Py_ssize_t columns, Py_ssize_t item) noexcept nogil:
@@ -436,6 +469,76 @@ cdef void begin_rows(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high
                    r.initial[k] + row * r.width[k] * r.item, r.width[k] * r.item)
 
 
+cdef const char *mask_operand(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high,
+                              int rank, int size, fr_team *team,
+                              const char *operand) noexcept nogil:
+    """Rows low:high of a stage's operand (rows, depth) with recurrent dropout."""
+    cdef Py_ssize_t item = r.item, unit, unit_high, row
+    cdef char *to
+    if r.cell.stage[k].operand == FR_OPERAND_EXTRA:
+        to = <char *>operand
+        row = r.extra_row
+    else:
+        row = r.state_row[0]
+        to = r.masked + ((r.offsets[step_of(r, s)] if r.keep else 0) + low) * row * item
+    unit_range(r, r.stage[k].depth, rank, size, &unit, &unit_high)
+    multiply(r, low, high, unit, unit_high, operand, row, to, False)
+    if r.split_units:
+        barrier(team)
+    return to
+
+
+cdef void multiply(const Run *r, Py_ssize_t low, Py_ssize_t high, Py_ssize_t unit,
+                   Py_ssize_t unit_high, const char *x, Py_ssize_t row, char *y,
+                   bint add) noexcept nogil:
+    """Units unit:unit_high of y (rows, P) (+)= x * recurrent_mask, x and y from row `low` on."""
+    cdef fr_masked m
+    m.rows = high - low
+    m.cols = unit_high - unit
+    m.x = x + unit * r.item
+    m.mask = r.recurrent_mask + (low * r.P + unit) * r.item
+    m.y = y + unit * r.item
+    m.x_row = m.y_row = row
+    m.mask_row = r.P
+    m.accumulate = add
+    r.kernels.multiply(&m)
+
+
+cdef void zone_out(const Run *r, int k, const fr_frame *f, Py_ssize_t row,
+                   Py_ssize_t unit) noexcept nogil:
+    """Zoneout of the states that stage k has made, from packed row `row` on."""
+    cdef fr_zoneout z
+    cdef int j
+    z.rows = f.rows
+    z.cols = f.units
+    for j in range(r.cell.states):
+        if writer_of(r.cell, j) == k:
+            z.mask = r.zoneout[j] + (row * r.zoneout_row[j] + unit) * r.item
+            z.mask_row = r.zoneout_row[j]
+            z.state = <void *>f.state[j]
+            z.state_row = f.state_row[j]
+            z.next = f.next[j]
+            z.next_row = f.next_row[j]
+            z.out = f.out if j == 0 else NULL
+            z.out_row = f.out_row
+            r.kernels.zoneout(&z)
+
+
+cdef void set_vectors(const Run *r, fr_frame *f, Py_ssize_t unit, Py_ssize_t task) noexcept nogil:
+    """Point a frame at the cell's own parameters and, backwards, at a task's gradients."""
+    cdef char *d = r.d_vectors
+    cdef int v
+    f.vector_slot = r.H
+    f.cell_clip = r.cell_clip
+    if d != NULL:
+        d += (task * r.vector_size + unit) * r.item
+    for v in range(vectors_of(r.cell)):
+        f.vector[v] = r.vector[v] + unit * r.item
+        f.d_vector[v] = d
+        if d != NULL:
+            d += r.cell.vector[v].blocks * r.H * r.item
+
+
 cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high,
                     Py_ssize_t unit, Py_ssize_t units, char *gates) noexcept nogil:
     """The stage's pointwise function on rows low:high and some units."""
@@ -450,6 +553,7 @@ cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_
     f.bias = NULL if r.bias == NULL else r.bias + unit * item
     f.bias_slot = r.H
     f.keep = r.keep
+    set_vectors(r, &f, unit, 0)
     # Sequences that go on hand their state to the next step; those that end, to the final state.
     while first < high:
         last = min(high, going_on) if first < going_on else high
@@ -471,6 +575,8 @@ cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_
                                                 + (first * r.extra_row + unit) * item)
         f.extra_row = r.extra_row
         cell.stage[k].forward(&f)
+        if r.zoneout[0] != NULL:
+            zone_out(r, k, &f, offset + first, unit)
         first = last
 
 
@@ -495,8 +601,10 @@ cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
         else:
             operand_row = r.state_row[0]
             operand = state_at(r, 0, s) + low * operand_row * r.item
+        if is_masked(r, k):
+            operand = mask_operand(r, k, s, low, high, rank, size, team, operand)
         block = r.H
-        if r.stage[k].forward != NULL:
+        if r.stage[k].forward != NULL and not cell.whole_rows:
             block = max(1, BLOCK_BYTES // (rows * cell.slots * tile * r.item)) * tile
         unit = unit_low
         while unit < unit_high:
@@ -584,6 +692,56 @@ cdef Py_ssize_t product_rows(const Run *r) noexcept nogil:
 
 # ----------------------------------------------------------------------------------- adjoint
 
+cdef void zone_out_adjoint(const Run *r, Py_ssize_t offset, Py_ssize_t low, Py_ssize_t high,
+                           int rank, int size) noexcept nogil:
+    """Put aside in d_kept what zoneout hands past a step; d_state is the cell's from here on."""
+    cdef Py_ssize_t unit, unit_high, item = r.item
+    cdef fr_zoneout z
+    cdef int j
+    z.rows = high - low
+    for j in range(r.cell.states):
+        unit_range(r, r.width[j], rank, size, &unit, &unit_high)
+        z.cols = unit_high - unit
+        z.mask = r.zoneout[j] + (offset * r.zoneout_row[j] + unit) * item
+        z.mask_row = r.zoneout_row[j]
+        z.state_row = z.next_row = r.state_row[j]
+        z.state = r.d_kept[j] + (low * z.state_row + unit) * item
+        z.next = r.d_state[j] + (low * z.next_row + unit) * item
+        z.out = NULL
+        if j == 0 and r.d_out != NULL:
+            z.out = r.d_out + (offset * r.d_out_row + unit) * item
+        z.out_row = r.d_out_row
+        r.kernels.zoneout_adjoint(&z)
+
+
+cdef void add_kept(const Run *r, Py_ssize_t low, Py_ssize_t high, int rank,
+                   int size) noexcept nogil:
+    cdef Py_ssize_t unit, unit_high, row, start
+    cdef int j
+    for j in range(r.cell.states):
+        unit_range(r, r.width[j], rank, size, &unit, &unit_high)
+        for row in range(low, high):
+            start = (row * r.state_row[j] + unit) * r.item
+            r.kernels.add_column_sums(1, unit_high - unit, r.d_kept[j] + start, 0,
+                                      r.d_state[j] + start)
+
+
+cdef void masked_gradient(const Run *r, int k, Py_ssize_t low, Py_ssize_t high, Py_ssize_t unit,
+                          Py_ssize_t unit_high, const char *gates) noexcept nogil:
+    """The gradient of an operand that had recurrent dropout."""
+    cdef Py_ssize_t row = r.state_row[0]
+    cdef char *product = r.d_masked
+    cdef char *to = r.d_state[0]
+    cdef bint add = r.cell.d_state_direct
+    if r.cell.stage[k].operand == FR_OPERAND_EXTRA:
+        row = r.extra_row
+        product = to = r.d_extra
+        add = False
+    product += low * row * r.item
+    operand_gradient(r, k, high - low, unit, unit_high, gates, product, row, False)
+    multiply(r, low, high, unit, unit_high, product, row, to + low * row * r.item, add)
+
+
 cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high, int rank,
                        int size, fr_team *team) noexcept nogil:
     cdef const fr_cell *cell = r.cell
@@ -594,8 +752,11 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
     f.rows = high - low
     f.gates_row = r.gates_row
     f.gates_slot = r.H
+    if r.zoneout[0] != NULL:
+        zone_out_adjoint(r, offset, low, high, rank, size)
     for k in range(cell.stages - 1, -1, -1):
         unit_range(r, r.stage[k].units, rank, size, &unit, &unit_high)
+        set_vectors(r, &f, unit, rank)
         f.units = unit_high - unit
         f.gates = gates + unit * item
         for j in range(cell.states):
@@ -604,7 +765,9 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
             f.state_row[j] = row
             f.d_state[j] = r.d_state[j] + (low * row + unit) * item
             f.d_state_row[j] = row
-        f.d_out = NULL if r.d_out == NULL else r.d_out + (offset * r.d_out_row + unit) * item
+        f.d_out = NULL
+        if r.d_out != NULL and r.zoneout[0] == NULL:
+            f.d_out = r.d_out + (offset * r.d_out_row + unit) * item
         f.d_out_row = r.d_out_row
         f.d_extra = NULL if r.d_extra == NULL else r.d_extra + (low * r.extra_row + unit) * item
         f.d_extra_row = r.extra_row
@@ -612,7 +775,9 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
         if r.split_units:
             barrier(team)
         unit_range(r, r.stage[k].depth, rank, size, &unit, &unit_high)
-        if cell.stage[k].operand == FR_OPERAND_EXTRA:
+        if is_masked(r, k):
+            masked_gradient(r, k, low, high, unit, unit_high, gates)
+        elif cell.stage[k].operand == FR_OPERAND_EXTRA:
             operand_gradient(r, k, high - low, unit, unit_high, gates,
                              r.d_extra + low * r.extra_row * item, r.extra_row, False)
         else:
@@ -621,6 +786,8 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
                              cell.d_state_direct)
     if r.d_x != NULL and not r.hoist:
         input_gradient(r, offset, offset + high - low)
+    if r.zoneout[0] != NULL:
+        add_kept(r, low, high, rank, size)
 
 
 cdef void add_weight_gradient(const Run *r, int rank, int size, Py_ssize_t row, Py_ssize_t rows,
@@ -650,7 +817,10 @@ cdef void weight_gradients(const Run *r, int rank, int size, Py_ssize_t row,
     cdef const fr_stage *stage
     cdef Py_ssize_t block
     cdef bint extra
+    cdef const char *h = r.masked
     cdef int k, g, n
+    if h == NULL:
+        h = r.state[0]
     if r.x != NULL:
         add_weight_gradient(r, rank, size, row, rows, r.cell.gates * r.H, 0, r.x, r.inputs,
                             r.inputs, r.d_weight_ih, r.d_bias_ih)
@@ -663,7 +833,7 @@ cdef void weight_gradients(const Run *r, int rank, int size, Py_ssize_t row,
             block = g * r.stage[k].units
             add_weight_gradient(
                 r, rank, size, row, rows, n * r.stage[k].units, stage.slot[g],
-                r.extra if extra else r.state[0], r.extra_row if extra else r.state_row[0],
+                <const char *>r.extra if extra else h, r.extra_row if extra else r.state_row[0],
                 r.stage[k].depth, r.d_stage_weight[k] + block * r.stage[k].depth * r.item,
                 NULL if r.d_stage_bias[k] == NULL else r.d_stage_bias[k] + block * r.item)
             g += n
@@ -862,7 +1032,7 @@ cdef class Scan:
     cdef bint used
 
     def __cinit__(self, str cell, dict weights, object x, object offsets, tuple state, object out,
-                  bint reverse, bint keep):
+                  bint reverse, bint keep, object extras=None):
         cdef Run *r = &self.run
         cdef cnp.ndarray array
         cdef int k
@@ -897,6 +1067,10 @@ cdef class Scan:
         r.extra_row = padded(r.H, r.item)
         self.find_weights()
         self.add_biases()
+        self.find_vectors()
+        r.cell_clip = INFINITY
+        if extras is not None:
+            self.find_extras(extras)
 
     cdef int find_sizes(self, object x, object offsets, tuple state) except -1:
         cdef Run *r = &self.run
@@ -982,6 +1156,38 @@ cdef class Scan:
                                               0, r.bias + stage.slot[g] * slot)
         return 0
 
+    cdef int find_vectors(self) except -1:
+        """Find the cell's own parameters; one that the layer does not have is zero."""
+        cdef Run *r = &self.run
+        cdef Py_ssize_t size
+        cdef int v
+        for v in range(vectors_of(r.cell)):
+            name = r.cell.vector[v].name.decode()
+            size = r.cell.vector[v].blocks * r.H
+            r.vector_size += size
+            array = self.weights.get(name)
+            if array is None:
+                array = np.zeros(size, element_type(self.typenum))
+            r.vector[v] = self.own(checked(name, array, self.typenum, size, -1))
+        return 0
+
+    cdef int find_extras(self, object extras) except -1:
+        cdef Run *r = &self.run
+        cdef Py_ssize_t rows
+        cdef int k
+        r.cell_clip = extras.cell_clip
+        if extras.recurrent_mask is not None:
+            r.recurrent_mask = self.own(
+                checked("recurrent_mask", extras.recurrent_mask, self.typenum, r.B, r.P))
+        if extras.zoneout is None:
+            return 0
+        for k in range(r.cell.states):
+            rows = 1 if len(extras.zoneout[k]) == 1 else r.N
+            r.zoneout_row[k] = 0 if rows == 1 else r.width[k]
+            r.zoneout[k] = self.own(
+                checked("zoneout", extras.zoneout[k], self.typenum, rows, r.width[k]))
+        return 0
+
     cdef char *own(self, cnp.ndarray array) except? NULL:
         """Keep the array alive with this object; return its memory."""
         self.owners.append(array)
@@ -1000,6 +1206,8 @@ cdef class Scan:
         """Choose the number of threads and what they divide, from sizes alone."""
         cdef Run *r = &self.run
         cdef int size = <int>min(<double>thread_count(), 1 + work / FLOPS_A_THREAD)
+        if r.cell.whole_rows:
+            return max(1, <int>min(<double>size, <double>r.B))
         r.split_units = r.B < 2 * size
         if r.split_units:
             # Else not even the products over all steps are worth it: a thread that sleeps through
@@ -1037,6 +1245,8 @@ cdef class Scan:
         r.gates = self.new(r.chunk_rows, r.gates_row)
         if r.cell.stages > 1:
             r.extra = self.new(r.N if r.keep else r.B, r.extra_row)
+        if r.recurrent_mask != NULL:
+            r.masked = self.new(r.N if r.keep else r.B, r.state_row[0])
         if r.N > FEW_ROWS and r.x != NULL:
             r.panel_ih = r.inputs * tile
             r.packed_ih = self.new((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
@@ -1108,6 +1318,11 @@ cdef class Scan:
             return None if r.ids != NULL else d_x, tuple(d_initial)
         if r.cell.stages > 1:
             r.d_extra = self.new(r.B, r.extra_row)
+        if r.recurrent_mask != NULL:
+            r.d_masked = self.new(r.B, r.state_row[0])
+        if r.zoneout[0] != NULL:
+            for k in range(r.cell.states):
+                r.d_kept[k] = self.new(r.B, r.state_row[k])
         if r.N > FEW_ROWS and r.x != NULL:
             r.panel_ih = r.cell.gates * r.H * tile
             r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
@@ -1118,6 +1333,8 @@ cdef class Scan:
                 w.adjoint = self.new((w.depth + tile - 1) // tile, w.adjoint_panel)
         size = self.threads(2 * self.flops())
         r.workspace = self.new(size, FR_WORKSPACE // r.item)
+        d_vectors = np.zeros((size, r.vector_size), element_type(self.typenum))
+        r.d_vectors = data(d_vectors)
         r.stop_at = r.T + 1
         use_one_thread()
         with nogil:
@@ -1125,12 +1342,27 @@ cdef class Scan:
         restore_threads()
         if r.stopped:
             reraise()
+        if r.vector_size > 0:
+            self.add_vector_gradients(d_vectors.sum(axis=0), gradients)
         if r.ids != NULL and r.d_x != NULL:
             for n in range(r.N):
                 r.kernels.add_column_sums(1, r.inputs, r.d_x + n * r.inputs * r.item, 0,
                                           r.d_table + r.ids[n] * r.inputs * r.item)
             d_x = None
         return d_x, tuple(d_initial)
+
+
+    cdef int add_vector_gradients(self, object total, dict gradients) except -1:
+        cdef Py_ssize_t start = 0, size
+        cdef int v
+        for v in range(vectors_of(self.run.cell)):
+            name = self.run.cell.vector[v].name.decode()
+            size = self.run.cell.vector[v].blocks * self.run.H
+            if name in gradients:
+                array = checked(name, gradients[name], self.typenum, size, -1)
+                array += total[start:start + size]
+            start += size
+        return 0
 
 
 cdef object element_type(int typenum):

@@ -11,5 +11,6 @@ class Stepper:
         parameters: Any,
         states: tuple[np.ndarray, ...],
         check: Callable[[Any, Any], tuple[np.ndarray, np.ndarray | None]],
+        extras: Any = None,
     ) -> None: ...
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray: ...

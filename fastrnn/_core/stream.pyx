@@ -4,10 +4,12 @@ At one row a step is bound by reading the weights, so they are read as they are:
 and a weight that was changed in place is in effect at once.
 """
 cimport numpy as cnp
+from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset, strcmp
 
 from fastrnn._core.kernels cimport (
+    FR_MAX_VECTORS,
     FR_OPERAND_EXTRA,
     FR_WEIGHT_HR,
     active,
@@ -17,6 +19,7 @@ from fastrnn._core.kernels cimport (
     fr_matvec,
     fr_stage,
     fr_term,
+    fr_zoneout,
     flush_denormals,
     restore_denormals,
 )
@@ -39,6 +42,7 @@ cdef struct Layer:
     char *weight_hr
     char *bias_ih               # NULL without biases
     char *bias_hh
+    char *vector[6]             # the cell's own parameters
     char *state[MAX_STATES]     # (B, width) each
     char *x                     # (B, inputs)
     char *out                   # (B, P), or NULL: the next layer reads the state
@@ -60,12 +64,14 @@ cdef class Stepper:
         ``x, out = check(x, out)`` brings a step's arguments into the form this class takes,
         contiguous arrays of the element type, (B, inputs) or (inputs,) and as wide; raises on what
         cannot be.
+    extras : Extras or None
+        The bound of the cell, and zoneout masks (1, width).
     """
     cdef const fr_kernels *kernels
     cdef const fr_cell *cell
     cdef Layer *layers
     cdef object parameters, bound, passes, check
-    cdef tuple states
+    cdef tuple states, masks
     cdef list owners
     cdef Py_ssize_t n_layers, B, H, P, inputs, item
     cdef Py_ssize_t width[MAX_STATES]
@@ -73,8 +79,12 @@ cdef class Stepper:
     cdef bint long_step, descending
     cdef char *gates
     cdef char *extra
+    cdef char *zoneout[MAX_STATES]
+    cdef char *before[MAX_STATES]   # the states of a row before the step
+    cdef double cell_clip
 
-    def __cinit__(self, str cell, object passes, object parameters, tuple states, object check):
+    def __cinit__(self, str cell, object passes, object parameters, tuple states, object check,
+                  object extras=None):
         cdef cnp.ndarray first = states[0]
         cdef int k
         self.typenum = cnp.PyArray_TYPE(first)
@@ -95,6 +105,11 @@ cdef class Stepper:
         self.P = first.shape[2]
         for k in range(self.cell.states):
             self.width[k] = states[k].shape[2]
+        self.cell_clip = INFINITY
+        self.masks = None
+        if extras is not None:
+            self.cell_clip = extras.cell_clip
+            self.masks = extras.zoneout
         scratch = np.empty(self.n_layers * sizeof(Layer), np.uint8)
         self.owners = [scratch]
         self.layers = <Layer *>cnp.PyArray_DATA(<cnp.ndarray>scratch)
@@ -107,6 +122,7 @@ cdef class Stepper:
         cdef cnp.ndarray array
         cdef double flops = 0
         cdef int k
+        first = self.states[0]
         weights = self.passes()
         del self.owners[1:]
         self.owners.append(weights)
@@ -123,6 +139,16 @@ cdef class Stepper:
             if "bias_ih" in named:
                 layer.bias_ih = address(named["bias_ih"])
                 layer.bias_hh = address(named["bias_hh"])
+            k = 0
+            while k < FR_MAX_VECTORS and self.cell.vector[k].name != NULL:
+                name = self.cell.vector[k].name.decode()
+                if name not in named:
+                    array = np.zeros(self.cell.vector[k].blocks * self.H, first.dtype)
+                    self.owners.append(array)
+                    layer.vector[k] = address(array)
+                else:
+                    layer.vector[k] = address(named[name])
+                k += 1
             for k in range(self.cell.states):
                 row = self.B * self.width[k] * self.item
                 layer.state[k] = address(self.states[k]) + n * row
@@ -135,6 +161,12 @@ cdef class Stepper:
         self.owners.append(array)
         self.gates = address(array)
         self.extra = self.gates + self.B * self.cell.slots * self.H * self.item
+        if self.masks is not None:
+            for k in range(self.cell.states):
+                array = np.empty((self.width[k],), first.dtype)
+                self.owners.append(array)
+                self.before[k] = address(array)
+                self.zoneout[k] = address(self.masks[k])
         self.bound = self.parameters.flat_values
         return 0
 
@@ -190,9 +222,16 @@ cdef class Stepper:
         cdef fr_frame f
         cdef int k, j
         memset(&f, 0, sizeof(f))
-        f.gates_slot = H
+        f.gates_slot = f.vector_slot = H
         f.rows = 1
+        f.cell_clip = self.cell_clip
+        for j in range(6):
+            f.vector[j] = layer.vector[j]
         for row in range(self.B):
+            if self.zoneout[0] != NULL:
+                for j in range(cell.states):
+                    memcpy(self.before[j], layer.state[j] + row * self.width[j] * item,
+                           self.width[j] * item)
             gates = self.gates + row * cell.slots * H * item
             for k in range(cell.stages):
                 stage = &cell.stage[k]
@@ -205,6 +244,22 @@ cdef class Stepper:
                     f.state[j] = f.next[j]
                 f.out = NULL if layer.out == NULL else layer.out + row * self.P * item
                 stage.forward(&f)
+            if self.zoneout[0] != NULL:
+                self.zone_out(&f)
+
+    cdef void zone_out(self, const fr_frame *f) noexcept nogil:
+        """Zoneout of a row's states, which are the expected ones."""
+        cdef fr_zoneout z
+        cdef int j
+        memset(&z, 0, sizeof(z))
+        z.rows = 1
+        for j in range(self.cell.states):
+            z.cols = self.width[j]
+            z.mask = self.zoneout[j]
+            z.state = self.before[j]
+            z.next = f.next[j]
+            z.out = f.out if j == 0 else NULL
+            self.kernels.zoneout(&z)
 
     cdef void products(self, const Layer *layer, const fr_stage *stage, Py_ssize_t row,
                        char *gates) noexcept nogil:

@@ -8,7 +8,7 @@ from fastrnn._core.loops import Scan
 from fastrnn._core.memory import empty
 from fastrnn._core.passes import adam, affine, affine_adjoint, norm, softmax_cross_entropy
 from fastrnn._core.stream import Stepper
-from fastrnn.cells import CellSpec
+from fastrnn.cells import CellSpec, Extras
 
 Weights = Mapping[str, np.ndarray]
 
@@ -35,9 +35,10 @@ def scan(
     *,
     reverse: bool = False,
     keep_tape: bool = False,
+    extras: Extras | None = None,
 ) -> tuple[tuple[np.ndarray, ...], Scan | None]:
     """Run a cell over all steps, as :func:`fastrnn.backends.reference.scan` does."""
-    run = Scan(cell.name, weights, x, offsets, tuple(state), out, reverse, keep_tape)
+    run = Scan(cell.name, weights, x, offsets, tuple(state), out, reverse, keep_tape, extras)
     final_state = run.forward()
     return final_state, run if keep_tape else None
 

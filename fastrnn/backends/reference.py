@@ -20,7 +20,7 @@ from fastrnn.backends.passes import (
     norm,
     softmax_cross_entropy,
 )
-from fastrnn.cells import CELLS, CellSpec, Stage
+from fastrnn.cells import CELLS, CellSpec, Extras, Stage
 
 __all__ = [
     "Stepper",
@@ -46,6 +46,7 @@ class Tape(NamedTuple):
     shapes: list[tuple[int, int]]  # of the states
     steps: list[slice]  # the rows of each step, in the order in which they ran
     operands: list[np.ndarray]  # of each stage, (N, width): what its weight multiplied
+    extras: Extras
     saved: list[list]  # of each step, of each stage: what its pointwise function kept
 
 
@@ -59,6 +60,7 @@ def scan(
     *,
     reverse: bool = False,
     keep_tape: bool = False,
+    extras: Extras | None = None,
 ) -> tuple[tuple[np.ndarray, ...], Tape | None]:
     """Run a cell over all steps.
 
@@ -67,7 +69,8 @@ def scan(
     cell : CellSpec
     weights : mapping
         ``weight_ih`` (G*H, I), ``weight_hh`` (G*H, P) and, where the layer has them, ``bias_ih``
-        and ``bias_hh`` (G*H,) and ``weight_hr`` (P, H). P is the width of h, H if not projected.
+        and ``bias_hh`` (G*H,), ``weight_hr`` (P, H) and the cell's own vectors. P is the width of
+        h, H if not projected.
     x : ndarray, shape (N, I), or of int64, shape (N,)
         Packed input rows; or ids, of the rows of ``weights["embedding"]`` (V, I) or, without it, of
         unit vectors (one-hot). A tape refers to them, so nobody may write there; it refers to
@@ -83,6 +86,8 @@ def scan(
         Run each sequence from its own last step to step 0.
     keep_tape : bool
         Return what `scan_adjoint` needs.
+    extras : Extras or None
+        What else a layer may ask for; None is nothing.
 
     Returns
     -------
@@ -91,6 +96,7 @@ def scan(
     tape : Tape or None
 
     """
+    extras = extras or Extras()
     steps = [slice(*rows) for rows in zip(offsets[:-1].tolist(), offsets[1:].tolist())]
     if reverse:
         steps.reverse()
@@ -103,12 +109,15 @@ def scan(
     )
     saved = []
     now = {name: array.copy() for name, array in zip(cell.states, state)}
+    constants = {name: weights[name] for name, _ in cell.vectors if name in weights}
+    constants["cell_clip"] = extras.cell_clip
     for rows in steps:
         n = rows.stop - rows.start
-        values = {name: array[:n] for name, array in now.items()}
+        before = {name: array[:n] for name, array in now.items()}
+        values = {**constants, **before}
         step_saved = []
         for k, (stage, (columns, weight, bias)) in enumerate(zip(cell.stages, blocks)):
-            operand = values[stage.operand]
+            operand = _masked(values[stage.operand], stage, extras)
             part = None if columns is None else zx[rows, columns]
             outputs, kept = stage.forward(part, affine(operand, weight, bias), values)
             values.update(outputs)
@@ -117,13 +126,15 @@ def scan(
                 step_saved.append(kept)
         if keep_tape:
             saved.append(step_saved)
+        for name, z in _zoneout(cell, extras, rows):
+            values[name] = z * before[name] + (1 - z) * values[name]
         out[rows] = values["h"]
         # Sequences that are not running at this step keep their state.
         now = {name: np.concatenate((values[name], now[name][n:])) for name in now}
     tape = None
     if keep_tape:
         shapes = [array.shape for array in state]
-        tape = Tape(cell, weights, x, shapes, steps, operands, saved)
+        tape = Tape(cell, weights, x, shapes, steps, operands, extras, saved)
     return tuple(now.values()), tape
 
 
@@ -152,7 +163,7 @@ def scan_adjoint(
     d_initial : tuple of ndarray, each (B, width)
 
     """
-    cell, weights, x, shapes, steps, operands, saved = tape
+    cell, weights, x, shapes, steps, operands, extras, saved = tape
     blocks = [_blocks(cell, stage, weights) for stage in cell.stages]
     d_zx = np.empty((len(x), len(weights["weight_ih"])), weights["weight_ih"].dtype)
     d_zh = [np.empty((len(x), len(weight)), weights["weight_ih"].dtype) for _, weight, _ in blocks]
@@ -167,6 +178,9 @@ def scan_adjoint(
         d_values = {name: d[:n] for name, d in d_now.items()}
         if d_out is not None:
             d_values["h"] = d_values["h"] + d_out[rows]
+        d_kept = {name: z * d_values[name] for name, z in _zoneout(cell, extras, rows)}
+        for name, d in d_kept.items():
+            d_values[name] = d_values[name] - d
         for k in reversed(range(len(cell.stages))):
             stage, (columns, weight, _) = cell.stages[k], blocks[k]
             d_outputs = {name: d_values.pop(name) for name in stage.outputs}
@@ -174,8 +188,14 @@ def scan_adjoint(
             if columns is not None:
                 d_zx[rows, columns] = d_part
             d_zh[k][rows] = d_product
-            for name, d in ((stage.operand, d_product @ weight), *d_entry.items()):
+            d_operand = _masked(d_product @ weight, stage, extras)
+            for name, d in ((stage.operand, d_operand), *d_entry.items()):
                 d_values[name] = d_values[name] + d if name in d_values else d
+        for name, d in d_kept.items():
+            d_values[name] = d_values[name] + d
+        for name, _ in cell.vectors:
+            if name in gradients and rows.stop > rows.start:
+                gradients[name] += d_values[name]
         d_now = {name: np.concatenate((d_values[name], d_now[name][n:])) for name in d_now}
     # One product over all steps a weight, not one a step.
     d_x = _input_gradient(weights, gradients, x, d_zx)
@@ -183,6 +203,19 @@ def scan_adjoint(
         _, d_weight, d_bias = _blocks(cell, stage, gradients)
         add_affine(d_zh[k], operands[k], d_weight, d_bias)
     return d_x, tuple(d_now.values())
+
+
+def _masked(operand: np.ndarray, stage: Stage, extras: Extras) -> np.ndarray:
+    """Return the operand of a stage, or its gradient, under recurrent dropout."""
+    if extras.recurrent_mask is None or stage.weight != "weight_hh":
+        return operand
+    return operand * extras.recurrent_mask[: len(operand)]
+
+
+def _zoneout(cell: CellSpec, extras: Extras, rows: slice) -> list[tuple[str, np.ndarray]]:
+    """Return the zoneout mask of each state for the rows of a step."""
+    masks = extras.zoneout or ()
+    return [(name, z if len(z) == 1 else z[rows]) for name, z in zip(cell.states, masks)]
 
 
 def _input_product(weights: Weights, x: np.ndarray) -> np.ndarray:
@@ -232,10 +265,13 @@ class Stepper:
     check : callable
         ``x, out = check(x, out)`` brings a step's arguments into the form the layer wants, (B, I)
         or (I,), or raises.
+    extras : Extras or None
+        As for `scan`; masks have one row.
 
     """
 
-    def __init__(self, cell, passes, parameters, states, check):
+    def __init__(self, cell, passes, parameters, states, check, extras=None):
+        self._extras = extras
         self._cell, self._passes, self._states, self._check = CELLS[cell], passes, states, check
         self._offsets = np.array([0, states[0].shape[1]], np.int64)
 
@@ -246,7 +282,9 @@ class Stepper:
         for layer, weights in enumerate(self._passes()):
             below, h = h, np.empty_like(self._states[0][layer])
             before = [array[layer] for array in self._states]
-            after, _ = scan(self._cell, weights, below, self._offsets, before, h)
+            after, _ = scan(
+                self._cell, weights, below, self._offsets, before, h, extras=self._extras
+            )
             for array, value in zip(self._states, after):
                 array[layer] = value
         y = h[0] if x.ndim == 1 else h

@@ -1,8 +1,9 @@
 """What a recurrent cell is: the parts of one time step, and nothing about time."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,6 +72,10 @@ class CellSpec:
         What a step hands to the next; the first, ``"h"``, is the output.
     stages : tuple of Stage
         What a step does, in order.
+    vectors : tuple of (str, int)
+        Parameters of the cell's own, by name, and how many times H they are long. A layer may leave
+        one out, if the cell says so. Stages find them among their values, and return their
+        gradients, summed over the rows, among those of the values.
 
     """
 
@@ -78,6 +83,28 @@ class CellSpec:
     gates: tuple[str, ...]
     states: tuple[str, ...]
     stages: tuple[Stage, ...]
+    vectors: tuple[tuple[str, int], ...] = ()
+
+
+class Extras(NamedTuple):
+    """What a loop over time is told beside the cell, its weights and its input.
+
+    Attributes
+    ----------
+    cell_clip : float
+        The bound of a cell that has one; it finds it among its values.
+    recurrent_mask : ndarray, shape (B, P), or None
+        Multiplies the operands of all products with ``weight_hh``, at every step: recurrent
+        dropout. Rows are sorted as those of the state.
+    zoneout : tuple of ndarray or None
+        For each state a mask z (N, width), packed like the input, or (1, width) for all rows: the
+        state after a step is ``z * before + (1 - z) * after``.
+
+    """
+
+    cell_clip: float = math.inf
+    recurrent_mask: np.ndarray | None = None
+    zoneout: tuple[np.ndarray, ...] | None = None
 
 
 def split(z: np.ndarray, count: int) -> np.ndarray:

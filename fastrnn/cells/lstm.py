@@ -59,7 +59,7 @@ def _gates(output):
     return Stage("h", "weight_hh", "bias_hh", slice(0, 4), (output, "c"), forward, adjoint)
 
 
-_projection = Stage(
+projection = Stage(
     operand="m",
     weight="weight_hr",
     bias=None,
@@ -70,4 +70,4 @@ _projection = Stage(
 )
 
 lstm = CellSpec("lstm", GATES, states=("h", "c"), stages=(_gates("h"),))
-lstm_projected = CellSpec("lstm_projected", GATES, ("h", "c"), (_gates("m"), _projection))
+lstm_projected = CellSpec("lstm_projected", GATES, ("h", "c"), (_gates("m"), projection))

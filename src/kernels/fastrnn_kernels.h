@@ -13,7 +13,13 @@
 
 typedef ptrdiff_t fr_index;
 
-enum { FR_MAX_STATES = 2, FR_MAX_SLOTS = 5, FR_MAX_STAGES = 2 };
+enum {
+    FR_MAX_STATES = 2,
+    FR_MAX_GATES = 4,
+    FR_MAX_SLOTS = 13,
+    FR_MAX_STAGES = 2,
+    FR_MAX_VECTORS = 6
+};
 
 /* ---- the pointwise part of a cell ------------------------------------------------------- */
 
@@ -27,11 +33,13 @@ enum { FR_MAX_STATES = 2, FR_MAX_SLOTS = 5, FR_MAX_STAGES = 2 };
  *   next   (rows, units) each    the state after it; next[0] may be NULL, then only `out` gets h
  *   out    (rows, units)         h once more, where the caller wants it; NULL for none
  *   extra  (rows, units)         operand of the next stage (r*h, or the h before a projection)
+ *   vector (blocks, units) each  the cell's own parameters, such as peepholes
  * adjoint only:
  *   d_out   (rows, units)        gradient of `out`, or NULL for zero
  *   d_state (rows, units) each   in: gradient of `next`; out: the part of the gradient of `state`
  *                                that does not pass through a recurrent product
  *   d_extra (rows, units)        gradient of `extra`
+ *   d_vector (blocks, units) each  gradients of `vector`, which are added into
  */
 typedef struct {
     fr_index rows, units;
@@ -53,7 +61,11 @@ typedef struct {
     fr_index d_state_row[FR_MAX_STATES];
     void *d_extra;
     fr_index d_extra_row;
-    int keep; /* forward: write the activations back for the adjoint */
+    const void *vector[FR_MAX_VECTORS];
+    void *d_vector[FR_MAX_VECTORS];
+    fr_index vector_slot;
+    double cell_clip; /* the largest |c'|, infinite for no bound */
+    int keep;         /* forward: write the activations back for the adjoint */
 } fr_frame;
 
 typedef void (*fr_pointwise)(const fr_frame *frame);
@@ -64,9 +76,15 @@ typedef struct {
     enum { FR_OPERAND_H, FR_OPERAND_EXTRA } operand;
     enum { FR_WEIGHT_HH, FR_WEIGHT_HR } weight;
     int first_gate, gates;
-    int slot[FR_MAX_SLOTS];
+    int slot[FR_MAX_GATES];
     fr_pointwise forward, adjoint;
 } fr_stage;
+
+/* A parameter of a cell that is no matrix: (blocks * units,), by its name among the weights. */
+typedef struct {
+    const char *name;
+    int blocks;
+} fr_vector;
 
 /* A cell. The input product fills slots 0 .. gates-1 in the order of the weight's blocks; a
  * recurrent product that lands in one of them is added, in a further slot it stands alone. */
@@ -74,7 +92,9 @@ typedef struct {
     const char *name;
     int states, gates, slots, stages;
     int d_state_direct; /* the adjoint leaves a direct part in d_state[0]: products add to it */
+    int whole_rows;     /* the pointwise functions want all units of a row at once */
     fr_stage stage[FR_MAX_STAGES];
+    fr_vector vector[FR_MAX_VECTORS]; /* ends with a NULL name, unless it is full */
 } fr_cell;
 
 /* ---- matrix products ---------------------------------------------------------------------- */
@@ -109,6 +129,27 @@ typedef struct {
 } fr_matvec;
 
 enum { FR_WORKSPACE = 512 * 1024 }; /* bytes that stay in L2 */
+
+/* ---- what is done to states beside the cell: masks of dropout and zoneout ------------------- */
+
+/* y (rows, cols) = x * mask, or += with `accumulate`; y may be x. */
+typedef struct {
+    fr_index rows, cols;
+    const void *x, *mask;
+    void *y;
+    fr_index x_row, mask_row, y_row;
+    int accumulate;
+} fr_masked;
+
+/* Zoneout of a state, all (rows, cols): next = mask * state + (1 - mask) * next, and `out` the
+ * same where it is not NULL. The adjoint takes d_out or NULL in `out` and the gradient d of the
+ * result in `next`: state = mask * (d + d_out), next = (1 - mask) * (d + d_out). */
+typedef struct {
+    fr_index rows, cols;
+    const void *mask;
+    void *state, *next, *out;
+    fr_index mask_row, state_row, next_row, out_row;
+} fr_zoneout;
 
 /* ---- optimisers ----------------------------------------------------------------------------- */
 
@@ -154,6 +195,10 @@ typedef struct {
                            fr_index y_row);
     /* y (cols) += sum of the rows of x (rows, cols). */
     void (*add_column_sums)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y);
+
+    void (*multiply)(const fr_masked *m);
+    void (*zoneout)(const fr_zoneout *z);
+    void (*zoneout_adjoint)(const fr_zoneout *z);
 
     /* Elementwise functions; error bounds in ULP stand in math.inc.h. */
     fr_map exp, tanh, sigmoid;

@@ -33,15 +33,17 @@ typedef double real;
 #include "math.inc.h"
 #include "gemm.inc.h"
 #include "passes.inc.h"
+#include "masks.inc.h"
 #include "cells/pointwise.h"
 #include "cells/rnn.h"
 #include "cells/lstm.h"
+#include "cells/lstm_variants.h"
 #include "cells/gru.h"
 /* clang-format on */
 
 static const fr_cell FN(cells)[] = {
-    RNN_TANH_CELL, RNN_RELU_CELL,         LSTM_CELL, LSTM_PROJECTED_CELL,
-    GRU_CELL,      GRU_RESET_BEFORE_CELL, {0},
+    RNN_TANH_CELL, RNN_RELU_CELL,         LSTM_CELL,        LSTM_PROJECTED_CELL,
+    GRU_CELL,      GRU_RESET_BEFORE_CELL, LSTM_VARIANTS{0},
 };
 
 static const fr_kernels FN(kernels) = {
@@ -56,6 +58,9 @@ static const fr_kernels FN(kernels) = {
     .matvec_transposed = FN(matvec_transposed),
     .add_transposed = FN(add_transposed),
     .add_column_sums = FN(add_column_sums),
+    .multiply = FN(multiply),
+    .zoneout = FN(zoneout),
+    .zoneout_adjoint = FN(zoneout_adjoint),
     .exp = FN(map_exp),
     .tanh = FN(map_tanh),
     .sigmoid = FN(map_sigmoid),

@@ -21,19 +21,26 @@ typedef struct {
 /* Stands for the product before a second stage. */
 static const double WEIGHT = 0.75;
 
+/* A number of a cell's own parameters. */
+static double vector_element(int which, int block, fr_index j) {
+    return (double)((which + block + j) % 5 - 2) / 4;
+}
+
 /* One step by the kernels K, with its adjoint if `keep`; `bare` leaves out what a frame may lack. */
 static void run(const fr_cell *cell, fr_index units, int bare, int keep, step *s) {
     const int slots = cell->slots;
     const matrix gates = new_matrix(ROWS * slots, units), bias = new_matrix(slots, units);
     const matrix extra = new_matrix(ROWS, units), d_extra = new_matrix(ROWS, units);
     const matrix out = new_matrix(ROWS, units), d_out = new_matrix(ROWS, units);
+    /* A row that is normalised has its own bias. */
+    const int biased = !bare && !cell->whole_rows;
     matrix state[FR_MAX_STATES], next[FR_MAX_STATES], d_state[FR_MAX_STATES];
     fr_frame f = {.rows = ROWS,
                   .units = units,
                   .gates = gates.data,
                   .gates_row = slots * gates.row,
                   .gates_slot = gates.row,
-                  .bias = bare ? NULL : bias.data,
+                  .bias = biased ? bias.data : NULL,
                   .bias_slot = bias.row,
                   .out = bare ? NULL : out.data,
                   .out_row = out.row,
@@ -43,7 +50,20 @@ static void run(const fr_cell *cell, fr_index units, int bare, int keep, step *s
                   .d_out_row = d_out.row,
                   .d_extra = d_extra.data,
                   .d_extra_row = d_extra.row,
+                  .vector_slot = units + 1,
+                  .cell_clip = 1,
                   .keep = keep};
+    for (int v = 0; v < FR_MAX_VECTORS && cell->vector[v].name; v++) {
+        const matrix vector = new_matrix(cell->vector[v].blocks, units);
+        const matrix d_vector = new_matrix(cell->vector[v].blocks, units);
+        for (int block = 0; block < cell->vector[v].blocks; block++)
+            for (fr_index j = 0; j < units; j++) {
+                set(vector, block, j, vector_element(v, block, j));
+                set(d_vector, block, j, 0);
+            }
+        f.vector[v] = vector.data;
+        f.d_vector[v] = d_vector.data;
+    }
     for (int n = 0; n < cell->states; n++) {
         state[n] = new_matrix(ROWS, units);
         next[n] = new_matrix(ROWS, units);
@@ -56,8 +76,10 @@ static void run(const fr_cell *cell, fr_index units, int bare, int keep, step *s
     for (fr_index i = 0; i < ROWS; i++)
         for (fr_index j = 0; j < units; j++) {
             for (int g = 0; g < slots; g++) {
-                /* The product of a projection, slot 4, has no bias. */
-                const double b = bare || g == 4 ? 0 : (double)((g + j) % 5 - 2);
+                /* The product of a projection has no bias. */
+                const int projected = cell->stages > 1 && cell->stage[1].weight == FR_WEIGHT_HR;
+                const int product = projected && g == cell->stage[1].slot[0];
+                const double b = biased && !product ? (double)((g + j) % 5 - 2) : 0;
                 set(bias, g, j, b);
                 set(gates, i * slots + g, j, s->inputs[g][i][j] - b);
             }
@@ -125,7 +147,8 @@ static void check_cell(int which, fr_index units, int bare, double worst[2]) {
 
     K = model;
     run(model_cell, units, 1, 0, &plain);
-    for (int input = 0; input < STATES + cell->states; input++) {
+    /* Each unit is moved at once, so those of a row must not meet; Python tests the other cells. */
+    for (int input = 0; !cell->whole_rows && input < STATES + cell->states; input++) {
         const int direct = input != STATES || cell->d_state_direct;
         if (!direct || (input >= cell->slots && input < STATES)) continue;
         const step low = moved(model_cell, units, s, input, -h);

@@ -60,6 +60,16 @@ INLINE V FN(d_extra)(FN(spot) at) {
     return FN(load)((const real *)f->d_extra + at.row * f->d_extra_row + at.u, at.n);
 }
 
+/* Block `block` of one of the cell's own parameters. */
+INLINE V FN(vector)(FN(spot) at, int which, int block) {
+    const fr_frame *f = at.frame;
+    return FN(load)((const real *)f->vector[which] + block * f->vector_slot + at.u, at.n);
+}
+INLINE void FN(add_d_vector)(FN(spot) at, int which, int block, V v) {
+    const fr_frame *f = at.frame;
+    FN(store_or_add)((real *)f->d_vector[which] + block * f->vector_slot + at.u, v, at.n, 1);
+}
+
 INLINE void FN(for_each_vector)(const fr_frame *f, void (*at)(FN(spot))) {
     for (fr_index row = 0; row < f->rows; row++) {
         fr_index u = 0;
