@@ -36,6 +36,11 @@ def _check_int(name: str, value: Any, lowest: int, expected: str) -> int:
     return number
 
 
+def check_float(name: str, value: Any) -> float:
+    """Return `value` as a finite float; TypeError or ValueError otherwise."""
+    return _check_float(name, value, "a finite number", lambda number: True)
+
+
 def check_positive_float(name: str, value: Any) -> float:
     """Return `value` as a finite float above 0; TypeError or ValueError otherwise."""
     return _check_float(name, value, "a positive number", lambda number: number > 0)

@@ -28,7 +28,7 @@ class Stream:
     Raises
     ------
     ValueError
-        If the layer is bidirectional: its output needs the end of the sequence.
+        If the layer is bidirectional or runs in reverse: its output needs the end of the sequence.
 
     Examples
     --------
@@ -44,34 +44,31 @@ class Stream:
             raise ValueError(
                 "a bidirectional layer cannot stream: its output needs the end of the sequence"
             )
+        if layer.reverse:
+            raise ValueError("a layer in reverse cannot stream: it begins with the last step")
         self.layer = layer
         self.batch_size = check_positive_int("batch_size", batch_size)
-        self._states = tuple(
-            [
-                np.zeros((layer.num_layers, self.batch_size, width), layer.dtype)
-                for width in layer.state_widths
-            ]
-        )
+        self._states = tuple(layer.initial_state(self.batch_size))
         self._stepper = active_backend().Stepper(
             layer.cell.name,
             lambda: [weights for _, weights, _ in layer.passes()],
             layer.parameters,
             self._states,
             self._check,
+            layer.extras(),
         )
         # The method below without its frame of Python, which would cost as much as a small step.
         self.step = self._stepper.step
 
     def reset(self) -> None:
-        """Set the state to zero."""
-        for array in self._states:
-            array.fill(0)
+        """Set the state to zero, or to the layer's learned state."""
+        self.state = None
 
     @property
     def state(self) -> Any:
         """The layer's state (num_layers, B, H), for an LSTM a pair; a copy.
 
-        Can be set, to None for zero, and for ``batch_size=1`` also without its B.
+        Can be set, to None for that of a new stream, and for ``batch_size=1`` without its B.
         """
         state = tuple([array.copy() for array in self._states])
         return state[0] if len(state) == 1 else state
@@ -82,8 +79,9 @@ class Stream:
         is_pair = len(layer.state_widths) > 1 and isinstance(value, (tuple, list)) and value
         alone = B == 1 and np.ndim(value[0] if is_pair else value) == 2
         checked = layer.check_state("state", value, None if alone else B)
-        for own, array in zip(self._states, checked):
-            own[...] = 0 if array is None else array.reshape(own.shape)
+        first = layer.initial_state(B)
+        for own, array, default in zip(self._states, checked, first):
+            own[...] = default if array is None else array.reshape(own.shape)
 
     def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
         """Advance every sequence by one step.

@@ -1,18 +1,26 @@
 """What the tests of recurrent layers run down: a layer for each cell, and random calls of it."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import fastrnn as fr
 
-# Cell -> constructor of the layer that runs it. `gru_reset_before` has none.
+# Cell -> constructor of the layer that runs it.
 LAYERS = {
     "rnn_tanh": fr.RNN,
-    "rnn_relu": lambda *sizes, **options: fr.RNN(*sizes, nonlinearity="relu", **options),
+    "rnn_relu": partial(fr.RNN, nonlinearity="relu"),
     "lstm": fr.LSTM,
-    "lstm_projected": lambda *sizes, **options: fr.LSTM(*sizes, proj_size=2, **options),
+    "lstm_projected": partial(fr.LSTM, proj_size=2),
     "gru": fr.GRU,
+    "gru_reset_before": partial(fr.GRU, reset_after=False),
+    "lstm_peephole": partial(fr.LSTM, peepholes=True),
+    "lstm_peephole_projected": partial(fr.LSTM, peepholes=True, proj_size=2),
+    "lstm_coupled": partial(fr.LSTM, coupled=True),
+    "lstm_coupled_projected": partial(fr.LSTM, coupled=True, peepholes=True, proj_size=2),
+    "lstm_normalised": partial(fr.LSTM, layer_norm=True),
+    "lstm_normalised_projected": partial(fr.LSTM, layer_norm=True, peepholes=True, proj_size=2),
 }
 
 

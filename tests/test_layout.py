@@ -18,7 +18,7 @@ ROWS = [
     {"training"},
     {"models"},
     {"layers", "losses", "optim", "streaming"},
-    {"backends", "data", "parameters", "checkpoint", "_config"},
+    {"backends", "data", "parameters", "checkpoint", "initializers", "_config"},
     {"_validation"},
     {"_core", "_version", "cells"},
 ]

@@ -1333,8 +1333,9 @@ cdef class Scan:
                 w.adjoint = self.new((w.depth + tile - 1) // tile, w.adjoint_panel)
         size = self.threads(2 * self.flops())
         r.workspace = self.new(size, FR_WORKSPACE // r.item)
-        d_vectors = np.zeros((size, r.vector_size), element_type(self.typenum))
-        r.d_vectors = data(d_vectors)
+        if r.vector_size > 0:
+            d_vectors = np.zeros((size, r.vector_size), element_type(self.typenum))
+            r.d_vectors = data(d_vectors)
         r.stop_at = r.T + 1
         use_one_thread()
         with nogil:
@@ -1350,7 +1351,6 @@ cdef class Scan:
                                           r.d_table + r.ids[n] * r.inputs * r.item)
             d_x = None
         return d_x, tuple(d_initial)
-
 
     cdef int add_vector_gradients(self, object total, dict gradients) except -1:
         cdef Py_ssize_t start = 0, size

@@ -1,7 +1,7 @@
 """The LSTM with peepholes, a bounded cell, coupled gates, or layer normalisation.
 
-With i, f, g, o the arguments of the gates as in `fastrnn.cells.lstm`, and p_i, p_f, p_o the blocks of
-``peephole`` (absent: 0)::
+With i, f, g, o the arguments of the gates as in `fastrnn.cells.lstm`, and p_i, p_f, p_o the blocks
+of ``peephole`` (absent: 0)::
 
     i' = sigmoid(i + p_i * c)       f' = sigmoid(f + p_f * c)       coupled: f' = 1 - i'
     c' = clip(f' * c + i' * tanh(g), -cell_clip, cell_clip)
@@ -21,9 +21,9 @@ The adjoint is that of `fastrnn.cells.lstm`, with dc' + do * p_o in place of dc'
 clipped; with di * p_i + df * p_f more for c; and with di = dc * (g - c) * i * (1 - i) for coupled
 gates. That of y = N(x) is ``dx = (dy - mean(dy) - y * mean(dy * y)) / sqrt(variance + 1e-5)``.
 
-Source: peepholes: F. Gers, J. Schmidhuber, "Recurrent nets that time and count", IJCNN 2000; coupled
-gates: K. Greff et al., "LSTM: a search space odyssey", IEEE TNNLS 28 (2017); the bound: H. Sak et
-al., "Long short-term memory recurrent neural network architectures for large scale acoustic
+Source: peepholes: F. Gers, J. Schmidhuber, "Recurrent nets that time and count", IJCNN 2000;
+coupled gates: K. Greff et al., "LSTM: a search space odyssey", IEEE TNNLS 28 (2017); the bound: H.
+Sak et al., "Long short-term memory recurrent neural network architectures for large scale acoustic
 modeling", Interspeech 2014; normalisation: J. Ba, J. Kiros, G. Hinton, "Layer normalization",
 arXiv:1607.06450 (2016), equations 20-22, whose three biases of a gate are one here.
 """

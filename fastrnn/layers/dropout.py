@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_probability
+from fastrnn._validation import check_array, check_non_negative_int, check_probability
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.parameters import Parameters
 
@@ -24,6 +24,9 @@ class Dropout(Module):
     ----------
     p : float
         Probability of zero, in [0, 1].
+    shared_axis : int or None
+        An axis along which one mask holds: with 0, time in (T, B, I), the same elements are dropped
+        at every step (variational or locked dropout). None draws every element alone.
     seed : int, numpy.random.Generator or None
         Source of the masks.
 
@@ -35,11 +38,16 @@ class Dropout(Module):
         Empty.
 
     Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
-    JMLR 15 (2014), in the inverted form of ``torch.nn.Dropout``.
+    JMLR 15 (2014), in the inverted form of ``torch.nn.Dropout``; the shared mask: Y. Gal, Z.
+    Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks",
+    NIPS 2016.
     """
 
-    def __init__(self, p: float = 0.5, *, seed: Any = None) -> None:
+    def __init__(self, p: float = 0.5, *, shared_axis: int | None = None, seed: Any = None) -> None:
         self.p = check_probability("p", p)
+        self.shared_axis = None
+        if shared_axis is not None:
+            self.shared_axis = check_non_negative_int("shared_axis", shared_axis)
         self.generator = np.random.default_rng(seed)
         self.parameters = Parameters({}, "float32")
 
@@ -67,14 +75,26 @@ class Dropout(Module):
             return x.copy(), Pullback(
                 lambda d_output: check_array("d_output", d_output, dtype, shape)
             )
-        kept = self.generator.random(shape, dtype) >= self.p
-        # At p = 1 nothing is kept and the scale has no meaning.
-        factor = kept * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+        factor = self.draw(self._mask_shape(shape), dtype)
 
         def adjoint(d_output: ArrayLike) -> np.ndarray:
             return check_array("d_output", d_output, dtype, shape) * factor
 
         return x * factor, Pullback(adjoint)
+
+    def draw(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """Return a mask: zero with probability `p`, else ``1 / (1 - p)``."""
+        kept = self.generator.random(shape, dtype) >= self.p
+        # At p = 1 nothing is kept and the scale has no meaning.
+        return kept * dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
+
+    def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        axis = self.shared_axis
+        if axis is None:
+            return shape
+        if axis >= len(shape):
+            raise ValueError(f"x must have an axis {axis} to share a mask along, got {shape}")
+        return (*shape[:axis], 1, *shape[axis + 1 :])
 
     @staticmethod
     def _check(x: ArrayLike) -> np.ndarray:

@@ -64,6 +64,11 @@ class Packing:
         sequence = self._order[rank]
         self._rows = sequence * T + step if self._batch_first else step * B + sequence
 
+    def sequences(self) -> np.ndarray:
+        """Return for each packed row the place of its sequence in a sorted state, int64 (N,)."""
+        sizes = np.diff(self.offsets)
+        return np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], sizes)
+
     def pack(self, x: np.ndarray) -> np.ndarray:
         """Return the packed rows (N, width) of `x` (*shape, width): a view where nothing moves."""
         if self._rows is None:

@@ -13,13 +13,16 @@ from fastrnn._validation import (
     check_bool,
     check_choice,
     check_dtype,
+    check_float,
     check_ids,
     check_non_negative_int,
+    check_positive_float,
     check_positive_int,
     check_probability,
 )
 from fastrnn.backends import active_backend
-from fastrnn.cells import CELLS, CellSpec
+from fastrnn.cells import CELLS, CellSpec, Extras
+from fastrnn.initializers import check_init, initialize
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dropout import Dropout
 from fastrnn.layers.packing import Packing
@@ -27,7 +30,7 @@ from fastrnn.parameters import Parameters
 from fastrnn.streaming import Stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from types import ModuleType
 
     from numpy.typing import ArrayLike, DTypeLike
@@ -46,7 +49,42 @@ class Pass(NamedTuple):
 
 
 class Recurrent(Module):
-    """What `RNN`, `LSTM` and `GRU` share: everything but the cell."""
+    r"""What `RNN`, `LSTM` and `GRU` share: everything but the cell.
+
+    Parameters
+    ----------
+    cell : CellSpec
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
+        As for `LSTM`.
+    without : collection of str
+        Names of the cell's own parameters that the layer does not have.
+    dtype, seed
+        As for `RNN`.
+    reverse : bool
+        True runs every sequence from its end to its beginning, as the reverse half of a
+        bidirectional layer does; outputs stay at the steps of their inputs, the final state is that
+        of step 0. Keras, whose word is ``go_backwards``, returns the outputs in the order in which
+        they were made, ``output[::-1]``.
+    variational : bool
+        True drops the same outputs between layers at every step of a sequence (locked dropout).
+    recurrent_dropout : float
+        Probability with which :meth:`vjp` sets elements of h to zero where it is multiplied by
+        ``weight_hh``, by a mask that is drawn once a sequence; what stays is scaled by
+        ``1 / (1 - p)``. The state itself is not touched.
+    zoneout : float or pair of float
+        Probability with which an element of a state keeps the value it had before the step, drawn
+        anew at each step; of h, or of h and c. At inference the state is the expected one.
+    learned_state : bool
+        True adds the parameters ``h0`` and ``c0``, (num_layers * num_directions, width), which
+        begin as zeros and stand in for a state that is not given.
+    init : str or mapping
+        How weights begin: ``"uniform"`` (in :math:`\pm 1 / \sqrt{H}`, biases too: PyTorch's),
+        ``"orthogonal"``, ``"glorot_uniform"`` alias ``"xavier_uniform"``, or ``"zeros"``, each gate
+        alone, with zero biases; or a mapping from ``weight_ih``, ``weight_hh``, ``weight_hr`` and
+        ``bias`` to such names, ``"uniform"`` where one is left out.
+
+    Source: see docs/layers.md.
+    """
 
     def __init__(
         self,
@@ -58,9 +96,18 @@ class Recurrent(Module):
         batch_first: bool,
         dropout: float,
         bidirectional: bool,
-        proj_size: int,
-        dtype: DTypeLike,
-        seed: Any,
+        proj_size: int = 0,
+        *,
+        without: Collection[str] = (),
+        cell_clip: float | None = None,
+        dtype: DTypeLike = "float32",
+        seed: Any = None,
+        reverse: bool = False,
+        variational: bool = False,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
+        learned_state: bool = False,
+        init: str | Mapping[str, str] = "uniform",
     ) -> None:
         self.cell = cell
         self.input_size = check_positive_int("input_size", input_size)
@@ -75,9 +122,21 @@ class Recurrent(Module):
             raise ValueError(
                 f"proj_size must be less than hidden_size, {self.hidden_size}, got {proj_size}"
             )
+        self.cell_clip = math.inf
+        if cell_clip is not None:
+            self.cell_clip = check_positive_float("cell_clip", cell_clip)
+        self.reverse = check_bool("reverse", reverse)
+        if self.reverse and self.bidirectional:
+            raise ValueError("reverse must be False where the layer is bidirectional, got True")
+        self.variational = check_bool("variational", variational)
+        self.recurrent_dropout = check_probability("recurrent_dropout", recurrent_dropout)
+        self.zoneout = _check_zoneout(zoneout, cell.states)
+        self.learned_state = check_bool("learned_state", learned_state)
+        init = check_init(init)
         self.dtype = check_dtype(dtype)
         self.generator = np.random.default_rng(seed)
         self._between = Dropout(self.dropout, seed=self.generator)
+        self._recurrent_dropout = Dropout(self.recurrent_dropout, seed=self.generator)
         self.num_directions = 2 if self.bidirectional else 1
         self.depth = self.num_layers * self.num_directions
         # Width of h, hence of a direction's output; the other states stay hidden_size wide.
@@ -85,26 +144,48 @@ class Recurrent(Module):
         self.state_widths = tuple(
             self.output_size if name == "h" else self.hidden_size for name in cell.states
         )
+        self._vectors = {name: size for name, size in cell.vectors if name not in without}
         self.parameters = Parameters(self._shapes(), self.dtype)
-        bound = 1 / math.sqrt(self.hidden_size)
-        for array in self.parameters.values():
-            array[...] = self.generator.uniform(-bound, bound, array.shape)
         self._bound_to: np.ndarray | None = None
         self._passes: list[Pass] = []
+        for _, weights, _ in self.passes():
+            for name, array in weights.items():
+                self._initialize(name, array, init)
+
+    def _initialize(self, name: str, array: np.ndarray, init: Mapping[str, str]) -> None:
+        if name.startswith("gain"):
+            array.fill(1)
+        elif not (name.startswith("bias") and name in self._vectors):  # shifts of a norm are zero
+            initialize(array, name, init, self.generator, self.hidden_size)
 
     def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
         rows, width = len(self.cell.gates) * self.hidden_size, self.output_size
+        # A cell that normalises its products adds its bias after that.
+        biases = self.bias and "bias" not in dict(self.cell.vectors)
         for layer in range(self.num_layers):
             inputs = width * self.num_directions if layer else self.input_size
             for direction in range(self.num_directions):
-                suffix = _suffix(layer, direction)
+                suffix = self._suffix(layer, direction)
                 yield "weight_ih" + suffix, (rows, inputs)
                 yield "weight_hh" + suffix, (rows, width)
-                if self.bias:
+                if biases:
                     yield "bias_ih" + suffix, (rows,)
                     yield "bias_hh" + suffix, (rows,)
                 if self.proj_size:
                     yield "weight_hr" + suffix, (width, self.hidden_size)
+                for name, blocks in self._vectors.items():
+                    yield name + suffix, (blocks * self.hidden_size,)
+        if self.learned_state:
+            for name, width in zip(self.cell.states, self.state_widths):
+                yield name + "0", (self.depth, width)
+
+    def _suffix(self, layer: int, direction: int) -> str:
+        return f"_l{layer}" + ("_reverse" if direction else "")
+
+    def _views(self, arrays: Mapping[str, np.ndarray], suffix: str) -> dict[str, np.ndarray]:
+        """Return one direction's arrays under the names that cells know, without the suffix."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", *self._vectors)
+        return {name: arrays[name + suffix] for name in names if name + suffix in arrays}
 
     def passes(self) -> list[Pass]:
         """Return the passes of the stack, layer by layer, with views of the current parameters."""
@@ -113,8 +194,8 @@ class Recurrent(Module):
             self._passes = [
                 Pass(
                     direction,
-                    _views(self.parameters, _suffix(layer, direction)),
-                    _views(self.gradients, _suffix(layer, direction)),
+                    self._views(self.parameters, self._suffix(layer, direction)),
+                    self._views(self.gradients, self._suffix(layer, direction)),
                 )
                 for layer in range(self.num_layers)
                 for direction in range(self.num_directions)
@@ -240,7 +321,8 @@ class Recurrent(Module):
         Raises
         ------
         ValueError
-            If the layer is bidirectional: its output needs the end of the sequence.
+            If the layer is bidirectional or runs in reverse: its output needs the end of the
+            sequence.
         """
         return Stream(self, batch_size)
 
@@ -274,6 +356,56 @@ class Recurrent(Module):
                 names, value, [(*leading, width) for width in self.state_widths]
             )
         ]
+
+    def initial_state(self, B: int) -> list[np.ndarray]:
+        """Return the state that stands for None: new arrays (depth, B, width), in the cell's order.
+
+        Zero, or the learned state.
+        """
+        state = [np.zeros((self.depth, B, width), self.dtype) for width in self.state_widths]
+        if self.learned_state:
+            for name, array in zip(self.cell.states, state):
+                array[...] = self.parameters[name + "0"][:, None]
+        return state
+
+    def extras(self) -> Extras | None:
+        """Return what a backend has to know at inference beside the cell, for any number of rows.
+
+        None where that is nothing.
+        """
+        if not any(self.zoneout) and self.cell_clip == math.inf:
+            return None
+        zoneout = None
+        if any(self.zoneout):
+            zoneout = tuple(
+                np.full((1, width), p, self.dtype)
+                for width, p in zip(self.state_widths, self.zoneout)
+            )
+        return Extras(self.cell_clip, None, zoneout)
+
+    def draw_extras(self, N: int, B: int) -> Extras | None:
+        """Return the same with the masks of a training pass over N packed rows, B sequences."""
+        extras = self.extras()
+        if extras is not None and extras.zoneout is not None:
+            zoneout = tuple(
+                (self.generator.random((N, width), self.dtype) < p).astype(self.dtype)
+                for width, p in zip(self.state_widths, self.zoneout)
+            )
+            extras = extras._replace(zoneout=zoneout)
+        if self.recurrent_dropout:
+            mask = self._recurrent_dropout.draw((B, self.output_size), self.dtype)
+            extras = (extras or Extras())._replace(recurrent_mask=mask)
+        return extras
+
+    def _drop(
+        self, rows: np.ndarray, packing: Packing
+    ) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+        """Return packed rows with the dropout between layers, and its pullback."""
+        if not self.variational:
+            return self._between.vjp(rows)
+        mask = self._between.draw((packing.B, rows.shape[1]), self.dtype)
+        factor = mask.take(packing.sequences(), axis=0)
+        return rows * factor, lambda d_rows: d_rows * factor
 
     def _run(self, x: Any, state: Any, lengths: Any, keep_tape: bool) -> tuple[Any, ...]:
         given = as_array("x", x)
@@ -316,14 +448,12 @@ class Recurrent(Module):
         B = None if unbatched else packing.B
         given_state = self.check_state("state", state, B)
         initial = [
-            np.zeros((self.depth, packing.B, width), self.dtype)
-            if array is None
-            else packing.sort(array)
-            for array, width in zip(given_state, self.state_widths)
+            first if array is None else packing.sort(array)
+            for array, first in zip(given_state, self.initial_state(packing.B))
         ]
         backend = active_backend()
         rows, final, tapes, dropped = self._forward(
-            backend, rows, packing.offsets, initial, keep_tape, embedding
+            backend, rows, packing, initial, keep_tape, embedding
         )
         output = packing.unpack(rows)
         final = _as_state([packing.restore(array) for array in final])
@@ -340,6 +470,10 @@ class Recurrent(Module):
             d_rows, d_initial = self._adjoint(
                 backend, tapes, dropped, d_rows, d_final, packing.B, embedding
             )
+            if self.learned_state:
+                for name, array, d in zip(self.cell.states, given_state, d_initial):
+                    if array is None:
+                        self.gradients[name + "0"][...] += d.sum(axis=1)
             d_initial = _as_state([packing.restore(d) for d in d_initial])
             return None if d_rows is None else packing.unpack(d_rows), d_initial
 
@@ -349,11 +483,11 @@ class Recurrent(Module):
         self,
         backend: ModuleType,
         rows: np.ndarray,
-        offsets: np.ndarray,
+        packing: Packing,
         initial: list[np.ndarray],
         keep_tape: bool,
         embedding: Embedding | None,
-    ) -> tuple[np.ndarray, list[np.ndarray], list[Any], list[Pullback]]:
+    ) -> tuple[np.ndarray, list[np.ndarray], list[Any], list[Callable[[np.ndarray], np.ndarray]]]:
         """Run all passes over packed rows; see `fastrnn.backends.reference.scan`.
 
         Returns the output rows, the final states, the passes' tapes, and the pullbacks of dropout
@@ -361,13 +495,13 @@ class Recurrent(Module):
         """
         final = [np.empty_like(array) for array in initial]
         tapes: list[Any] = []
-        dropped: list[Pullback] = []
+        dropped: list[Callable[[np.ndarray], np.ndarray]] = []
         P = self.output_size
         for k, (direction, weights, _) in enumerate(self.passes()):
             if direction == 0:
                 below, rows = rows, backend.empty((len(rows), self.num_directions * P), self.dtype)
                 if k and keep_tape and self.dropout:
-                    below, pullback = self._between.vjp(below)
+                    below, pullback = self._drop(below, packing)
                     dropped.append(pullback)
             if embedding is not None and k < self.num_directions:
                 weights = {**weights, "embedding": embedding.parameters["weight"]}
@@ -375,11 +509,12 @@ class Recurrent(Module):
                 self.cell,
                 weights,
                 below,
-                offsets,
+                packing.offsets,
                 tuple([array[k] for array in initial]),
                 rows[:, direction * P : (direction + 1) * P],
-                reverse=direction == 1,
+                reverse=self.reverse or direction == 1,
                 keep_tape=keep_tape,
+                extras=self.draw_extras(len(rows), packing.B) if keep_tape else self.extras(),
             )
             tapes.append(tape)
             for array, value in zip(final, last):
@@ -390,7 +525,7 @@ class Recurrent(Module):
         self,
         backend: ModuleType,
         tapes: list[Any],
-        dropped: list[Pullback],
+        dropped: list[Callable[[np.ndarray], np.ndarray]],
         d_rows: np.ndarray | None,
         d_final: list[np.ndarray | None],
         B: int,
@@ -442,7 +577,10 @@ class RNN(Recurrent):
         concatenated, and states alternate between the directions.
     dtype : {"float32", "float64"}
     seed : int, numpy.random.Generator or None
-        Source of the initial parameters, uniform in :math:`\pm 1 / \sqrt{H}`, and of dropout.
+        Source of the initial parameters and of all dropout.
+    **options
+        ``reverse``, ``variational``, ``recurrent_dropout``, ``zoneout``, ``learned_state`` and
+        ``init``, which all recurrent layers have: see `Recurrent`.
 
     Attributes
     ----------
@@ -468,6 +606,7 @@ class RNN(Recurrent):
         *,
         dtype: DTypeLike = "float32",
         seed: Any = None,
+        **options: Any,
     ) -> None:
         self.nonlinearity = check_choice("nonlinearity", nonlinearity, ("tanh", "relu"))
         super().__init__(
@@ -479,29 +618,45 @@ class RNN(Recurrent):
             batch_first,
             dropout,
             bidirectional,
-            0,
-            dtype,
-            seed,
+            dtype=dtype,
+            seed=seed,
+            **_check_options(options),
         )
 
 
 class LSTM(Recurrent):
-    """Long short-term memory layer. Its state is the pair (h, c).
+    r"""Long short-term memory layer. Its state is the pair (h, c).
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         As for `RNN`.
     proj_size : int
         If not 0, h is multiplied down to this width, less than `hidden_size`; c is not.
+    peepholes : bool
+        True adds :math:`p_i c_{t-1}`, :math:`p_f c_{t-1}` and :math:`p_o c_t` to the arguments of
+        the gates.
+    coupled : bool
+        True has the forget gate :math:`f = 1 - i`, and weights for the gates i, g, o alone.
+    layer_norm : bool
+        True normalises both products and the cell that h is made of; see
+        `fastrnn.cells.lstm_variants`. Not for a coupled gate.
+    cell_clip : float or None
+        Largest absolute value of an element of c; its gradient is zero where it is clipped.
+    forget_bias : float or None
+        What the forget gate's bias begins with, the sum of both; None leaves it to `init`.
+    dtype, seed, **options
+        As for `RNN`.
 
     Attributes
     ----------
     parameters : Parameters
         As for `RNN` with 4*H rows, the gates i, f, g, o; ``weight_hh_lk`` is (4*H, P) and
-        ``weight_hr_lk`` (P, H) where there is a projection to P.
+        ``weight_hr_lk`` (P, H) where there is a projection to P. ``peephole_lk`` (3*H,) for i, f
+        and o, or (2*H,). With layer norm, ``gain_ih_lk``, ``gain_hh_lk`` and, in place of the two
+        biases, ``bias_lk`` (4*H,), for the cell ``gain_c_lk`` and ``bias_c_lk`` (H,).
 
-    Source: `fastrnn.cells.lstm`, ``torch.nn.LSTM``.
+    Source: `fastrnn.cells.lstm`, `fastrnn.cells.lstm_variants`, ``torch.nn.LSTM``.
     """
 
     def __init__(
@@ -515,11 +670,36 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         proj_size: int = 0,
         *,
+        peepholes: bool = False,
+        coupled: bool = False,
+        layer_norm: bool = False,
+        cell_clip: float | None = None,
+        forget_bias: float | None = None,
         dtype: DTypeLike = "float32",
         seed: Any = None,
+        **options: Any,
     ) -> None:
+        self.peepholes = check_bool("peepholes", peepholes)
+        self.coupled = check_bool("coupled", coupled)
+        self.layer_norm = check_bool("layer_norm", layer_norm)
+        if coupled and layer_norm:
+            raise ValueError("layer_norm must be False where the input gate is coupled, got True")
+        if forget_bias is not None:
+            forget_bias = check_float("forget_bias", forget_bias)
+            if coupled or not bias:
+                raise ValueError(
+                    f"forget_bias must be None where the forget gate has no bias, got {forget_bias}"
+                )
+        name = "lstm"
+        if layer_norm:
+            name = "lstm_normalised"
+        elif coupled:
+            name = "lstm_coupled"
+        elif peepholes or cell_clip is not None:
+            name = "lstm_peephole"
+        without = [] if peepholes else ["peephole"]
         super().__init__(
-            CELLS["lstm_projected" if proj_size else "lstm"],
+            CELLS[name + "_projected" if proj_size else name],
             input_size,
             hidden_size,
             num_layers,
@@ -528,17 +708,31 @@ class LSTM(Recurrent):
             dropout,
             bidirectional,
             proj_size,
-            dtype,
-            seed,
+            without=without if bias else [*without, "bias", "bias_c"],
+            cell_clip=cell_clip,
+            dtype=dtype,
+            seed=seed,
+            **_check_options(options),
         )
+        if forget_bias is not None:
+            f = slice(self.hidden_size, 2 * self.hidden_size)
+            for _, weights, _ in self.passes():
+                weights["bias" if layer_norm else "bias_ih"][f] = forget_bias
+                if not layer_norm:
+                    weights["bias_hh"][f] = 0
 
 
 class GRU(Recurrent):
-    """Gated recurrent unit layer, with the reset gate applied after the recurrent product.
+    """Gated recurrent unit layer.
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
+        As for `RNN`.
+    reset_after : bool
+        True applies the reset gate after the recurrent product, as PyTorch, cuDNN and Keras do;
+        False to h before it, as first published.
+    dtype, seed, **options
         As for `RNN`.
 
     Attributes
@@ -559,11 +753,14 @@ class GRU(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        reset_after: bool = True,
         dtype: DTypeLike = "float32",
         seed: Any = None,
+        **options: Any,
     ) -> None:
+        self.reset_after = check_bool("reset_after", reset_after)
         super().__init__(
-            CELLS["gru"],
+            CELLS["gru" if reset_after else "gru_reset_before"],
             input_size,
             hidden_size,
             num_layers,
@@ -571,22 +768,34 @@ class GRU(Recurrent):
             batch_first,
             dropout,
             bidirectional,
-            0,
-            dtype,
-            seed,
+            dtype=dtype,
+            seed=seed,
+            **_check_options(options),
         )
+
+
+# What the constructors of all recurrent layers hand on.
+OPTIONS = ("reverse", "variational", "recurrent_dropout", "zoneout", "learned_state", "init")
+
+
+def _check_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options, or refuse one that there is not."""
+    for name in options:
+        if name not in OPTIONS:
+            raise TypeError(f"options must be among {', '.join(OPTIONS)}, got {name!r}")
+    return options
+
+
+def _check_zoneout(value: Any, states: tuple[str, ...]) -> tuple[float, ...]:
+    """Return the probability of each state."""
+    if not isinstance(value, (tuple, list)):
+        return (check_probability("zoneout", value),) * len(states)
+    if len(value) != len(states):
+        expected = f"({', '.join(states)})" if len(states) > 1 else "a probability"
+        raise ValueError(f"zoneout must be {expected}, got {value!r:.80}")
+    return tuple(check_probability(f"zoneout of {n}", p) for n, p in zip(states, value))
 
 
 def _as_state(arrays: list[np.ndarray]) -> Any:
     """Return a state as the caller knows it: h, or (h, c)."""
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
-
-
-def _suffix(layer: int, direction: int) -> str:
-    return f"_l{layer}" + ("_reverse" if direction else "")
-
-
-def _views(arrays: Mapping[str, np.ndarray], suffix: str) -> dict[str, np.ndarray]:
-    """Return one direction's arrays under the names that cells know, without the suffix."""
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-    return {name: arrays[name + suffix] for name in names if name + suffix in arrays}
