@@ -9,7 +9,17 @@ from fastrnn import data, interop, losses, models, optim, training
 from fastrnn._config import get_num_threads, set_num_threads, show_config
 from fastrnn._version import __version__
 from fastrnn.backends import use_backend
-from fastrnn.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding
+from fastrnn.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Dense,
+    Dropout,
+    Embedding,
+    GRUCell,
+    LSTMCell,
+    RNNCell,
+)
 from fastrnn.training import Trainer, fit
 
 __all__ = [
@@ -19,6 +29,9 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "GRUCell",
+    "LSTMCell",
+    "RNNCell",
     "Trainer",
     "__version__",
     "data",

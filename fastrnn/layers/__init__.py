@@ -1,4 +1,4 @@
-"""Layers: recurrent stacks, embedding, dense, dropout, attention and pooling."""
+"""Layers: recurrent stacks and their single steps, embedding, dense, dropout, attention, pooling."""
 
 from fastrnn.layers.attention import (
     AdditiveAttention,
@@ -7,6 +7,7 @@ from fastrnn.layers.attention import (
     GeneralAttention,
 )
 from fastrnn.layers.base import Module, Pullback
+from fastrnn.layers.cells import GRUCell, LSTMCell, RNNCell
 from fastrnn.layers.dense import Dense
 from fastrnn.layers.dropout import Dropout
 from fastrnn.layers.embedding import Embedding
@@ -24,9 +25,12 @@ __all__ = [
     "DotAttention",
     "Dropout",
     "Embedding",
+    "GRUCell",
     "GeneralAttention",
+    "LSTMCell",
     "LastPooling",
     "MeanPooling",
     "Module",
     "Pullback",
+    "RNNCell",
 ]

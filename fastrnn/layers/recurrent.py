@@ -341,6 +341,13 @@ class Recurrent(Module):
         copy : bool
             True returns memory of its own.
         """
+        leading = (self.depth,) if B is None else (self.depth, B)
+        return self.check_arrays(argument, value, leading, copy=copy)
+
+    def check_arrays(
+        self, argument: str, value: Any, leading: tuple[int, ...], *, copy: bool = False
+    ) -> list[np.ndarray | None]:
+        """Return what `check_state` does, for arrays of the shape (*leading, width)."""
         if value is None:
             return [None] * len(self.state_widths)
         names = [name + "0" if argument == "state" else "d_" + name for name in self.cell.states]
@@ -349,7 +356,6 @@ class Recurrent(Module):
         elif not isinstance(value, (tuple, list)) or len(value) != len(names):
             expected = ", ".join(names)
             raise TypeError(f"{argument} must be a pair ({expected}), got {type(value).__name__}")
-        leading = (self.depth,) if B is None else (self.depth, B)
         return [
             None if array is None else check_array(name, array, self.dtype, shape, copy=copy)
             for name, array, shape in zip(
