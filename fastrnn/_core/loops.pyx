@@ -1207,8 +1207,8 @@ cdef class Scan:
         cdef Run *r = &self.run
         cdef int size = <int>min(<double>thread_count(), 1 + work / FLOPS_A_THREAD)
         if r.cell.whole_rows:
-            return max(1, <int>min(<double>size, <double>r.B))
-        r.split_units = r.B < 2 * size
+            size = <int>min(<double>size, <double>r.B)
+        r.split_units = r.B < 2 * size and not r.cell.whole_rows
         if r.split_units:
             # Else not even the products over all steps are worth it: a thread that sleeps through
             # the loop takes 50 us to wake (LSTM 64, B1 T200: 720 us in place of 610).
