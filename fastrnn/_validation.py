@@ -6,7 +6,7 @@ code below it wants or raises an error of the form ``h0 must be (2, 8, 64), got 
 
 import math
 import operator
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,15 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
     return value
+
+
+def check_keywords(name: str, value: Any) -> dict[str, Any]:
+    """Return a mapping from str as a dict, an empty one for None; TypeError otherwise."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"{name} must be a mapping from str, got {_describe(value)}")
+    return dict(value)
 
 
 def check_dtype(dtype: Any) -> np.dtype:

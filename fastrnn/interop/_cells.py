@@ -6,12 +6,9 @@ that the fast path is kept. The equations are those of `fastrnn.cells`, with
 * any pointwise functions in place of the sigmoid and tanh;
 * ``clip``: the arguments of f and g are first brought into [-clip, clip]; as in ONNX Runtime, that
   of an LSTM's h is not;
-* ``peepholes`` (p_i, p_f, p_o): ``p_i * c`` and ``p_f * c`` are added to the arguments of the gates
-  i and f, ``p_o * c'`` to that of o;
-* ``input_forget``: f = 1 - i.
+* ``input_forget``: f = 1 - i, where the weights have a forget gate, which is not read.
 
-Source: the operators RNN, LSTM and GRU of the ONNX specification; peepholes: F. Gers, J.
-Schmidhuber, "Recurrent nets that time and count" (2000).
+Source: the operators RNN, LSTM and GRU of the ONNX specification.
 """
 
 from __future__ import annotations
@@ -51,17 +48,20 @@ def lstm_cell(
     g: Function,
     h: Function,
     clip: float | None = None,
-    peepholes: Sequence[np.ndarray] | None = None,
+    peepholes: bool = False,
     input_forget: bool = False,
 ) -> CellSpec:
-    """Return the LSTM with f for its gates i, f and o, g for its candidate and h for c'."""
-    if (f, g, h, clip, peepholes, input_forget) == (sigmoid, tanh, tanh, None, None, False):
-        return CELLS["lstm"]
+    """Return the LSTM with f for its gates i, f and o, g for its candidate and h for c'.
+
+    With peepholes the weights have ``peephole``, as in `fastrnn.cells.lstm_variants`.
+    """
+    if (f, g, h, clip, input_forget) == (sigmoid, tanh, tanh, None, False):
+        return CELLS["lstm_peephole" if peepholes else "lstm"]
     f, g = _clipped(f, clip), _clipped(g, clip)
-    p_i, p_f, p_o = (0, 0, 0) if peepholes is None else peepholes
 
     def forward(zx, zh, values):
         c = values["c"]
+        p_i, p_f, p_o = np.split(values["peephole"], 3) if peepholes else (0, 0, 0)
         z_i, z_f, z_g, z_o = split(zx + zh, 4)
         gate_i = f(z_i + p_i * c)
         gate_f = 1 - gate_i if input_forget else f(z_f + p_f * c)
@@ -73,6 +73,7 @@ def lstm_cell(
         gates=CELLS["lstm"].gates,
         states=("h", "c"),
         stages=(_stage("h", slice(0, 4), ("h", "c"), forward),),
+        vectors=CELLS["lstm_peephole"].vectors,
     )
 
 

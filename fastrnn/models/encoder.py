@@ -12,6 +12,7 @@ from fastrnn._validation import (
     check_array,
     check_choice,
     check_ids,
+    check_keywords,
     check_lengths,
     check_non_negative_float,
     check_positive_int,
@@ -26,6 +27,8 @@ from fastrnn.models.base import spawn
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, DTypeLike
 
     from fastrnn.layers.recurrent import State
@@ -57,6 +60,8 @@ class Encoder(Module):
         The same for the outputs of the last layer; None takes `dropout`.
     embedding_scale : float
         Standard deviation of the initial vectors of the symbols.
+    options : mapping or None
+        Further keyword arguments of the recurrent layers, such as ``{"layer_norm": True}``.
     dtype : {"float32", "float64"}
     seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
         Source of the initial parameters and of the dropout masks.
@@ -89,6 +94,7 @@ class Encoder(Module):
         input_dropout: float = 0.0,
         output_dropout: float | None = None,
         embedding_scale: float = 1.0,
+        options: Mapping[str, Any] | None = None,
         dtype: DTypeLike = "float32",
         seed: Any = None,
     ) -> None:
@@ -100,6 +106,7 @@ class Encoder(Module):
         if output_dropout is not None:
             output_dropout = check_probability("output_dropout", output_dropout)
         embedding_scale = check_non_negative_float("embedding_scale", embedding_scale)
+        options = check_keywords("options", options)
         if embedding_size is not None and inputs == "vectors":
             raise ValueError(
                 f"embedding_size must be None where inputs are vectors, got {embedding_size}"
@@ -118,6 +125,7 @@ class Encoder(Module):
             bidirectional=bidirectional,
             dtype=dtype,
             seed=seeds[1],
+            **options,
         )
         above = dropout if output_dropout is None else output_dropout
         self.dropout = Dropout(above, seed=seeds[2])
@@ -142,6 +150,7 @@ class Encoder(Module):
             "input_dropout": input_dropout,
             "output_dropout": output_dropout,
             "embedding_scale": embedding_scale,
+            "options": options,
             "dtype": self.recurrent.dtype.name,
         }
 

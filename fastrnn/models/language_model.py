@@ -13,6 +13,7 @@ from fastrnn._validation import (
     check_choice,
     check_dtype,
     check_ids,
+    check_keywords,
     check_non_negative_float,
     check_non_negative_int,
     check_positive_int,
@@ -58,6 +59,8 @@ class LanguageModel(Model):
         Source of the initial parameters and of the dropout masks.
     tie_weights : bool
         True makes the embedding the output's weight too; needs ``embedding_size == hidden_size``.
+    options : mapping or None
+        Further keyword arguments of the recurrent layers, such as ``{"layer_norm": True}``.
 
     Attributes
     ----------
@@ -83,6 +86,7 @@ class LanguageModel(Model):
         dtype: DTypeLike = "float32",
         seed: int | np.random.SeedSequence | None = None,
         tie_weights: bool = False,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.config = _check_config(
             {
@@ -94,6 +98,7 @@ class LanguageModel(Model):
                 "dropout": dropout,
                 "dtype": dtype,
                 "tie_weights": tie_weights,
+                "options": options,
             }
         )
         config = self.config
@@ -107,6 +112,7 @@ class LanguageModel(Model):
             config["cell"],
             E,
             dropout=config["dropout"],
+            options=config["options"],
             dtype=dtype,
             seed=seeds[0],
         )
@@ -281,6 +287,7 @@ def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "dropout": check_probability("dropout", config["dropout"]),
         "dtype": check_dtype(config["dtype"]).name,
         "tie_weights": check_bool("tie_weights", config["tie_weights"]),
+        "options": check_keywords("options", config["options"]),
     }
     if checked["embedding_size"] is not None:
         checked["embedding_size"] = check_positive_int("embedding_size", checked["embedding_size"])
@@ -289,6 +296,9 @@ def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
             f"embedding_size must be hidden_size {checked['hidden_size']} where weights are tied, "
             f"got {checked['embedding_size']}"
         )
+    for name in ("bidirectional", "proj_size", "reverse"):
+        if checked["options"].get(name):
+            raise ValueError(f"options of a language model must not have {name}")
     return checked
 
 

@@ -1,6 +1,7 @@
 """ONNX: every option of the three operators, models of others, export, and bad models."""
 
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -414,6 +415,10 @@ LAYERS = {
     "lstm": fr.LSTM,
     "lstm_projected": lambda *sizes, **options: fr.LSTM(*sizes, proj_size=2, **options),
     "gru": fr.GRU,
+    "gru_reset_before": partial(fr.GRU, reset_after=False),
+    "lstm_peephole": partial(fr.LSTM, peepholes=True),
+    "lstm_coupled": partial(fr.LSTM, coupled=True),
+    "lstm_coupled_projected": partial(fr.LSTM, coupled=True, peepholes=True, proj_size=2),
 }
 
 
@@ -493,6 +498,15 @@ def check_language_model(model, path):
             assert_close(actual[name], array, TOLERANCES["float32"], name)
 
 
+def test_exported_reverse_layers_give_the_same_numbers(tmp_path):
+    layer = fr.GRU(4, 6, 2, reverse=True, seed=0)
+    path = tmp_path / "layer.onnx"
+    fronnx.export(layer, path)
+    x = np.random.default_rng(0).standard_normal((5, 3, 4), np.float32)
+    for run in runtimes(path):
+        assert_close(run({"x": x})["output"], layer(x)[0], TOLERANCES["float32"])
+
+
 def test_exported_float64(tmp_path):
     layer = fr.LSTM(4, 6, 2, bidirectional=True, proj_size=3, dtype="float64", seed=0)
     fronnx.export(layer, tmp_path / "layer.onnx")
@@ -524,4 +538,9 @@ def test_refused_exports_write_nothing(tmp_path):
     layer.parameters["weight_hr_l0"][...] = 0
     with pytest.raises(ValueError, match="weight_hr has not full rank"):
         fronnx.export(layer, path, state=True)
+    for option, value in (("zoneout", 0.1), ("cell_clip", 1.0), ("learned_state", True)):
+        with pytest.raises(ValueError, match=f"{option} must be off"):
+            fronnx.export(fr.LSTM(2, 4, **{option: value}), path)
+    with pytest.raises(ValueError, match="must have a cell that ONNX knows"):
+        fronnx.export(fr.LSTM(2, 4, layer_norm=True), path)
     assert not path.exists()

@@ -24,10 +24,14 @@ CELLS = {
     "rnn_relu": (RNN, ("Relu",), {}),
     "lstm": (LSTM, ("Sigmoid", "Tanh", "Tanh"), {}),
     "lstm_projected": (LSTM, ("Sigmoid", "Tanh", "Tanh"), {}),
+    "lstm_peephole": (LSTM, ("Sigmoid", "Tanh", "Tanh"), {}),
+    "lstm_peephole_projected": (LSTM, ("Sigmoid", "Tanh", "Tanh"), {}),
+    "lstm_coupled": (LSTM, ("Sigmoid", "Tanh", "Tanh"), {"input_forget": 1}),
+    "lstm_coupled_projected": (LSTM, ("Sigmoid", "Tanh", "Tanh"), {"input_forget": 1}),
     "gru": (GRU, ("Sigmoid", "Tanh"), {"linear_before_reset": 1}),
     "gru_reset_before": (GRU, ("Sigmoid", "Tanh"), {"linear_before_reset": 0}),
 }
-WEIGHTS = {"weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"}
+WEIGHTS = {"weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "peephole"}
 
 
 def export(
@@ -143,8 +147,10 @@ def _recurrent(graph: Graph, layer: Recurrent, x: str, state: bool, lengths: boo
     final: list[list[str]] = [[] for _ in names]
     for k in range(L):
         weights = [weights for _, weights, _ in layer.passes()[k * D : (k + 1) * D]]
+        if options.get("input_forget"):
+            weights = [_with_forget_gate(w, layer.hidden_size) for w in weights]
         arrays = _arrays(weights, operator.order, layer.dtype)
-        stored = [graph.constant(f"{name}_l{k}", array) for name, array in arrays.items()]
+        stored = {name: graph.constant(f"{name}_l{k}", array) for name, array in arrays.items()}
         first = [values[k] for values in initial]
         if layer.proj_size:
             project = np.stack([w["weight_hr"].T for w in weights])
@@ -154,10 +160,10 @@ def _recurrent(graph: Graph, layer: Recurrent, x: str, state: bool, lengths: boo
             project = graph.constant(f"weight_hr_l{k}", project)
         Y, *last = graph.nodes(
             operator.__name__,
-            [hidden, *stored, *([""] * (3 - len(stored))), sequence_lens, *first],
+            _inputs(hidden, stored, sequence_lens, first),
             1 + len(names),
             hidden_size=layer.hidden_size,
-            direction="bidirectional" if layer.bidirectional else "forward",
+            direction=_direction(layer),
             activations=[*activation] * D,
             **options,
         )
@@ -181,10 +187,31 @@ def _recurrent(graph: Graph, layer: Recurrent, x: str, state: bool, lengths: boo
     return graph.node("Transpose", [hidden], perm=[1, 0, 2]) if layer.batch_first else hidden
 
 
+def _inputs(hidden: str, stored: dict[str, str], sequence_lens: str, first: list[str]) -> list[str]:
+    """Return an operator's inputs in their order; what is left out is empty, or not there."""
+    inputs = [hidden, stored["W"], stored["R"], stored.get("B", ""), sequence_lens, *first]
+    if "P" in stored:
+        inputs += [""] * (7 - len(inputs)) + [stored["P"]]
+    return inputs
+
+
+def _direction(layer: Recurrent) -> str:
+    if layer.bidirectional:
+        return "bidirectional"
+    return "reverse" if layer.reverse else "forward"
+
+
 def _operator(layer: Recurrent) -> tuple[type, tuple[str, ...], dict[str, int]]:
     """Return the operator of a layer, and its activations and attributes."""
     if layer.cell.name not in CELLS:
         raise ValueError(f"model must have a cell that ONNX knows, got {layer.cell.name!r}")
+    for name, is_set in (
+        ("zoneout", any(layer.zoneout)),
+        ("cell_clip", np.isfinite(layer.cell_clip)),
+        ("learned_state", layer.learned_state),
+    ):
+        if is_set:
+            raise ValueError(f"{name} must be off in a model for ONNX, which has no place for it")
     unknown = set(layer.passes()[0].weights) - WEIGHTS
     if unknown:
         raise ValueError(f"model has parameters that ONNX has no place for: {sorted(unknown)}")
@@ -194,7 +221,7 @@ def _operator(layer: Recurrent) -> tuple[type, tuple[str, ...], dict[str, int]]:
 def _arrays(
     weights: list[dict[str, np.ndarray]], order: tuple[int, ...], dtype: np.dtype
 ) -> dict[str, np.ndarray]:
-    """Return W, R and, where there are biases, B, of one layer's directions."""
+    """Return W, R and, where there are biases and peepholes, B and P, of one layer's directions."""
     places = np.argsort(order)
 
     def ordered(array: np.ndarray) -> np.ndarray:
@@ -213,7 +240,20 @@ def _arrays(
     if "bias_ih" in weights[0]:
         biases = [(ordered(w["bias_ih"]), ordered(w["bias_hh"])) for w in weights]
         arrays["B"] = np.stack([np.concatenate(pair) for pair in biases])
+    if "peephole" in weights[0]:
+        parts = [np.split(w["peephole"], 3) for w in weights]
+        arrays["P"] = np.stack([np.concatenate((p_i, p_o, p_f)) for p_i, p_f, p_o in parts])
     return arrays
+
+
+def _with_forget_gate(weights: dict[str, np.ndarray], H: int) -> dict[str, np.ndarray]:
+    """Return a coupled cell's weights with the forget gate's, zeros, in second place."""
+    filled = dict(weights)
+    for name, array in weights.items():
+        if name != "weight_hr":
+            zeros = np.zeros((H, *array.shape[1:]), array.dtype)
+            filled[name] = np.concatenate((array[:H], zeros, array[H:]))
+    return filled
 
 
 def _inverse(project: np.ndarray) -> np.ndarray:

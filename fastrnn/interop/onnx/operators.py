@@ -166,11 +166,14 @@ class Recurrent(OpRun):
             weights = {"weight_ih": ordered(W[d]), "weight_hh": ordered(R[d])}
             if B is not None:
                 weights["bias_ih"], weights["bias_hh"] = map(ordered, np.split(B[d], 2))
-            directions.append(Direction(self._cell(d, None if P is None else P[d]), weights))
+            if P is not None:
+                p_i, p_o, p_f = np.split(P[d], 3)
+                weights["peephole"] = np.concatenate((p_i, p_f, p_o))
+            directions.append(Direction(self._cell(d, P is not None), weights))
         return directions
 
-    def _cell(self, d: int, P: np.ndarray | None) -> CellSpec:
-        """Return the cell of direction d, with peepholes P (3*H,)."""
+    def _cell(self, d: int, peepholes: bool) -> CellSpec:
+        """Return the cell of direction d."""
         raise NotImplementedError
 
     def _naming_the_node(self) -> AbstractContextManager[None]:
@@ -183,7 +186,7 @@ class RNN(Recurrent):
     order = (0,)
     default_activations = ("Tanh",)
 
-    def _cell(self, d: int, P: np.ndarray | None) -> CellSpec:
+    def _cell(self, d: int, peepholes: bool) -> CellSpec:
         return simple_cell(*self._functions[d], clip=self.clip)
 
 
@@ -193,7 +196,7 @@ class GRU(Recurrent):
     order = (1, 0, 2)
     default_activations = ("Sigmoid", "Tanh")
 
-    def _cell(self, d: int, P: np.ndarray | None) -> CellSpec:
+    def _cell(self, d: int, peepholes: bool) -> CellSpec:
         return gru_cell(*self._functions[d], bool(self.linear_before_reset), self.clip)
 
 
@@ -204,11 +207,7 @@ class LSTM(Recurrent):
     default_activations = ("Sigmoid", "Tanh", "Tanh")
     states = ("h", "c")
 
-    def _cell(self, d: int, P: np.ndarray | None) -> CellSpec:
-        peepholes = None
-        if P is not None:
-            p_i, p_o, p_f = np.split(P, 3)
-            peepholes = (p_i, p_f, p_o)
+    def _cell(self, d: int, peepholes: bool) -> CellSpec:
         return lstm_cell(*self._functions[d], self.clip, peepholes, bool(self.input_forget))
 
 
