@@ -283,3 +283,18 @@ def test_dropout_refuses():
     pullback(np.ones((2, 3)))
     with pytest.raises(RuntimeError, match="has been used"):
         pullback(np.ones((2, 3)))
+
+
+def test_dropout_that_is_shared_along_an_axis():
+    dropout = fr.Dropout(0.5, shared_axis=0, seed=1)
+    x = np.ones((5, 3, 40))
+    y, pullback = dropout.vjp(x)
+    assert set(np.unique(y)) == {0.0, 2.0}
+    assert (y == y[0]).all()
+    assert (y[0, 0] != y[0, 1]).any()
+    np.testing.assert_array_equal(pullback(x), y)
+    np.testing.assert_array_equal(dropout(x), x)
+    with pytest.raises(ValueError, match=r"x must have an axis 2 to share a mask along"):
+        fr.Dropout(0.5, shared_axis=2).vjp(np.ones((2, 3)))
+    with pytest.raises(ValueError, match="shared_axis must be a non-negative integer"):
+        fr.Dropout(0.5, shared_axis=-1)

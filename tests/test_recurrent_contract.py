@@ -17,7 +17,12 @@ T, B, I, H = 5, 4, 3, 6
 pytestmark = pytest.mark.usefixtures("backend")
 
 
-@pytest.fixture(params=LAYERS)
+# One cell of each kind: the others differ in what test_recurrent_gradients.py looks at.
+KINDS = [name for name in LAYERS if not name.startswith(("lstm_peephole", "lstm_coupled"))]
+KINDS.remove("lstm_normalised_projected")
+
+
+@pytest.fixture(params=KINDS)
 def make(request):
     """A constructor of a layer I -> H, by cell."""
     return lambda *sizes, **options: LAYERS[request.param](I, H, *sizes, **{"seed": 1, **options})
@@ -299,7 +304,10 @@ class TestParameters:
 
     def test_initial_values(self, make, dtype):
         layer = make(2, dtype=dtype)
-        values = np.concatenate([array.ravel() for array in layer.parameters.values()])
+        drawn = [
+            a for n, a in layer.parameters.items() if not n.startswith(("gain", "bias_l", "bias_c"))
+        ]
+        values = np.concatenate([array.ravel() for array in drawn])
         bound = 1 / np.sqrt(H)
         assert values.dtype == dtype
         assert np.abs(values).max() <= bound

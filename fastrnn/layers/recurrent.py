@@ -187,6 +187,13 @@ class Recurrent(Module):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", *self._vectors)
         return {name: arrays[name + suffix] for name in names if name + suffix in arrays}
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A cell is known by its name, and copies of views would lose the sharing.
+        return {**self.__dict__, "cell": self.cell.name, "_bound_to": None, "_passes": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, cell=CELLS[state["cell"]])
+
     def passes(self) -> list[Pass]:
         """Return the passes of the stack, layer by layer, with views of the current parameters."""
         # Joining the layer into a model moves its parameters to another buffer.
