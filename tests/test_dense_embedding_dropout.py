@@ -286,7 +286,7 @@ def test_dropout_refuses():
 
 
 def test_dropout_that_is_shared_along_an_axis():
-    dropout = fr.Dropout(0.5, shared_axis=0, seed=1)
+    dropout = Dropout(0.5, shared_axis=0, seed=1)
     x = np.ones((5, 3, 40))
     y, pullback = dropout.vjp(x)
     assert set(np.unique(y)) == {0.0, 2.0}
@@ -295,6 +295,6 @@ def test_dropout_that_is_shared_along_an_axis():
     np.testing.assert_array_equal(pullback(x), y)
     np.testing.assert_array_equal(dropout(x), x)
     with pytest.raises(ValueError, match=r"x must have an axis 2 to share a mask along"):
-        fr.Dropout(0.5, shared_axis=2).vjp(np.ones((2, 3)))
+        Dropout(0.5, shared_axis=2).vjp(np.ones((2, 3)))
     with pytest.raises(ValueError, match="shared_axis must be a non-negative integer"):
-        fr.Dropout(0.5, shared_axis=-1)
+        Dropout(0.5, shared_axis=-1)

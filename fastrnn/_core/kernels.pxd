@@ -133,7 +133,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
                                fr_index y_row) noexcept nogil
         void (*add_column_sums)(fr_index rows, fr_index cols, const void *x, fr_index x_row,
                                 void *y) noexcept nogil
-        void (*multiply)(const fr_masked *m) noexcept nogil
+        void (*mask)(const fr_masked *m) noexcept nogil
         void (*zoneout)(const fr_zoneout *z) noexcept nogil
         void (*zoneout_adjoint)(const fr_zoneout *z) noexcept nogil
         fr_map exp

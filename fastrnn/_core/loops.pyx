@@ -482,15 +482,15 @@ cdef const char *mask_operand(const Run *r, int k, Py_ssize_t s, Py_ssize_t low,
         row = r.state_row[0]
         to = r.masked + ((r.offsets[step_of(r, s)] if r.keep else 0) + low) * row * item
     unit_range(r, r.stage[k].depth, rank, size, &unit, &unit_high)
-    multiply(r, low, high, unit, unit_high, operand, row, to, False)
+    apply_mask(r, low, high, unit, unit_high, operand, row, to, False)
     if r.split_units:
         barrier(team)
     return to
 
 
-cdef void multiply(const Run *r, Py_ssize_t low, Py_ssize_t high, Py_ssize_t unit,
-                   Py_ssize_t unit_high, const char *x, Py_ssize_t row, char *y,
-                   bint add) noexcept nogil:
+cdef void apply_mask(const Run *r, Py_ssize_t low, Py_ssize_t high, Py_ssize_t unit,
+                     Py_ssize_t unit_high, const char *x, Py_ssize_t row, char *y,
+                     bint add) noexcept nogil:
     """Units unit:unit_high of y (rows, P) (+)= x * recurrent_mask, x and y from row `low` on."""
     cdef fr_masked m
     m.rows = high - low
@@ -501,7 +501,7 @@ cdef void multiply(const Run *r, Py_ssize_t low, Py_ssize_t high, Py_ssize_t uni
     m.x_row = m.y_row = row
     m.mask_row = r.P
     m.accumulate = add
-    r.kernels.multiply(&m)
+    r.kernels.mask(&m)
 
 
 cdef void zone_out(const Run *r, int k, const fr_frame *f, Py_ssize_t row,
@@ -739,7 +739,7 @@ cdef void masked_gradient(const Run *r, int k, Py_ssize_t low, Py_ssize_t high, 
         add = False
     product += low * row * r.item
     operand_gradient(r, k, high - low, unit, unit_high, gates, product, row, False)
-    multiply(r, low, high, unit, unit_high, product, row, to + low * row * r.item, add)
+    apply_mask(r, low, high, unit, unit_high, product, row, to + low * row * r.item, add)
 
 
 cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high, int rank,

@@ -1,4 +1,4 @@
-"""Layers: recurrent stacks and their single steps, embedding, dense, dropout, attention, pooling."""
+"""Layers: recurrent stacks and their single steps, embedding, dense, attention and more."""
 
 from fastrnn.layers.attention import (
     AdditiveAttention,

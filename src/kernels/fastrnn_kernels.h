@@ -196,7 +196,7 @@ typedef struct {
     /* y (cols) += sum of the rows of x (rows, cols). */
     void (*add_column_sums)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y);
 
-    void (*multiply)(const fr_masked *m);
+    void (*mask)(const fr_masked *m);
     void (*zoneout)(const fr_zoneout *z);
     void (*zoneout_adjoint)(const fr_zoneout *z);
 

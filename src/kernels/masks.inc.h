@@ -1,6 +1,6 @@
 /* What dropout and zoneout do to rows of states, of whatever cell. */
 
-static void FN(multiply)(const fr_masked *m) {
+static void FN(mask)(const fr_masked *m) {
     for (fr_index row = 0; row < m->rows; row++) {
         const real *x = (const real *)m->x + row * m->x_row;
         const real *mask = (const real *)m->mask + row * m->mask_row;
