@@ -498,10 +498,10 @@ class TestDropout:
         direction = np.random.default_rng(1).standard_normal(call.x.shape)
         losses = []
         for sign in (1, -1):
-            call.x[...] += sign * 1e-5 * direction
+            call.x[...] += sign * 1e-6 * direction
             losses.append(np.sum(forward()[0] * call.d_output))
-            call.x[...] -= sign * 1e-5 * direction
-        expected = (losses[0] - losses[1]) / 2e-5
+            call.x[...] -= sign * 1e-6 * direction
+        expected = (losses[0] - losses[1]) / 2e-6
         assert_close(np.sum(d_x * direction), expected, CENTRAL_DIFFERENCES)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cases import LAYERS, as_tuple, random_call, run
-from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
+from tolerances import CENTRAL_DIFFERENCES, assert_close, tolerance
 
 import fastrnn as fr
 from fastrnn.cells import CELLS
@@ -49,7 +49,7 @@ def test_central_differences(backend, cell, variant):
 
     arrays = {"d_x": call.x, **layer.parameters}
     arrays.update({f"d_state {k}": array for k, array in enumerate(as_tuple(call.state))})
-    step = 1e-5
+    step = 1e-6
     for name, array in arrays.items():
         expected = np.empty_like(array)
         for index in np.ndindex(array.shape):
@@ -74,7 +74,7 @@ def test_float32_agrees_with_the_float64_reference(backend, cell, num_layers):
         expected = run(double, random_call(double, T=4, B=3))
     for name, array in results.items():
         assert array.dtype == np.float32, name
-        assert_close(array, expected[name], TOLERANCES["float32"], name)
+        assert_close(array, expected[name], tolerance(cell, "float32"), name)
 
 
 @pytest.mark.parametrize("lengths", [False, True], ids=["full", "lengths"])
@@ -91,4 +91,6 @@ def test_compiled_agrees_with_the_reference(compiled_backend, cell, size, length
     with fr.use_backend("reference"):
         expected = run(exact, random_call(exact, T, B, steps))
     for name, array in results.items():
-        assert_close(array, expected[name], TOLERANCES[dtype], name)
+        if "normalised" in cell and I == 1 and name == "d_x":
+            continue  # zero but for what is added to the variance: all that is left is rounding
+        assert_close(array, expected[name], tolerance(cell, dtype), name)

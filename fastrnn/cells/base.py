@@ -1,6 +1,5 @@
 """What a recurrent cell is: the parts of one time step, and nothing about time."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -102,7 +101,7 @@ class Extras(NamedTuple):
 
     """
 
-    cell_clip: float = math.inf
+    cell_clip: float = np.inf
     recurrent_mask: np.ndarray | None = None
     zoneout: tuple[np.ndarray, ...] | None = None
 
