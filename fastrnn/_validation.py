@@ -152,14 +152,16 @@ def check_output(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...])
     return value
 
 
-def check_lengths(lengths: Any, T: int, B: int, lowest: int = 0) -> np.ndarray:
+def check_lengths(
+    lengths: Any, T: int, B: int, name: str = "lengths", *, lowest: int = 0
+) -> np.ndarray:
     """Return the lengths of `B` sequences in `T` steps as int64 (B,), each in `lowest`..T."""
-    array = _as_integers("lengths", lengths)
+    array = _as_integers(name, lengths)
     if array.shape != (B,):
-        raise ValueError(f"lengths must be ({B},), got {_format(array.shape)}")
+        raise ValueError(f"{name} must be ({B},), got {_format(array.shape)}")
     if B and (array.min() < lowest or array.max() > T):
         row = int(np.flatnonzero((array < lowest) | (array > T))[0])
-        raise ValueError(f"lengths must be in {lowest}..{T}, got {array[row]} at row {row}")
+        raise ValueError(f"{name} must be in {lowest}..{T}, got {array[row]} at row {row}")
     return array.astype(np.int64, copy=False)
 
 

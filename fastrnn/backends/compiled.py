@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fastrnn._core.ctc import ctc
 from fastrnn._core.loops import Scan
 from fastrnn._core.memory import empty
 from fastrnn._core.passes import adam, affine, affine_adjoint, norm, softmax_cross_entropy
@@ -17,6 +18,7 @@ __all__ = [
     "adam",
     "affine",
     "affine_adjoint",
+    "ctc",
     "empty",
     "norm",
     "scan",

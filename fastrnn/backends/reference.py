@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy import empty
 
+from fastrnn.backends.ctc import ctc
 from fastrnn.backends.passes import (
     adam,
     add_affine,
@@ -27,6 +28,7 @@ __all__ = [
     "adam",
     "affine",
     "affine_adjoint",
+    "ctc",
     "empty",
     "norm",
     "scan",

@@ -6,12 +6,14 @@ gradient of zero.
 
 from fastrnn.losses.class_weights import balanced_class_weights
 from fastrnn.losses.cross_entropy import bits_per_token, perplexity, softmax_cross_entropy
+from fastrnn.losses.ctc import ctc
 from fastrnn.losses.pinball import pinball
 from fastrnn.losses.squared_error import mean_squared_error
 
 __all__ = [
     "balanced_class_weights",
     "bits_per_token",
+    "ctc",
     "mean_squared_error",
     "perplexity",
     "pinball",
