@@ -3,6 +3,7 @@
 from fastrnn.models.base import Model, load
 from fastrnn.models.captioner import Captioner
 from fastrnn.models.classifier import SequenceClassifier, SequenceRegressor
+from fastrnn.models.ctc_recognizer import CTCRecognizer, CTCRecognizerStream
 from fastrnn.models.encoder import Encoder
 from fastrnn.models.feed_forward import FeedForward
 from fastrnn.models.forecaster import Forecaster
@@ -12,6 +13,8 @@ from fastrnn.models.seq2seq import Seq2Seq
 from fastrnn.models.tagger import SequenceTagger
 
 __all__ = [
+    "CTCRecognizer",
+    "CTCRecognizerStream",
     "Captioner",
     "Encoder",
     "FeedForward",

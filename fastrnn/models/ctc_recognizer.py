@@ -1,0 +1,224 @@
+"""Read a sequence and say a shorter one, without being told which step says what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import check_array, check_lengths, check_positive_int
+from fastrnn.data import Padded, pad
+from fastrnn.losses import ctc
+from fastrnn.models.ctc_decoding import best_path, prefix_beam
+from fastrnn.models.encoder import HeadStream
+from fastrnn.models.framewise import FramewiseModel
+from fastrnn.models.predictor import as_padded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike
+
+BLANK = 0
+
+
+class CTCRecognizer(FramewiseModel):
+    r"""Sequences in, shorter sequences of symbols out: connectionist temporal classification.
+
+    .. math:: h_1 \dots h_T = \mathrm{encoder}(x_1 \dots x_T), \qquad
+              p(k \mid t) = \mathrm{softmax}(W h_t + b)_k
+
+    Symbol 0 is the blank: nothing (new) is said in this frame. What is said is all frames' symbols
+    with runs made one and blanks dropped.
+
+    Parameters
+    ----------
+    input_size : int
+        Number of symbols that are read, or width I of the vectors.
+    hidden_size : int
+        Units H of each recurrent layer and direction.
+    num_symbols : int
+        Number V of symbols that may be said, the blank with them: targets are 1 to V - 1.
+    repeat : int
+        Frames for each step of the input, which the encoder reads so often: more may be said than
+        there are steps.
+    stack : int
+        Vectors that are put side by side to make one frame, the last with zeros behind: a shorter
+        sequence of wider vectors.
+    seed : int, numpy.random.SeedSequence or None
+        Source of the initial parameters and of the dropout masks.
+    **encoder
+        Of :class:`fastrnn.models.Encoder`: ``num_layers``, ``cell``, ``embedding_size``,
+        ``bidirectional``, ``dropout``, ``inputs``, ``input_dropout`` and the others.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the parts ``encoder`` and ``output``.
+    config, generators
+        As every :class:`fastrnn.models.Model` has them.
+
+    Source: Graves et al., "Connectionist temporal classification: labelling unsegmented sequence
+    data with recurrent neural networks" (2006); stacked frames as Sak et al., "Fast and accurate
+    recurrent neural network acoustic models for speech recognition" (2015).
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_symbols: int,
+        *,
+        repeat: int = 1,
+        stack: int = 1,
+        seed: int | np.random.SeedSequence | None = None,
+        **encoder: Any,
+    ) -> None:
+        num_symbols = check_positive_int("num_symbols", num_symbols)
+        if num_symbols < 2:
+            raise ValueError("num_symbols must be 2 at least, the blank and another, got 1")
+        repeat, stack = check_positive_int("repeat", repeat), check_positive_int("stack", stack)
+        if stack > 1 and encoder.get("inputs") != "vectors":
+            raise ValueError(f"stack must be 1 where inputs are ids, got {stack}")
+        input_size = check_positive_int("input_size", input_size)
+        super().__init__(input_size * stack, hidden_size, num_symbols, seed, encoder)
+        self.config |= {
+            "input_size": input_size,
+            "num_symbols": num_symbols,
+            "repeat": repeat,
+            "stack": stack,
+        }
+
+    def criterion(
+        self, output: Padded, targets: Padded | Sequence[ArrayLike]
+    ) -> tuple[float, np.ndarray]:
+        """Return the loss, see :func:`fastrnn.losses.ctc`, and its gradient.
+
+        Parameters
+        ----------
+        output : Padded
+            Scores (N, B, V).
+        targets : Padded, or sequences
+            Symbols, int: 1 to V - 1. A target may be empty; it must fit its frames.
+
+        Returns
+        -------
+        loss : float
+            Nats a symbol of a target, mean over the sequences.
+        d_scores : ndarray, shape (N, B, V)
+        """
+        targets = targets if isinstance(targets, Padded) else pad(targets)
+        return ctc(*output, *targets, blank=BLANK)
+
+    def count(self, targets: Padded | Sequence[ArrayLike]) -> int:
+        """Return the number of sequences: each counts the same in the loss."""
+        return len(targets.lengths if isinstance(targets, Padded) else targets)
+
+    def predict(
+        self, inputs: Padded | Sequence[ArrayLike], beam_width: int | None = None
+    ) -> list[np.ndarray]:
+        """Return what each sequence says.
+
+        Parameters
+        ----------
+        inputs : Padded, or sequences
+        beam_width : int or None
+            None takes the best symbol of each frame, :func:`~.ctc_decoding.best_path`; a number
+            the likeliest symbols that a beam of that width finds, :func:`~.ctc_decoding.prefix_beam`.
+
+        Returns
+        -------
+        symbols : list of ndarray of int64, shape (S_b,)
+        """
+        scores = self(inputs)
+        if beam_width is None:
+            return best_path(*scores, blank=BLANK)
+        return [readings[0].symbols for readings in prefix_beam(*scores, beam_width, BLANK)]
+
+    def stream(self, batch_size: int = 1) -> CTCRecognizerStream:
+        """Return an object that reads a step at a time; a step returns scores (n, B, V).
+
+        Raises
+        ------
+        ValueError
+            If the model is bidirectional: it needs the end of the sequence.
+        """
+        return CTCRecognizerStream(self, batch_size)
+
+    def _frames(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
+        values, lengths = padded = as_padded(inputs)
+        repeat, stack = self.config["repeat"], self.config["stack"]
+        if repeat == stack == 1:
+            return padded
+        shape = ("T", "B", self.config["input_size"])
+        if self.config["inputs"] == "ids":
+            values = check_array("inputs", values, np.dtype(np.int64), shape[:2])
+        else:
+            values = check_array("inputs", values, self.encoder.recurrent.dtype, shape)
+        lengths = repeat * check_lengths(lengths, *values.shape[:2])
+        values = np.repeat(values, repeat, axis=0)
+        if stack > 1:
+            values = _stack(values, lengths, stack)
+        return Padded(values, -(-lengths // stack))
+
+
+class CTCRecognizerStream(HeadStream):
+    """A recogniser that reads one step a call; its ``state`` is the recurrent layers'.
+
+    Parameters
+    ----------
+    model : CTCRecognizer
+    batch_size : int
+        Number of sequences B read side by side.
+    """
+
+    def __init__(self, model: CTCRecognizer, batch_size: int = 1) -> None:
+        super().__init__(model.encoder, model.output, batch_size)
+        self._model, self._batch_size = model, batch_size
+        self._waiting: list[np.ndarray] = []
+
+    def step(self, inputs: ArrayLike) -> np.ndarray:
+        """Return the scores (n, B, V) of the frames that the next ids (B,) or vectors (B, I) end.
+
+        Of ``repeat`` frames; where vectors are stacked, of one each ``stack`` steps and none else.
+        """
+        config = self._model.config
+        if config["stack"] > 1:
+            shape = (self._batch_size, config["input_size"])
+            inputs = check_array("inputs", inputs, self._model.encoder.recurrent.dtype, shape)
+        scores = []
+        for _ in range(config["repeat"]):
+            self._waiting.append(inputs)
+            if len(self._waiting) == config["stack"]:
+                scores.append(self._read())
+        return self._scores(scores)
+
+    def finish(self) -> np.ndarray:
+        """Return the scores (n, B, V) of a frame that has begun, zeros in place of what lacks."""
+        if not self._waiting:
+            return self._scores([])
+        missing = self._model.config["stack"] - len(self._waiting)
+        self._waiting += [np.zeros_like(self._waiting[0])] * missing
+        return self._scores([self._read()])
+
+    def reset(self) -> None:
+        super().reset()
+        self._waiting = []
+
+    def _read(self) -> np.ndarray:
+        waiting, self._waiting = self._waiting, []
+        return super().step(np.concatenate(waiting, axis=1) if len(waiting) > 1 else waiting[0])
+
+    def _scores(self, rows: list[np.ndarray]) -> np.ndarray:
+        shape = (len(rows), self._batch_size, self._model.config["num_symbols"])
+        return np.reshape(rows, shape).astype(self._model.config["dtype"], copy=False)
+
+
+def _stack(values: np.ndarray, lengths: np.ndarray, stack: int) -> np.ndarray:
+    """Return vectors (T, B, I) as (ceil(T / stack), B, stack * I), zeros beyond the lengths."""
+    T, B, I = values.shape
+    frames = -(-T // stack)
+    stacked = np.zeros((frames * stack, B, I), values.dtype)
+    valid = np.arange(T)[:, None] < lengths
+    stacked[:T][valid] = values[valid]
+    return stacked.reshape(frames, stack, B, I).swapaxes(1, 2).reshape(frames, B, stack * I)
