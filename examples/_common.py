@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -191,3 +191,30 @@ def bleu(written: list[list[str]], references: list[list[list[str]]]) -> dict[st
     ]
     hypotheses = [" ".join(tokens) for tokens in written]
     return {"bleu": sacrebleu.corpus_bleu(hypotheses, streams, tokenize="none", force=True).score}
+
+
+def error_rates(predicted: Sequence[Sequence[Any]], truth: Sequence[Sequence[Any]]) -> list[float]:
+    """Return how many edits turn the predicted sequences into the true ones, and how many differ.
+
+    Returns
+    -------
+    symbol_error : float
+        Insertions, deletions and substitutions for each symbol of the true sequences.
+    sequence_error : float
+        Share of the sequences with an edit.
+    """
+    edits = np.array([edit_distance(*pair) for pair in zip(predicted, truth, strict=True)])
+    return [float(edits.sum() / sum(map(len, truth))), float((edits > 0).mean())]
+
+
+def edit_distance(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """Return the least number of insertions, deletions and substitutions that make `b` of `a`.
+
+    Source: Wagner and Fischer, "The string-to-string correction problem" (1974).
+    """
+    row = list(range(len(b) + 1))  # from what was read of a to each beginning of b
+    for i, symbol in enumerate(a):
+        above, row = row, [i + 1]
+        for j, other in enumerate(b):
+            row.append(min(above[j] + (symbol != other), above[j + 1] + 1, row[j] + 1))
+    return row[-1]

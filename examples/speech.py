@@ -1,0 +1,81 @@
+"""Which digits does a voice say, one after the other? Many to many, unaligned.
+
+Data: 3,000 recordings of single digits by six speakers, joined without gaps to strings of three to
+five; the strings to train on are drawn anew every epoch, the first five recordings of each digit
+and speaker test. Network: three frames of 20 log-mel energies side by side, a bidirectional GRU of
+two layers of 96 units, eleven scores, CTC; it is never told where a digit begins. Greedy decoding.
+The same network in PyTorch has a digit error of 0.0080 and 0.0317 of the strings wrong.
+
+Run: python examples/speech.py
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from _common import arguments, error_rates, picture, report
+from scipy.special import softmax
+
+import fastrnn as fr
+
+
+class Strings(NamedTuple):
+    """Strings of digits; as batches they are others in each epoch."""
+
+    features: list[np.ndarray]  # (T, 20) of each recording
+    digits: np.ndarray
+    speakers: np.ndarray
+    seed: int
+
+    def draw(self, *orders: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Join each speaker's recordings, in random orders one after the other, to strings."""
+        pieces = []
+        for speaker in np.unique(self.speakers):
+            own = np.flatnonzero(self.speakers == speaker)
+            row = [own[np.random.RandomState(order).permutation(len(own))] for order in orders]
+            ends = np.cumsum(np.resize([3, 4, 5], len(own) * len(orders)))
+            pieces += np.split(np.concatenate(row), ends[ends < len(own) * len(orders)])
+        features = [np.concatenate([self.features[k] for k in piece]) for piece in pieces]
+        return features, [self.digits[piece] + 1 for piece in pieces]  # 0 is the blank
+
+    def epoch(self, number: int) -> Any:
+        """Return the batches of an epoch."""
+        return fr.data.Batches(*self.draw(100 + number), 16, seed=self.seed).epoch(number)
+
+
+def load(args: Any) -> tuple[Strings, Strings]:
+    """Return training and test recordings, scaled by the training part."""
+    data = fr.data.load("spoken-digits", args.data, sample=args.quick)
+    tests = data.indices < 5
+    rows = np.concatenate([x for x, test in zip(data.features, tests) if not test])
+    scaled = [(x - rows.mean(axis=0)) / rows.std(axis=0) for x in data.features]
+    speakers = np.array(data.speakers)
+    return tuple(
+        Strings([scaled[k] for k in own], data.digits[own], speakers[own], args.seed)
+        for own in (np.flatnonzero(~tests), np.flatnonzero(tests))
+    )
+
+
+def build(args: Any, data: tuple[Strings, Strings]) -> tuple[Any, Strings, dict[str, Any]]:
+    """Return the model, its batches and how it is trained."""
+    sizes = {"num_layers": 2, "bidirectional": True, "dropout": 0.3, "stack": 3}
+    model = fr.models.CTCRecognizer(20, 96, 11, inputs="vectors", seed=args.seed, **sizes)
+    schedule = fr.optim.StepDecay(1 + int(0.7 * args.epochs * len(data[0].epoch(0))), 0.3)
+    return model, data[0], {"learning_rate": 2e-3, "clip": 1.0, "schedule": schedule}
+
+
+def main() -> None:
+    """Train, test, and draw what is heard in one string."""
+    args = arguments(__doc__, epochs=20)
+    data = load(args)
+    model, batches, settings = build(args, data)
+    trainer = fr.fit(model, batches, args.epochs, **settings)
+    voices, said = data[1].draw(*range(5))
+    heard = model.predict(voices)
+    digit_error, string_error = error_rates(heard, said)
+    report(args, trainer, digit_error=digit_error, string_error=string_error)
+
+
+if __name__ == "__main__":
+    main()
