@@ -61,7 +61,8 @@ def main() -> None:
     trainer = fr.fit(model, batches, args.epochs, **settings)
     words = [data.words[k] for k in data.test]
     sounds = [data.sounds[k] for k in data.test]
-    said = [data.phonemes.decode(ids) for ids in model.predict(map(data.letters.encode, words))]
+    heard = model.predict([data.letters.encode(word) for word in words])
+    said = [data.phonemes.decode(symbols) for symbols in heard]
     for word, predicted, truth in list(zip(words, said, sounds))[:12]:
         print(f"{word:15} {' '.join(predicted):30} {'' if predicted == truth else ' '.join(truth)}")
     phoneme_error, word_error = error_rates(said, sounds)

@@ -1,4 +1,4 @@
-"""The recogniser: frames repeated and stacked, streams, what it learns. See also test_predictors."""
+"""The recogniser: frames repeated and stacked, streams, what it learns; test_predictors has more."""
 
 import numpy as np
 import pytest

@@ -45,3 +45,26 @@ def test_the_shared_scores_are_scikit_learns(monkeypatch):
     assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(truth, predicted))
     expected = metrics.f1_score(truth, predicted, average="macro", zero_division=0)
     assert scores["macro_f1"] == pytest.approx(expected)
+
+
+def by_definition(a, b):
+    """Return the edit distance of two strings by trying every edit of their last characters."""
+    if not a or not b:
+        return len(a) + len(b)
+    return min(
+        by_definition(a[:-1], b[:-1]) + (a[-1] != b[-1]),
+        by_definition(a[:-1], b) + 1,
+        by_definition(a, b[:-1]) + 1,
+    )
+
+
+def test_the_edit_distance(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    from _common import edit_distance, error_rates
+
+    assert edit_distance("kitten", "sitting") == 3
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        a, b = ("".join(generator.choice(list("ab"), n)) for n in generator.integers(0, 6, 2))
+        assert edit_distance(a, b) == by_definition(a, b)
+    assert error_rates(["", "abc", "x"], ["ab", "abc", "yx"]) == [3 / 7, 2 / 3]

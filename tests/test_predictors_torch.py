@@ -6,6 +6,7 @@ from tolerances import TOLERANCES, assert_close
 
 from fastrnn.data import pad
 from fastrnn.models import (
+    CTCRecognizer,
     FeedForward,
     Forecaster,
     SequenceClassifier,
@@ -137,6 +138,24 @@ def test_tagger(class_weights):
         return torch.nn.functional.cross_entropy(scores, labels.flatten(), weight)
 
     check(model, IDS, TAGS, loss)
+
+
+def test_recogniser():
+    model = CTCRecognizer(
+        *(V, H, K), repeat=2, cell="lstm", bidirectional=True, dtype="float64", seed=0
+    )
+    said, sizes = pad([[1, 2, 2], [1], []])
+
+    def loss(weights):
+        output, mask, _ = encoded(model, weights, [np.repeat(row, 2) for row in IDS])
+        return torch.nn.functional.ctc_loss(
+            head(weights, output).log_softmax(2),
+            torch.tensor(said.T.copy()),
+            torch.tensor(mask.sum(axis=0)),
+            torch.tensor(sizes),
+        )
+
+    check(model, IDS, [[1, 2, 2], [1], []], loss)
 
 
 def test_forecaster():

@@ -112,7 +112,7 @@ def _check_targets(
 def _refuse_long(targets: np.ndarray, target_lengths: np.ndarray, lengths: np.ndarray) -> None:
     """Raise ValueError for a target that no alignment with its frames says."""
     S = np.arange(1, len(targets))[:, None]
-    repeats = ((targets[1:] == targets[:-1]) & (S < target_lengths)).sum(axis=0)
+    repeats = ((targets[1:] == targets[:-1]) & (target_lengths > S)).sum(axis=0)
     needed = target_lengths + repeats
     for b in np.flatnonzero(needed > lengths)[:1]:
         raise ValueError(

@@ -123,8 +123,8 @@ class CTCRecognizer(FramewiseModel):
         ----------
         inputs : Padded, or sequences
         beam_width : int or None
-            None takes the best symbol of each frame, :func:`~.ctc_decoding.best_path`; a number
-            the likeliest symbols that a beam of that width finds, :func:`~.ctc_decoding.prefix_beam`.
+            None takes the best symbol of each frame; a number takes the likeliest symbols that a
+            beam of so many beginnings finds. See :mod:`fastrnn.models.ctc_decoding`.
 
         Returns
         -------
