@@ -14,8 +14,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from _common import arguments, error_rates, picture, report
-from scipy.special import softmax
+from _common import arguments, error_rates, report
 
 import fastrnn as fr
 

@@ -1,4 +1,4 @@
-"""The recogniser: frames repeated and stacked, streams, what it learns; test_predictors has more."""
+"""The recogniser: frames repeated and stacked, streams, learning; test_predictors has more."""
 
 import numpy as np
 import pytest

@@ -82,7 +82,8 @@ def test_float32_agrees_with_the_float64_reference(backend, cell, num_layers):
 @pytest.mark.parametrize("cell", LAYERS)
 def test_compiled_agrees_with_the_reference(compiled_backend, cell, size, lengths, dtype):
     T, B, I, H = size
-    H = max(H, 3) if cell.endswith("_projected") else H  # it projects to 2
+    if cell.endswith("_projected") or "normalised" in cell:
+        H = max(H, 3)  # it projects to 2; of one unit normalisation leaves rounding alone
     layer = LAYERS[cell](I, H, bidirectional=lengths, dtype=dtype, seed=1)
     exact = LAYERS[cell](I, H, bidirectional=lengths, dtype="float64")
     exact.load_state_dict(layer.state_dict())
