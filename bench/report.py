@@ -175,15 +175,19 @@ def tables(results: Sequence[Result]) -> dict[str, str]:
 def rewrite(path: Path, texts: dict[str, str]) -> None:
     """Put the texts between ``<!-- bench: name -->`` and ``<!-- bench: end -->`` in a document.
 
+    Places of other names stay as they are.
+
     Raises
     ------
     ValueError
-        If the document has no such place.
+        If the document has no place for any of the texts.
     """
-    text, count = MARKED.subn(lambda m: f"{m[1]}\n{texts[m[2]]}\n\n{m[3]}", path.read_text())
-    if count == 0:
+    before = path.read_text()
+    if texts.keys().isdisjoint(name for _, name, _ in MARKED.findall(before)):
         raise ValueError(f"{path} must have a line <!-- bench: name -->, one of {', '.join(texts)}")
-    path.write_text(text)
+    path.write_text(
+        MARKED.sub(lambda m: f"{m[1]}\n{texts[m[2]]}\n\n{m[3]}" if m[2] in texts else m[0], before)
+    )
 
 
 def plot(results: Iterable[Result], path: Path) -> None:

@@ -1,0 +1,116 @@
+"""What no implementation can go below: ``python -m bench.floors --write docs/performance.md``.
+
+The floor of a case is the time of its matrix products at the speed of a large one, measured beside
+the case, and for a single sequence the time to read the recurrent weights once a step, measured
+here as the fastest of SciPy's ``gemv`` and our one-row product on as many bytes. Element-wise
+functions, calls and threads that wait for each other are not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import timeit
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.linalg import blas
+
+from fastrnn.backends import active_backend
+
+from . import report
+from .cases import GATES, Case
+from .peers import use_threads
+from .report import Result, Row
+
+
+def reading_seconds(size: int) -> float:
+    """Return the seconds of the fastest product of a vector with a matrix of `size` bytes."""
+    columns = 256
+    weight = np.ones((max(1, size // (4 * columns)), columns), np.float32)
+    x = np.ones((1, columns), np.float32)
+    backend = active_backend()
+    products = [
+        lambda: blas.sgemv(1.0, weight.T, x[0], trans=1),
+        lambda: backend.affine(x, weight, None),
+    ]
+    with use_threads(1):
+        number = max(3, int(2e8 / size))
+        return min(min(timeit.repeat(p, number=number, repeat=9)) / number for p in products)
+
+
+def demands(case: Case) -> tuple[float, float, int]:
+    """Return floating-point operations of products, bytes read a step, and steps that read them."""
+    gates, H, B, T = GATES[case.cell], case.hidden, case.batch, case.steps
+    item = np.dtype(case.dtype).itemsize
+    flops = float(case.flops)
+    if case.vocabulary and (not case.embedding or case.vocabulary <= B * T):
+        # The first layer's input product is a row of a table, or of the weight.
+        flops -= 6 * B * T * gates * H * case.input_size
+    if case.kind == "stream":
+        return 0, gates * H * (case.input_size + H) * item, 1
+    if B > 1:
+        return flops, 0, 0
+    passes = 2 if case.trains else 1  # the adjoint reads them as well
+    return flops - passes * 2 * T * gates * H * H, gates * H * H * item, passes * T
+
+
+def floors(results: Iterable[Result]) -> Iterator[Row]:
+    """Yield the rows on how near each case is to its floor, heading first."""
+    yield "case", "threads", "fastrnn", "floor", "of it", "wanted by the targets"
+    results = [r for r in results if r.case.kind in ("stream", "infer", "fwdbwd", "train-step")]
+    ceilings = {
+        threads: max(
+            run["ceiling"] or 0
+            for case, _, runs in results
+            for run in runs
+            if run["threads"] == threads and case.dtype == "float32"
+        )
+        for threads in {run["threads"] for _, _, runs in results for run in runs}
+    }
+    for case, _, runs in results:
+        for run in [run for run in runs if not run["neighbour"]]:
+            wanted = [
+                run["sides"][name]["value"][1] / target.ratio
+                for peer, name in report.fastest(run).items()
+                for target in case.targets
+                if target.peer == peer and run["threads"] in target.threads
+            ]
+            if not wanted:
+                continue
+            flops, size, steps = demands(case)
+            floor = flops / (run["ceiling"] or ceilings[run["threads"]])
+            threads = 1 if case.kind == "stream" else run["threads"]
+            floor += steps * reading_seconds(size // threads) if steps else 0
+            ours = report.ours(run)
+            least = min(wanted)
+            yield (
+                case.name,
+                str(run["threads"]),
+                _time(ours),
+                _time(floor),
+                f"{floor / ours:.0%}",
+                _time(least) + (": below the floor" if least < floor else ""),
+            )
+
+
+def _time(seconds: float) -> str:
+    value, _, rest = report.spread([seconds] * 3, "s").partition(" (")
+    return value + rest.partition(")")[2]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table, or put it where documents are marked for it."""
+    parser = argparse.ArgumentParser(prog="python -m bench.floors", description=__doc__)
+    parser.add_argument("--results", type=Path, default=report.RESULTS, metavar="FOLDER")
+    parser.add_argument("--write", nargs="+", type=Path, default=[], metavar="DOCUMENT")
+    args = parser.parse_args(arguments)
+    table = report.markdown(floors(report.load(args.results)))
+    for path in args.write:
+        report.rewrite(path, {"floors": table})
+    if not args.write:
+        print(table)
+
+
+if __name__ == "__main__":
+    main()
