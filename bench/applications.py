@@ -3,8 +3,8 @@
 ``python -m bench.applications sentiment`` builds the example, checks that both networks have the
 same loss, gradients and first steps, and lets both train in turns on the same batches.
 ``--scores FOLDER`` trains the example to its score with seeds 0, 1 and 2, or reads the scores that
-are in the folder. Both go to ``bench/results/applications/``, from where
-``--write docs/applications.md`` makes the table.
+are in the folder; with ``--sides torch`` its twin in PyTorch is trained. All go to
+``bench/results/applications/``, from where ``--write docs/applications.md`` makes the table.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import argparse
 import importlib
 import itertools
 import json
-import subprocess
+import runpy
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 
@@ -45,9 +47,9 @@ class Application(NamedTuple):
     example : str
         Module in ``examples/``.
     epochs : int
-    scores : dict of str to (str, float)
-        For each score of the example's report: which is better, "higher" or "lower", and the one
-        of the same network in PyTorch, the mean of its runs.
+    scores : dict of str to (str, float or None)
+        For each score of the example's report: which is better, "higher" or "lower", and that of a
+        program in PyTorch of the same network, the mean of its runs, where there is one.
     options : dict of str to str
         Of the example's command line.
     """
@@ -55,7 +57,7 @@ class Application(NamedTuple):
     title: str
     example: str
     epochs: int
-    scores: dict[str, tuple[str, float]]
+    scores: dict[str, tuple[str, float | None]]
     options: dict[str, str] = {}
 
     @property
@@ -65,17 +67,12 @@ class Application(NamedTuple):
         return f"python examples/{self.example}.py{options}"
 
 
-def _accuracy(value: float, **more: float) -> dict[str, tuple[str, float]]:
+def _accuracy(value: float, **more: float) -> dict[str, tuple[str, float | None]]:
     return {n: ("higher", v) for n, v in {"accuracy": value, **more}.items()}
 
 
 # fmt: off
 APPLICATIONS = {
-    "shakespeare": Application("characters of Shakespeare", "characters", 5,
-                               {"bits_per_character": ("lower", 2.521)}, {"text": "shakespeare"}),
-    "names": Application("characters of names", "characters", 10,
-                         {"nats_per_character": ("lower", 1.958)}, {"text": "names"}),
-    "words": Application("words of Wikipedia", "words", 6, {"perplexity": ("lower", 133.9)}),
     "sentiment": Application("sentiment of film reviews", "sentiment", 5, _accuracy(0.755),
                              {"set": "rt-polarity"}),
     "reviews": Application("sentiment of short reviews", "sentiment", 10, _accuracy(0.822),
@@ -88,7 +85,6 @@ APPLICATIONS = {
                                 {"perplexity": ("lower", 41.4)}),
     "captions": Application("captions of emoji", "captions", 40,
                             {"exact": ("higher", 0.361), "bleu": ("higher", 72.9)}),
-    "music": Application("music of Bach", "music", 50, {"nats_per_note": ("lower", 2.386)}),
     "qa1": Application("questions, one fact", "question_answering", 40, _accuracy(1.0),
                        {"task": "qa1"}),
     "qa6": Application("questions, yes or no", "question_answering", 40, _accuracy(0.912),
@@ -108,7 +104,7 @@ APPLICATIONS = {
 }
 # fmt: on
 
-Step = Callable[[Any], float]  # from a batch to its loss
+Step = Callable[[Any, Any], tuple[float, Any]]  # from a batch and a state to loss and state
 
 
 def build(application: Application, quick: bool = False) -> tuple[Any, Any, dict[str, Any]]:
@@ -129,16 +125,14 @@ def fastrnn_step(model: fr.models.Model, settings: dict[str, Any]) -> Step:
         model.parameters, settings.get("learning_rate", 1e-3), schedule=settings.get("schedule")
     )
     clip = settings.get("clip") or np.finfo(np.float64).max
-    state = None
 
-    def step(batch: Any) -> float:
-        nonlocal state
+    def step(batch: Any, state: Any) -> tuple[float, Any]:
         model.zero_gradients()
         loss, state, pullback = model.loss_vjp(*batch, state)
         pullback()
         fr.optim.clip_gradient_norm(model.parameters, clip)
         optimizer.step()
-        return loss
+        return loss, state
 
     return step
 
@@ -153,10 +147,9 @@ def torch_step(module: Any, settings: dict[str, Any]) -> Step:
     optimizer = torch.optim.Adam(module.parameters(), rate, fused=True)
     schedule = settings.get("schedule")
     scheduler = schedule and torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
-    clip, state = settings.get("clip"), None
+    clip = settings.get("clip")
 
-    def step(batch: Any) -> float:
-        nonlocal state
+    def step(batch: Any, state: Any) -> tuple[float, Any]:
         optimizer.zero_grad()
         loss, state = module(*batch, state)
         loss.backward()
@@ -165,7 +158,7 @@ def torch_step(module: Any, settings: dict[str, Any]) -> Step:
         optimizer.step()
         if scheduler:
             scheduler.step()
-        return loss.item()
+        return loss.item(), state
 
     return step
 
@@ -190,11 +183,13 @@ def check(model: fr.models.Model, batches: Sequence[Any], settings: dict[str, An
     plain.load_state_dict(model.state_dict())
     module = twin(plain)
     ours, theirs = fastrnn_step(plain, settings), torch_step(module, settings)
-    errors = []
+    errors: list[float] = []
+    states: Any = (None, None)
     for make in itertools.islice(_drawn(batches), CHECKED_STEPS):
         batch = make()
-        expected = theirs(batch)
-        errors.append(abs(ours(batch) / expected - 1))
+        (loss, own), (expected, other) = ours(batch, states[0]), theirs(batch, states[1])
+        states = own, other
+        errors.append(abs(loss / expected - 1))
         largest = np.abs(plain.parameters.flat_gradients).max()
         for name, value in module.named_parameters():
             difference = value.grad.numpy().reshape(plain.gradients[name].shape)
@@ -246,15 +241,15 @@ def measure(
             for name in sorted(sides, reverse=bool(turn % 2)):
                 taken[name].append(_time(sides[name], chunk))
     ratio = np.divide(taken["torch"], taken["fastrnn"])
-    per_epoch = len(batches) / steps
+    epoch = len(batches.epoch(0) if hasattr(batches, "epoch") else batches)
     return {
         "threads": threads,
         "rounds": rounds,
         "steps": steps,
-        "steps_per_epoch": len(batches),
+        "steps_per_epoch": epoch,
         "error": error,
         **{
-            name: compare.quartiles(np.multiply(values, per_epoch))
+            name: compare.quartiles(np.multiply(values, epoch / steps))
             for name, values in taken.items()
         },
         "ratio": compare.quartiles(ratio),
@@ -270,36 +265,70 @@ def _drawn(batches: Sequence[Any]) -> Iterator[Callable[[], Any]]:
 
 def _time(step: Step, chunk: Iterable[Callable[[], Any]]) -> float:
     """Return the seconds of the steps over some batches, which are made meanwhile."""
+    state = None
     start = time.perf_counter()
     for make in chunk:
-        step(make())
+        _, state = step(make(), state)
     return time.perf_counter() - start
 
 
-def score(name: str, seeds: Iterable[int], folder: Path) -> dict[str, list[float]]:
-    """Return an example's scores by seed, from the folder where it has been run before.
+def fit_twin(model: fr.models.Model, batches: Any, epochs: int, **settings: Any) -> Any:
+    """Train a model's twin as ``fr.fit`` trains the model, which gets the twin's parameters."""
+    from .twins import twin
+
+    module = twin(model).train()
+    step, start = torch_step(module, settings), (time.perf_counter(), time.process_time())
+    for number in range(epochs):
+        epoch, state = batches.epoch(number) if hasattr(batches, "epoch") else batches, None
+        for k in range(len(epoch)):
+            _, state = step(epoch[k], state)
+    model.load_state_dict(
+        {
+            name: value.detach().numpy().reshape(model.parameters[name].shape)
+            for name, value in module.named_parameters()
+        }
+    )
+    return argparse.Namespace(
+        epoch=epochs,
+        seconds=time.perf_counter() - start[0],
+        processor_seconds=time.process_time() - start[1],
+    )
+
+
+def score(name: str, seed: int, folder: Path, side: str, threads: int = 1) -> dict[str, float]:
+    """Return the scores of an example, which is run unless the folder has them.
 
     Parameters
     ----------
     name : str
         Of `APPLICATIONS`.
-    seeds : iterable of int
+    seed : int
     folder : Path
-        Of the files ``<name>-<seed>.json``, and of what the example writes.
+        Of the file ``<name>-<side>-<seed>.json``, and of what the example writes.
+    side : {"fastrnn", "torch"}
+        What trains: the example as it is, or its twin from the same initial parameters. What is
+        trained is scored by the example.
+    threads : int
     """
     application = APPLICATIONS[name]
-    found: dict[str, list[float]] = {key: [] for key in application.scores}
-    for seed in seeds:
-        path = folder / f"{name}-{seed}.json"
-        if not path.exists():
-            _, *script = application.command.split()
-            more = ["--seed", str(seed), "--json", str(path), "--output", str(folder)]
-            done = [sys.executable, *script, *more]
-            subprocess.run(done, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        result = json.loads(path.read_text())
-        for key, values in found.items():
-            values.append(result[key])
-    return found
+    path = folder / f"{name}-{side}-{seed}.json"
+    if not path.exists():
+        own = folder / f"{name}-{side}-{seed}"  # for pictures
+        options = ["--seed", str(seed), "--json", str(path), "--output", str(own)]
+        _, script, *more = application.command.split()
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(sys, "argv", [script, *more, *options]))
+            stack.enter_context(mock.patch.object(sys, "path", [str(EXAMPLES), *sys.path]))
+            if side == "torch":
+                import torch
+
+                torch.manual_seed(seed)
+                stack.enter_context(mock.patch.object(fr, "fit", fit_twin))
+                stack.enter_context(mock.patch.object(fr.training, "fit", fit_twin))
+            stack.enter_context(use_threads(threads))
+            runpy.run_path(str(ROOT / script), run_name="__main__")
+    result = json.loads(path.read_text())
+    return {key: result[key] for key in application.scores}
 
 
 def rows(folder: Path) -> Iterator[report.Row]:
@@ -314,10 +343,12 @@ def rows(folder: Path) -> Iterator[report.Row]:
             low, ratio, high = [f"{value:.3g}" for value in timing["ratio"]]
             seconds = [report.spread(timing[side], "s") for side in ("fastrnn", "torch")]
             seconds.append(f"{ratio} ({low} to {high})")
-        directions, theirs = zip(*application.scores.values())
-        wanted = f"{', '.join(application.scores).replace('_', ' ')}: {directions[0]} is better"
-        ours = [_spread(values) for values in result.get("scores", {}).values()]
-        scores = ["; ".join(ours), "; ".join(f"{value:.4g}" for value in theirs)]
+        better, known = zip(*application.scores.values())
+        wanted = f"{', '.join(application.scores).replace('_', ' ')}: {better[0]} is better"
+        found = [result.get("scores", {}).get(side, {}) for side in ("fastrnn", "torch")]
+        scores = ["; ".join(map(_spread, each.values())) for each in found]
+        if not scores[1]:
+            scores[1] = "; ".join(f"{value:.4g}" for value in known if value is not None)
         if result:
             yield application.title, wanted, *scores, *seconds, f"`{application.command}`"
 
@@ -338,6 +369,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--seconds", type=float, default=1.0, help="of a turn of PyTorch's")
     add("--scores", type=Path, metavar="FOLDER", help="train to the score, or take what is there")
     add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    sides = ["fastrnn", "torch"]
+    add("--sides", nargs="+", choices=sides, default=sides[:1], help="what trains to the score")
     add("--results", type=Path, default=RESULTS, metavar="FOLDER")
     add("--write", type=Path, metavar="DOCUMENT", help="put the table in its marked place")
     args = parser.parse_args(arguments)
@@ -353,8 +386,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shown = [report.spread(timing[side], "s") for side in ("fastrnn", "torch")]
             print(f"{name}: {shown[0]} an epoch, PyTorch {shown[1]}, {timing['ratio'][1]:.2f}x")
         if args.scores:
-            result["scores"] = score(name, args.seeds, args.scores.resolve())
-            print(f"{name}: {result['scores']}")
+            scores = result.setdefault("scores", {})
+            for side in args.sides:
+                folder = args.scores.resolve()
+                each = [score(name, seed, folder, side, args.threads) for seed in args.seeds]
+                scores[side] = {key: [row[key] for row in each] for key in each[0]}
+                print(f"{name} by {side}: {scores[side]}")
         args.results.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(result, indent=1) + "\n")
     if args.write:

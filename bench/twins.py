@@ -141,6 +141,27 @@ class Tagger(nn.Module):
         return functional.cross_entropy(scores[told], labels[told], self.weights), None
 
 
+class Recognizer(nn.Module):
+    """Of a :class:`fastrnn.models.CTCRecognizer`."""
+
+    def __init__(self, ours: Any) -> None:
+        super().__init__()
+        self.encoder, self.output = Encoder(ours.encoder), linear(ours.output)
+        self.repeat, self.stack = ours.config["repeat"], ours.config["stack"]
+
+    def forward(self, inputs: Padded, targets: Padded, state: None) -> Loss:
+        values, lengths = tensors(self, inputs)
+        if self.repeat > 1:
+            values, lengths = values.repeat_interleave(self.repeat, 0), lengths * self.repeat
+        if self.stack > 1:
+            values = functional.pad(values, (0, 0, 0, 0, 0, -len(values) % self.stack))
+            values = values.unflatten(0, (-1, self.stack)).transpose(1, 2).flatten(2)
+            lengths = -(-lengths // self.stack)
+        scores = self.output(self.encoder(values, lengths)[0]).log_softmax(-1)
+        symbols, sizes = map(torch.from_numpy, targets)
+        return functional.ctc_loss(scores, symbols.T, lengths, sizes), None
+
+
 class LanguageModel(nn.Module):
     """Of a :class:`fastrnn.models.LanguageModel`."""
 
@@ -344,6 +365,7 @@ def tensors(module: nn.Module, padded: Padded) -> tuple[torch.Tensor, torch.Tens
 
 
 TWINS: dict[str, Any] = {
+    "CTCRecognizer": Recognizer,
     "Captioner": Captioner,
     "Forecaster": Forecaster,
     "LanguageModel": LanguageModel,
