@@ -73,6 +73,12 @@ def _accuracy(value: float, **more: float) -> dict[str, tuple[str, float | None]
 
 # fmt: off
 APPLICATIONS = {
+    "shakespeare": Application("characters of Shakespeare", "characters", 5,
+                               {"bits_per_character": ("lower", 2.521)},
+                               {"set": "tinyshakespeare"}),
+    "names": Application("characters of names", "characters", 10,
+                         {"nats_per_character": ("lower", 1.958)}, {"set": "names"}),
+    "words": Application("words of Wikipedia", "words", 6, {"perplexity": ("lower", 133.9)}),
     "sentiment": Application("sentiment of film reviews", "sentiment", 5, _accuracy(0.755),
                              {"set": "rt-polarity"}),
     "reviews": Application("sentiment of short reviews", "sentiment", 10, _accuracy(0.822),
@@ -85,6 +91,13 @@ APPLICATIONS = {
                                 {"perplexity": ("lower", 41.4)}),
     "captions": Application("captions of emoji", "captions", 40,
                             {"exact": ("higher", 0.361), "bleu": ("higher", 72.9)}),
+    "speech": Application("spoken digits", "speech", 20, {"digit_error": ("lower", 0.0080),
+                                                          "string_error": ("lower", 0.0317)}),
+    "spelling": Application("spelling to sound", "spelling_to_sound", 8,
+                            {"phoneme_error": ("lower", 0.0953), "word_error": ("lower", 0.402)}),
+    "music": Application("music of Bach", "music", 50, {"nats_per_note": ("lower", 2.386)}),
+    "digits": Application("images of digits", "digits", 30, {"nats_per_image": ("lower", None)}),
+    "dance": Application("motion of people", "dance", 40, {"nats_per_frame": ("lower", None)}),
     "qa1": Application("questions, one fact", "question_answering", 40, _accuracy(1.0),
                        {"task": "qa1"}),
     "qa6": Application("questions, yes or no", "question_answering", 40, _accuracy(0.912),
