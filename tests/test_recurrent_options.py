@@ -132,6 +132,33 @@ def test_compiled_agrees_with_the_reference(compiled_backend, make, name, dtype)
         assert_close(array, expected[key], TOLERANCES[dtype], key)
 
 
+@pytest.fixture
+def three_threads():
+    """Three threads for the duration of a test."""
+    before = fr.get_num_threads()
+    fr.set_num_threads(3)
+    yield
+    fr.set_num_threads(before)
+
+
+# Few rows, so that threads divide the units and meet at barriers; and many, which they divide.
+@pytest.mark.parametrize("B", [1, 24])
+@pytest.mark.parametrize(
+    "options",
+    [{"peepholes": True, "proj_size": 200}, {"layer_norm": True}, {"coupled": True}, {}],
+    ids=lambda options: next(iter(options), "plain"),
+)
+def test_threads_change_nothing(compiled_backend, three_threads, options, B):
+    masks = {"recurrent_dropout": 0.3, "zoneout": (0.2, 0.4), "cell_clip": 0.5}
+    results = []
+    for backend in ("compiled", "reference"):
+        layer = scramble(fr.LSTM(4, 300, dtype="float64", seed=1, **masks, **options))
+        with fr.use_backend(backend):
+            results.append(run(layer, random_call(layer, 8, B)))
+    for name, array in results[0].items():
+        assert_close(array, results[1][name], TOLERANCES["float64"], name)
+
+
 probabilities = st.sampled_from([0.0, 0.0, 0.3, 1.0])
 common = {
     "num_layers": st.integers(1, 2),

@@ -225,7 +225,7 @@ cdef class Stepper:
         f.gates_slot = f.vector_slot = H
         f.rows = 1
         f.cell_clip = self.cell_clip
-        for j in range(6):
+        for j in range(FR_MAX_VECTORS):
             f.vector[j] = layer.vector[j]
         for row in range(self.B):
             if self.zoneout[0] != NULL:
