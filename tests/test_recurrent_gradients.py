@@ -91,7 +91,11 @@ def test_compiled_agrees_with_the_reference(compiled_backend, cell, size, length
     results = run(layer, random_call(layer, T, B, steps))
     with fr.use_backend("reference"):
         expected = run(exact, random_call(exact, T, B, steps))
+    if "normalised" in cell:
+        # The scale of a product makes no difference, so the gradient of a factor that is one number
+        # is zero but for what is added to the variance: rounding is all that is left of it.
+        for name, width in (("d_x", I), ("d_state 0", layer.output_size)):
+            if width == 1:
+                del results[name]
     for name, array in results.items():
-        if "normalised" in cell and I == 1 and name == "d_x":
-            continue  # zero but for what is added to the variance: all that is left is rounding
         assert_close(array, expected[name], tolerance(cell, dtype), name)
