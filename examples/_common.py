@@ -133,16 +133,16 @@ class Pairs(NamedTuple):
     test_words: dict[tuple[str, ...], list[list[str]]]  # a sentence, and all that is right for it
 
 
-def split_pairs(pairs: list[tuple[str, str]], min_count: int = 1) -> Pairs:
+def split_pairs(pairs: list[tuple[str, str]], min_count: int = 1, repeated: bool = True) -> Pairs:
     """Cut pairs of sentences into words, and let a tenth of the different first ones test.
 
-    A pair that occurs twice counts once; words that the training pairs have less often than
-    `min_count` times are unknown.
+    Words that the training pairs have less often than `min_count` times are unknown; without
+    `repeated`, pairs of the same words count once.
     """
-    tokenize = words_and_marks
-    answers: dict[tuple[str, ...], dict[tuple[str, ...], None]] = {}
-    for first, second in pairs:
-        answers.setdefault(tuple(tokenize(first)), {})[tuple(tokenize(second))] = None
+    cut = [(tuple(words_and_marks(a)), tuple(words_and_marks(b))) for a, b in pairs]
+    answers: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
+    for first, second in cut if repeated else dict.fromkeys(cut):
+        answers.setdefault(first, []).append(second)
     sentences = list(answers)
     parts = [
         [(sentences[k], answer) for k in part for answer in answers[sentences[k]]]

@@ -24,27 +24,30 @@ ROWS, COLUMNS = 4, 8
 
 
 class Data(NamedTuple):
-    """Pictures (N, 20, 20, 3) in [0, 1], their names, and which of them test."""
+    """Pictures (N, 20, 20, 3), uint8 and standardised, their names, and which of them test."""
 
     vocabulary: fr.data.Vocabulary
     images: np.ndarray
+    inputs: np.ndarray
     names: list[list[str]]
     is_test: np.ndarray
 
 
 def load(args: Any) -> Data:
-    """Give ids to the words of the training names."""
+    """Give ids to the words of the training names; standardise by the training pictures."""
     emoji = fr.data.load("emoji", args.data, sample=args.quick)
     names = [tokenize(caption) for caption in emoji.captions]
     training = (word for name, test in zip(names, emoji.is_test) for word in name if not test)
-    images = emoji.images.astype(np.float32) / 255
-    return Data(fr.data.Vocabulary(training), images, names, emoji.is_test)
+    images = emoji.images.astype(np.float32)
+    seen = images[~emoji.is_test]
+    inputs = (images - seen.mean(axis=0)) / seen.std()
+    return Data(fr.data.Vocabulary(training), emoji.images, inputs, names, emoji.is_test)
 
 
 def batches_of(data: Data, chosen: np.ndarray, size: int, seed: int = 0) -> fr.data.Batches:
     """Return the chosen pictures and their names in batches."""
     names = [data.vocabulary.encode(data.names[k], eos=True) for k in np.flatnonzero(chosen)]
-    return fr.data.Batches(data.images[chosen], names, size, seed=seed)
+    return fr.data.Batches(data.inputs[chosen], names, size, seed=seed)
 
 
 def build(args: Any, data: Data) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
@@ -70,7 +73,7 @@ def main() -> None:
     model, batches, settings = build(args, data)
     trainer = fr.fit(model, batches, args.epochs, **settings)
     images, names = data.images[data.is_test], [data.names[k] for k in np.flatnonzero(data.is_test)]
-    written = [data.vocabulary.decode(ids) for ids in model.predict(images)]
+    written = [data.vocabulary.decode(ids) for ids in model.predict(data.inputs[data.is_test])]
     right = [tokens == name for tokens, name in zip(written, names)]
     test = batches_of(data, data.is_test, 100)
     accuracy = token_accuracy(model, test, data.vocabulary.unk)
@@ -78,12 +81,13 @@ def main() -> None:
     report(args, trainer, **bleu(written, [[name] for name in names]), **scores)
 
     def draw(axes: Any) -> None:
-        shown = np.linspace(0, len(images) - 1, ROWS * COLUMNS).astype(int)
+        shown = np.unique(np.linspace(0, len(images) - 1, axes.size).astype(int))
         for k, axis in zip(shown, axes.flat):
             axis.imshow(images[k])
             text = " ".join(written[k]).replace(" :", ":").replace(" ,", ",")
             colour = "darkgreen" if right[k] else "firebrick"
             axis.set_xlabel(textwrap.fill(text, 18), color=colour, fontsize=8)
+        for axis in axes.flat:
             axis.set(xticks=[], yticks=[], frame_on=False)
 
     picture(args.output / "captions.png", draw, nrows=ROWS, ncols=COLUMNS, figsize=(11, 7))

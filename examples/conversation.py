@@ -22,7 +22,8 @@ SAID = ("Hello", "What is your favorite movie?", "Who are you?", "Do you like mu
 def load(args: Any) -> Pairs:
     """Split the different pairs by their utterance; words that occur once are unknown."""
     triples = fr.data.load("chatterbot", args.data, sample=args.quick)
-    return split_pairs([(said, reply) for _, said, reply in triples], min_count=2)
+    pairs = [(said, reply) for _, said, reply in triples]
+    return split_pairs(pairs, min_count=2, repeated=False)
 
 
 def build(args: Any, data: Pairs) -> tuple[Any, fr.data.Batches, dict[str, Any]]:

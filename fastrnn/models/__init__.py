@@ -1,5 +1,6 @@
 """Models: a network with a loss for each shape of a task."""
 
+from fastrnn.models import decoding
 from fastrnn.models.base import Model, load
 from fastrnn.models.captioner import Captioner
 from fastrnn.models.classifier import SequenceClassifier, SequenceRegressor
@@ -27,5 +28,6 @@ __all__ = [
     "SequenceClassifier",
     "SequenceRegressor",
     "SequenceTagger",
+    "decoding",
     "load",
 ]
