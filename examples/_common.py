@@ -124,13 +124,17 @@ def picture(path: Path, draw: Callable[[Any], None], **options: Any) -> None:
 
 
 class Pairs(NamedTuple):
-    """Sentences and what is to be written for them, as ids that end with a mark, and in words."""
+    """Sentences, and what is to be written for them with an end mark, as ids and in words."""
 
     source: fr.data.Vocabulary
     target: fr.data.Vocabulary
     train: tuple[list[np.ndarray], list[np.ndarray]]
     test: tuple[list[np.ndarray], list[np.ndarray]]
     test_words: dict[tuple[str, ...], list[list[str]]]  # a sentence, and all that is right for it
+
+    def read(self, words: Sequence[str]) -> np.ndarray:
+        """Return the ids of a sentence; without words it is an end mark."""
+        return self.source.encode(words, eos=not words)
 
 
 def split_pairs(pairs: list[tuple[str, str]], min_count: int = 1, repeated: bool = True) -> Pairs:
@@ -152,22 +156,22 @@ def split_pairs(pairs: list[tuple[str, str]], min_count: int = 1, repeated: bool
         fr.data.Vocabulary((word for row in side for word in row), min_count=min_count)
         for side in zip(*parts[0])
     )
-    train, test = (
-        (
-            [source.encode(a, eos=True) for a, _ in part],
-            [target.encode(b, eos=True) for _, b in part],
-        )
-        for part in parts
-    )
-    return Pairs(
-        source, target, train, test, {a: [list(b) for b in answers[a]] for a, _ in parts[1]}
-    )
+    words = {a: [list(b) for b in answers[a]] for a, _ in parts[1]}
+    data = Pairs(source, target, ([], []), ([], []), words)
+    for part, (inputs, targets) in zip(parts, (data.train, data.test)):
+        inputs += [data.read(first) for first, _ in part]
+        targets += [target.encode(second, eos=True) for _, second in part]
+    return data
 
 
-def token_accuracy(model: Any, batches: fr.data.Batches, unk: int) -> float:
-    """Return the share of targets that get the highest score, given those before them.
+def predicted_scores(model: Any, batches: fr.data.Batches, unk: int) -> dict[str, float]:
+    """Return how well each target is predicted from the true ones before it.
 
-    An unknown target, `unk`, counts as missed.
+    Returns
+    -------
+    scores : dict
+        ``token_accuracy``, the share of targets with the highest score, where an unknown one,
+        `unk`, counts as missed; ``perplexity`` of a target.
     """
     hits = total = 0
     for inputs, targets in batches:
@@ -175,22 +179,35 @@ def token_accuracy(model: Any, batches: fr.data.Batches, unk: int) -> float:
         hit = model(inputs, targets).argmax(axis=2) == targets.values
         hits += (hit & valid & (targets.values != unk)).sum()
         total += valid.sum()
-    return float(hits / total)
+    perplexity = fr.losses.perplexity(fr.training.evaluate(model, batches))
+    return {"token_accuracy": float(hits / total), "perplexity": perplexity}
 
 
-def bleu(written: list[list[str]], references: list[list[list[str]]]) -> dict[str, float]:
-    """Return {"bleu": 0 to 100} of tokens against one reference or more each, by sacrebleu."""
+def written_scores(
+    written: list[list[str]], references: list[list[list[str]]], name: str = ""
+) -> dict[str, float]:
+    """Return how well sequences of tokens were written, against one reference or more each.
+
+    Returns
+    -------
+    scores : dict
+        ``exact``, the share that is one of its references, and ``bleu`` (0 to 100) where sacrebleu
+        is installed; `name` stands before both.
+    """
+    exact = np.mean([tokens in own for tokens, own in zip(written, references)])
+    scores = {f"{name}exact": float(exact)}
     try:
         import sacrebleu
     except ImportError:
         print('no BLEU: sacrebleu is not installed (pip install "fastrnn[examples]")')
-        return {}
+        return scores
     most = max(map(len, references))
     streams = [
         [" ".join(own[k]) if k < len(own) else None for own in references] for k in range(most)
     ]
     hypotheses = [" ".join(tokens) for tokens in written]
-    return {"bleu": sacrebleu.corpus_bleu(hypotheses, streams, tokenize="none", force=True).score}
+    found = sacrebleu.corpus_bleu(hypotheses, streams, tokenize="none", force=True)
+    return {**scores, f"{name}bleu": found.score}
 
 
 def error_rates(predicted: Sequence[Sequence[Any]], truth: Sequence[Sequence[Any]]) -> list[float]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _common import Pairs, arguments, report, split_pairs, token_accuracy, words_and_marks
+from _common import Pairs, arguments, predicted_scores, report, split_pairs, words_and_marks
 
 import fastrnn as fr
 
@@ -38,8 +38,7 @@ def build(args: Any, data: Pairs) -> tuple[Any, fr.data.Batches, dict[str, Any]]
 
 def answer(model: Any, data: Pairs, text: str) -> str:
     """Return the likeliest reply."""
-    said = data.source.encode(words_and_marks(text), eos=True)
-    (reply,) = model.predict([said], beam_size=5)
+    (reply,) = model.predict([data.read(words_and_marks(text))], beam_size=5)
     return " ".join(data.target.decode(reply))
 
 
@@ -50,9 +49,7 @@ def main() -> None:
     model, batches, settings = build(args, data)
     trainer = fr.fit(model, batches, args.epochs, **settings)
     test = fr.data.Batches(*data.test, 100)
-    accuracy = token_accuracy(model, test, data.target.unk)
-    perplexity = fr.losses.perplexity(fr.training.evaluate(model, test))
-    report(args, trainer, perplexity=perplexity, token_accuracy=accuracy)
+    report(args, trainer, **predicted_scores(model, test, data.target.unk))
     if args.chat:
         for text in iter(lambda: input("you: "), ""):
             print("it:", answer(model, data, text))

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _common import Pairs, arguments, bleu, picture, report, split_pairs, token_accuracy
+from _common import Pairs, arguments, picture, predicted_scores, report, split_pairs, written_scores
 
 import fastrnn as fr
 
@@ -43,18 +43,14 @@ def main() -> None:
     data = load(args)
     model, batches, settings = build(args, data)
     trainer = fr.fit(model, batches, args.epochs, **settings)
-    sources = [data.source.encode(words, eos=True) for words in data.test_words]
+    sources = [data.read(words) for words in data.test_words]
     references = list(data.test_words.values())
     scores = {}
     for name, beam_size in (("beam_", 5), ("", 1)):
         ids = model.predict(sources, beam_size=beam_size)
         written = [data.target.decode(row) for row in ids]
-        found = {"exact": float(np.mean([w in right for w, right in zip(written, references)]))}
-        found |= bleu(written, references)
-        scores |= {name + key: value for key, value in found.items()}
-    test = fr.data.Batches(*data.test, 100)
-    scores["token_accuracy"] = token_accuracy(model, test, data.target.unk)
-    scores["perplexity"] = fr.losses.perplexity(fr.training.evaluate(model, test))
+        scores |= written_scores(written, references, name)
+    scores |= predicted_scores(model, fr.data.Batches(*data.test, 100), data.target.unk)
     report(args, trainer, **scores)
 
     def draw(axes: Any) -> None:

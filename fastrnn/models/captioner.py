@@ -37,7 +37,7 @@ class Captioner(Writer):
         Probability with which outputs of the recurrent layers are dropped.
     input_dropout : float
         The same for the vectors that stand for symbols.
-    scheduled_sampling, bos, eos, dtype, seed
+    embedding_scale, scheduled_sampling, bos, eos, dtype, seed
         As for :class:`fastrnn.models.Seq2Seq`.
 
     Attributes
@@ -62,6 +62,7 @@ class Captioner(Writer):
         dropout: float = 0.0,
         *,
         input_dropout: float = 0.0,
+        embedding_scale: float = 1.0,
         scheduled_sampling: float = 0.0,
         bos: int = 2,
         eos: int = 3,
@@ -80,14 +81,24 @@ class Captioner(Writer):
             embedding_size=embedding_size,
             dropout=dropout,
             input_dropout=input_dropout,
+            embedding_scale=embedding_scale,
             dtype=dtype,
             seed=seeds[0],
         )
-        kept = ("hidden_size", "num_layers", "cell", "embedding_size", "dropout")
+        kept = (
+            "hidden_size",
+            "num_layers",
+            "cell",
+            "embedding_size",
+            "dropout",
+            "input_dropout",
+            "embedding_scale",
+            "dtype",
+        )
         self.config = {
             "input_size": input_size,
             "vocabulary_size": vocabulary_size,
-            **{name: self.decoder.config[name] for name in (*kept, "input_dropout", "dtype")},
+            **{name: self.decoder.config[name] for name in kept},
             "scheduled_sampling": check_probability("scheduled_sampling", scheduled_sampling),
             **check_marks(bos, eos, vocabulary_size),
         }

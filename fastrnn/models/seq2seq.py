@@ -53,6 +53,8 @@ class Seq2Seq(Writer):
     inputs : {"ids", "vectors"}
     input_dropout : float
         Probability with which elements of what the first layers read are dropped.
+    embedding_scale : float
+        Standard deviation of the initial vectors that stand for symbols.
     scheduled_sampling : float
         See :class:`fastrnn.models.decoder.Writer`.
     bos, eos : int
@@ -89,6 +91,7 @@ class Seq2Seq(Writer):
         bidirectional: bool = True,
         inputs: str = "ids",
         input_dropout: float = 0.0,
+        embedding_scale: float = 1.0,
         scheduled_sampling: float = 0.0,
         bos: int = 2,
         eos: int = 3,
@@ -107,6 +110,7 @@ class Seq2Seq(Writer):
             "cell": cell,
             "dropout": dropout,
             "input_dropout": input_dropout,
+            "embedding_scale": embedding_scale,
             "dtype": dtype,
         }
         self.encoder = Encoder(
