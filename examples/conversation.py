@@ -10,6 +10,7 @@ Run: python examples/conversation.py --chat
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from _common import Pairs, arguments, predicted_scores, report, split_pairs, words_and_marks
@@ -51,8 +52,9 @@ def main() -> None:
     test = fr.data.Batches(*data.test, 100)
     report(args, trainer, **predicted_scores(model, test, data.target.unk))
     if args.chat:
-        for text in iter(lambda: input("you: "), ""):
-            print("it:", answer(model, data, text))
+        with suppress(EOFError):
+            for text in iter(lambda: input("you: "), ""):
+                print("it:", answer(model, data, text))
     else:
         for text in SAID:
             print(f"you: {text}\nit: {answer(model, data, text)}")
