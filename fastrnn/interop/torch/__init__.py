@@ -77,6 +77,8 @@ class _Layer(_Accelerated):
         leading = tuple(x.shape[:-1])
         batch_first = False
         if packed is not None:
+            if packed.batch_sizes.dtype is not torch.int64 or packed.batch_sizes.dim() != 1:
+                return None
             sizes = packed.batch_sizes.numpy()
             offsets = np.concatenate(([0], np.cumsum(sizes)))
             if (np.diff(sizes) > 0).any() or leading != (offsets[-1],):

@@ -239,8 +239,8 @@ class _Scan(torch.autograd.Function):
         tensors = ctx.saved_tensors
         if all(d is None for d in d_outputs):
             return (None,) * (1 + len(tensors))
-        if torch.is_grad_enabled():
-            return (None, *_differentiable_adjoint(ctx.call, tensors, ctx.masks, d_outputs))
+        if torch.is_grad_enabled() or not all(map(_is_plain, d_outputs)) or not eager():
+            return (None, *_torch_adjoint(ctx.call, tensors, ctx.masks, d_outputs))
         try:
             once = ctx.runs.pop()
         except IndexError:  # the graph was retained, but tapes are used up
@@ -250,13 +250,24 @@ class _Scan(torch.autograd.Function):
         return (None, *[d if need else None for d, need in zip(gradients, needed)])
 
 
-def _differentiable_adjoint(
+def _is_plain(d_output: Tensor | None) -> bool:
+    """Return whether a gradient is one array, and not a batch of gradients."""
+    if d_output is None:
+        return True
+    return type(d_output) in _PLAIN and not torch._C._functorch.is_legacy_batchedtensor(d_output)
+
+
+def _torch_adjoint(
     call: Call,
     tensors: Sequence[Tensor | None],
     masks: list[Tensor],
     d_outputs: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """Return the gradients of all tensors, which PyTorch can differentiate further."""
+    """Return the gradients of all tensors from PyTorch's operators.
+
+    PyTorch can differentiate them further where gradients are enabled.
+    """
+    create_graph = torch.is_grad_enabled()
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
         # Aliases stand apart where one tensor comes twice, or is computed from another.
         aliases = [None if t is None else t.view_as(t) for t in tensors]
@@ -268,7 +279,7 @@ def _differentiable_adjoint(
         ]
         outputs, d_outputs = zip(*used)
         gradients = torch.autograd.grad(
-            outputs, wanted, d_outputs, create_graph=True, allow_unused=True
+            outputs, wanted, d_outputs, create_graph=create_graph, allow_unused=True
         )
     remaining = iter(gradients)
     return [None if t is None or not t.requires_grad else next(remaining) for t in aliases]
