@@ -815,8 +815,14 @@ def test_accelerate_swaps_in_place_and_says_what(caplog):
     assert type(model["encoder"][1]) is ours.LSTM
     assert type(model["cell"]) is ours.LSTMCell
     assert type(model["own"]) is Own
-    (record,) = caplog.records
-    assert record.getMessage() == "swapped encoder.1 (LSTM(3, 4)), cell (LSTMCell(3, 4))"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "swapped encoder.1 (LSTM(3, 4)), cell (LSTMCell(3, 4))"),
+        ("WARNING", "left alone, as subclasses of PyTorch's layers: own (Own)"),
+    ]
+    caplog.clear()
+    del model["own"]
+    ours.accelerate(model)  # again: there is nothing to say
+    assert not caplog.records
 
 
 def test_accelerate_takes_a_layer_itself():
@@ -828,7 +834,9 @@ def test_accelerate_takes_a_layer_itself():
 
 def test_accelerate_warns_where_there_is_nothing(caplog):
     ours.accelerate(torch.nn.Linear(3, 4))
-    assert [r.levelname for r in caplog.records] == ["WARNING"]
+    assert [r.getMessage() for r in caplog.records] == [
+        "found no recurrent layer of torch.nn in Linear"
+    ]
 
 
 def test_accelerate_refuses_what_is_no_module():

@@ -174,8 +174,9 @@ def accelerate(module: AnyModule) -> AnyModule:
     """Make every recurrent layer and cell of PyTorch's inside a module run on fastrnn.
 
     Modules are changed in place, by their class alone: parameters, optimisers made before, hooks
-    and references to the modules stay as they are. A subclass of a PyTorch layer is left alone. The
-    logger ``fastrnn.interop.torch`` says what was swapped, and warns where that is nothing.
+    and references to the modules stay as they are. The logger ``fastrnn.interop.torch`` says what
+    was swapped. Subclasses, parametrised layers included, are left alone; it warns of those, and
+    where there is no layer at all.
 
     Parameters
     ----------
@@ -206,14 +207,19 @@ def accelerate(module: AnyModule) -> AnyModule:
     """
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
-    swapped = []
+    swapped, left, found = [], [], False
     for name, part in module.named_modules():
         if type(part) in _REPLACEMENTS:
             part.__class__ = _REPLACEMENTS[type(part)]
             swapped.append(f"{name or 'module'} ({part})")
+        elif type(part) not in _ORIGINALS and isinstance(part, tuple(_REPLACEMENTS)):
+            left.append(f"{name or 'module'} ({type(part).__name__})")
+        found = found or isinstance(part, tuple(_REPLACEMENTS))
     if swapped:
         logger.info("swapped %s", ", ".join(swapped))
-    else:
+    if left:
+        logger.warning("left alone, as subclasses of PyTorch's layers: %s", ", ".join(left))
+    if not found:
         logger.warning("found no recurrent layer of torch.nn in %s", type(module).__name__)
     return module
 
