@@ -35,6 +35,10 @@ class Graph:
         self._constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
+    def array(self, value: Any) -> str:
+        """Store an array that needs no name of its own; integers are int64."""
+        return self.constant(f"array_{len(self._constants)}", value)
+
     def node(self, operator: str, inputs: list[str], **attributes: Any) -> str:
         """Append a node with one output, which is returned."""
         return self.nodes(operator, inputs, 1, **attributes)[0]
