@@ -15,6 +15,7 @@ import fastrnn as fr
 pytest.importorskip("onnx")
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
 from fastrnn.interop import onnx as fronnx
@@ -403,8 +404,46 @@ def test_other_opsets_operators_and_domains_are_named():
     model.opset_import.append(helper.make_opsetid("elsewhere", 1))
     with pytest.raises(ValueError, match="QRNN"):
         fronnx.prepare(model)
-    with pytest.raises(TypeError, match=r"model must be an onnx\.ModelProto, got str"):
+    with pytest.raises(TypeError, match=r"onnx\.ModelProto, as of onnx\.load\(path\), got str"):
         fronnx.prepare("model.onnx")
+
+
+def attempt(data, feeds):
+    """Decode, prepare and run a model; return whether that went well, or was refused."""
+    try:
+        model = onnx.load_from_string(data)
+    except DecodeError:
+        return False
+    try:
+        outputs = fronnx.prepare(model).run(feeds)
+    except (ValueError, TypeError):
+        return False
+    assert all(isinstance(array, np.ndarray) for array in outputs)
+    return True
+
+
+def tagger():
+    with np.load(FIXTURES / "torch_tagger.npz") as stored:
+        return (FIXTURES / "torch_tagger.onnx").read_bytes(), [stored["ids"]]
+
+
+@pytest.mark.filterwarnings("ignore")  # of NumPy, about damaged numbers
+def test_truncated_models_are_refused():
+    data, feeds = tagger()
+    assert attempt(data, feeds)
+    # What stands after the graph is the model's version.
+    assert not any(attempt(data[:kept], feeds) for kept in range(0, len(data) - 20, 37))
+
+
+@pytest.mark.filterwarnings("ignore")
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 255)), min_size=1, max_size=8))
+@settings(max_examples=200, deadline=None)
+def test_damaged_models_run_or_are_refused(damage):
+    data, feeds = tagger()
+    damaged = bytearray(data)
+    for place, difference in damage:
+        damaged[place % len(damaged)] ^= difference
+    attempt(bytes(damaged), feeds)
 
 
 # ----------------------------------------------------------------------------------------- export

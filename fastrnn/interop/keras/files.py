@@ -41,8 +41,10 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, h5py.File]:
                 _read_member(archive, name, limit)
                 for name in ("metadata.json", "config.json", "model.weights.h5")
             ]
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
-        reason = error.args[0] if error.args else type(error).__name__
+    except (FileNotFoundError, IsADirectoryError, PermissionError):
+        raise
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, KeyError) as error:
+        reason = error.args[-1] if error.args else type(error).__name__
         raise ValueError(f"{path} must be a .keras archive: {reason}") from error
     metadata = parse_json("metadata.json", members[0])
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None

@@ -17,6 +17,8 @@ from fastrnn._validation import check_array
 from fastrnn.interop.onnx.operators import GRU, LSTM, RNN, Recurrent
 
 OPERATORS = [RNN, LSTM, GRU]
+# What the onnx package raises on its way through a model that the checker has let pass.
+DAMAGE = (UnicodeDecodeError, LookupError, AttributeError, AssertionError)
 
 
 class PreparedModel(onnx.backend.base.BackendRep):
@@ -77,7 +79,10 @@ class PreparedModel(onnx.backend.base.BackendRep):
                 f"missing: {', '.join(missing) or 'none'}, unknown: {', '.join(unknown) or 'none'}"
             )
         feeds = {name: _checked(name, value, self._inputs[name]) for name, value in inputs.items()}
-        return self._outputs(*self._evaluator.run(None, feeds))
+        try:
+            return self._outputs(*self._evaluator.run(None, feeds))
+        except (RuntimeError, *DAMAGE) as error:
+            raise ValueError(f"model does not run on these inputs: {error!r}") from error
 
 
 class Backend(onnx.backend.base.Backend):
@@ -117,18 +122,18 @@ class Backend(onnx.backend.base.Backend):
         if kwargs:
             raise TypeError(f"prepare has no option {', '.join(kwargs)}")
         if not isinstance(model, onnx.ModelProto):
-            raise TypeError(f"model must be an onnx.ModelProto, got {type(model).__name__}")
+            kind = type(model).__name__
+            raise TypeError(f"model must be an onnx.ModelProto, as of onnx.load(path), got {kind}")
         cls._check_device(device)
         try:
             onnx.checker.check_model(model)
-        except onnx.checker.ValidationError as error:
-            raise ValueError(f"model is not valid ONNX: {error}") from error
-        if model.functions:  # the evaluator would run their nodes without our operators
-            model = onnx.inliner.inline_local_functions(model)
-        try:
+            if model.functions:  # the evaluator would run their nodes without our operators
+                model = onnx.inliner.inline_local_functions(model)
             return PreparedModel(model)
         except (NotImplementedError, RuntimeError) as error:
             raise ValueError(f"model has an operator that cannot be run: {error}") from error
+        except (onnx.checker.ValidationError, *DAMAGE) as error:
+            raise ValueError(f"model is not valid ONNX: {error!r}") from error
 
     @classmethod
     def run_node(
