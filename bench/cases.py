@@ -11,6 +11,7 @@ KINDS = {
     "stream": "one step that keeps its state",
     "infer": "a layer over whole sequences",
     "fwdbwd": "a layer's output, and the gradients of its input and parameters",
+    "lengths": "fwdbwd of sequences of different lengths, padded and packed",
     "train-step": "a language model's loss, gradients, clipping and Adam",
     "memory": "peak extra memory of fwdbwd",
     "import": "import of the package against that of NumPy and SciPy's BLAS",
@@ -46,6 +47,8 @@ class Case:
         ``rnn`` is the tanh RNN.
     hidden, layers, input, batch, steps : int
         H, depth of the stack, I (0: as wide as H), B and T.
+    longest : int
+        Lengths are drawn from 1 to this, and for 0 to T.
     vocabulary, embedding : int
         V and E of a language model; with E = 0 its input is one-hot.
     dtype : {"float32", "float64"}
@@ -60,6 +63,7 @@ class Case:
     input: int = 0
     batch: int = 1
     steps: int = 1
+    longest: int = 0
     vocabulary: int = 0
     embedding: int = 0
     dtype: str = "float32"

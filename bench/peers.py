@@ -56,6 +56,9 @@ class Problem:
         Under the names that PyTorch and this package share.
     x, d_output : ndarray, shapes (T, B, I) and (T, B, H)
         Of a layer; a stream reads ``x[0]``, then the others.
+    lengths : ndarray of int, shape (B,)
+        Of the sequences, uniform in 1..T (or ``longest``), where the case's kind is ``lengths``;
+        ``d_output`` is zero beyond them.
     ids, targets : ndarray of int, shape (T, B)
         Of a language model.
     """
@@ -74,6 +77,10 @@ class Problem:
             self.x = generator.standard_normal((*rows, case.input_size), dtype)
             self.d_output = generator.standard_normal((*rows, case.hidden), dtype)
             self.weights = self.layer().state_dict()
+            if case.kind == "lengths":
+                longest = case.longest or case.steps
+                self.lengths = generator.integers(1, longest, size=case.batch, endpoint=True)
+                self.d_output[np.arange(steps)[:, None] >= self.lengths] = 0
 
     def layer(self) -> Any:
         """Return our layer of the case."""
@@ -106,11 +113,11 @@ def _fastrnn_infer(problem: Problem, threads: int) -> Side:
 
 
 def _fastrnn_fwdbwd(problem: Problem, threads: int) -> Side:
-    layer = problem.layer()
+    layer, lengths = problem.layer(), getattr(problem, "lengths", None)
 
     def call() -> tuple[np.ndarray, np.ndarray]:
         layer.zero_gradients()
-        output, _, pullback = layer.vjp(problem.x)
+        output, _, pullback = layer.vjp(problem.x, lengths=lengths)
         return output, pullback(problem.d_output)[0]
 
     def results() -> Arrays:
@@ -222,18 +229,31 @@ def _torch_infer(problem: Problem, threads: int) -> Side:
     return Side(call, lambda: {"output": call()[0].numpy()}, torch.inference_mode)
 
 
-def _torch_fwdbwd(problem: Problem, threads: int) -> Side:
+def _torch_fwdbwd(
+    problem: Problem, threads: int, packed: bool = False, accelerated: bool = False
+) -> Side:
     import torch
+    from torch.nn.utils import rnn
 
     layer = _loaded(_torch_layer(problem), problem.weights)
+    if accelerated:
+        fr.interop.torch.accelerate(layer)
     x, d_output = torch.tensor(problem.x, requires_grad=True), torch.tensor(problem.d_output)
+    lengths = torch.tensor(getattr(problem, "lengths", ()), dtype=torch.int64)
+    beyond = torch.arange(len(x))[:, None] >= lengths
 
     def call() -> torch.Tensor:
         layer.zero_grad()
         x.grad = None
-        output, _ = layer(x)
+        if packed:
+            rows = rnn.pack_padded_sequence(x, lengths, enforce_sorted=False)
+            output, _ = rnn.pad_packed_sequence(layer(rows)[0], total_length=len(x))
+        else:
+            output, _ = layer(x)
         output.backward(d_output)
-        return output.detach()
+        output = output.detach()
+        # Beyond the ends a layer that knows no lengths puts out what nobody reads.
+        return output.masked_fill_(beyond[..., None], 0) if len(lengths) and not packed else output
 
     def results() -> Arrays:
         return {"output": call().numpy(), "d_x": x.grad.numpy(), **_torch_gradients(layer)}
@@ -401,6 +421,13 @@ SIDES: dict[str, dict[str, Callable[[Problem, int], Side]]] = {
         "fastrnn": _fastrnn_fwdbwd,
         "numpy": partial(_numpy, _fastrnn_fwdbwd),
         "torch": _torch_fwdbwd,
+    },
+    "lengths": {
+        "fastrnn": _fastrnn_fwdbwd,
+        "numpy": partial(_numpy, _fastrnn_fwdbwd),
+        "fastrnn accelerate": partial(_torch_fwdbwd, packed=True, accelerated=True),
+        "torch packed": partial(_torch_fwdbwd, packed=True),
+        "torch padded": _torch_fwdbwd,
     },
     "train-step": {
         "fastrnn": _fastrnn_train_step,
