@@ -183,10 +183,12 @@ def _operator(layer: Recurrent) -> tuple[type, tuple[str, ...], dict[str, int]]:
     name = layer.cell.name.removesuffix("_projected")
     if name not in CELLS:
         raise ValueError(f"model must have a cell that ONNX knows, got {layer.cell.name!r}")
-    if layer.cell_clip != math.inf:
-        raise ValueError(f"cell_clip must be None, as in ONNX, got {layer.cell_clip}")
-    if any(layer.zoneout):
-        raise ValueError(f"zoneout must be 0, as in ONNX, got {layer.zoneout}")
+    for option, is_set in (
+        ("cell_clip", layer.cell_clip != math.inf),
+        ("zoneout", any(layer.zoneout)),
+    ):
+        if is_set:
+            raise ValueError(f"{option} must be off in a model for ONNX, which has no place for it")
     return CELLS[name]
 
 
