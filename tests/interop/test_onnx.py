@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tolerances import TOLERANCES, assert_close
 
@@ -230,7 +230,10 @@ def test_options_are_as_in_onnx_runtime(case):
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    for actual, expected in zip(fronnx.prepare(model).run(fed), session.run(None, fed)):
+    theirs = session.run(None, fed)
+    # Unbounded functions may blow up, and rounding errors with them.
+    assume(all(np.abs(array).max() < 1e3 for array in theirs))
+    for actual, expected in zip(fronnx.prepare(model).run(fed), theirs):
         assert_close(actual, expected, TOLERANCES["float32"], operator)
 
 
