@@ -165,6 +165,12 @@ def check_lengths(
     return array.astype(np.int64, copy=False)
 
 
+def check_equal_lengths(name: str, lengths: np.ndarray, other: str, expected: np.ndarray) -> None:
+    """Refuse sequences that do not end where the others end; ValueError."""
+    if not np.array_equal(lengths, expected):
+        raise ValueError(f"{name} must be as long as {other}, {expected}, got {lengths}")
+
+
 def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     """Return sequences of numbers as arrays, all (T_b,) or all (T_b, I) of one width I, T_b >= 0.
 

@@ -125,6 +125,11 @@ class Padded(NamedTuple):
     values: np.ndarray  # (T, B) ids or (T, B, I) vectors
     lengths: np.ndarray  # (B,) int64
 
+    @property
+    def mask(self) -> np.ndarray:
+        """Where there is an element: bool of shape (T, B)."""
+        return np.arange(len(self.values))[:, None] < self.lengths
+
 
 def pad(sequences: Sequence[ArrayLike]) -> Padded:
     """Put sequences side by side, zeros beyond their ends.

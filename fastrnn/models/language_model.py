@@ -12,6 +12,7 @@ from fastrnn._validation import (
     check_bool,
     check_choice,
     check_dtype,
+    check_equal_lengths,
     check_ids,
     check_keywords,
     check_non_negative_float,
@@ -20,6 +21,7 @@ from fastrnn._validation import (
     check_probability,
 )
 from fastrnn.backends import active_backend
+from fastrnn.data import Padded
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
 from fastrnn.losses import softmax_cross_entropy
@@ -61,6 +63,8 @@ class LanguageModel(Model):
         True makes the embedding the output's weight too; needs ``embedding_size == hidden_size``.
     options : mapping or None
         Further keyword arguments of the recurrent layers, such as ``{"layer_norm": True}``.
+    input_dropout : float
+        Probability of dropout for the vectors that the first layer reads.
 
     Attributes
     ----------
@@ -87,6 +91,7 @@ class LanguageModel(Model):
         seed: int | np.random.SeedSequence | None = None,
         tie_weights: bool = False,
         options: Mapping[str, Any] | None = None,
+        input_dropout: float = 0.0,
     ) -> None:
         self.config = _check_config(
             {
@@ -99,6 +104,7 @@ class LanguageModel(Model):
                 "dtype": dtype,
                 "tie_weights": tie_weights,
                 "options": options,
+                "input_dropout": input_dropout,
             }
         )
         config = self.config
@@ -113,6 +119,7 @@ class LanguageModel(Model):
             E,
             dropout=config["dropout"],
             options=config["options"],
+            input_dropout=config["input_dropout"],
             dtype=dtype,
             seed=seeds[0],
         )
@@ -123,12 +130,14 @@ class LanguageModel(Model):
         self.parameters = join({"encoder": self.encoder, "output": self.output})
         self.generators = self.encoder.generators
 
-    def __call__(self, ids: ArrayLike, state: State | None = None) -> tuple[np.ndarray, State]:
+    def __call__(
+        self, ids: ArrayLike | Padded, state: State | None = None
+    ) -> tuple[np.ndarray, State]:
         """Return scores and the state after the last step.
 
         Parameters
         ----------
-        ids : array_like of int, shape (T, B) or (T,)
+        ids : array_like of int, shape (T, B) or (T,), or Padded
         state : state of the recurrent layers, or None for zero
 
         Returns
@@ -139,7 +148,9 @@ class LanguageModel(Model):
         hidden, state = self.encoder(ids, state)
         return self.output(hidden), state
 
-    def vjp(self, ids: ArrayLike, state: State | None = None) -> tuple[np.ndarray, State, Pullback]:
+    def vjp(
+        self, ids: ArrayLike | Padded, state: State | None = None
+    ) -> tuple[np.ndarray, State, Pullback]:
         """Return what the call returns, and its pullback.
 
         Returns
@@ -159,29 +170,29 @@ class LanguageModel(Model):
         return logits, state, Pullback(adjoint)
 
     def loss(
-        self, ids: ArrayLike, targets: ArrayLike, state: State | None = None
-    ) -> tuple[float, State]:
+        self, ids: ArrayLike | Padded, targets: ArrayLike | Padded, state: State | None = None
+    ) -> tuple[float, State | None]:
         """Return the mean cross-entropy of the next symbols, without dropout.
 
         Parameters
         ----------
-        ids, targets : array_like of int, shape (T, B) or (T,)
+        ids, targets : array_like of int, shape (T, B) or (T,), or both Padded of equal lengths
             ``targets[t]`` is what follows ``ids[t]``.
         state : state of the recurrent layers, or None for zero
 
         Returns
         -------
         loss : float
-            Nats, mean over the T * B predictions.
+            Nats, mean over the predictions.
         state
-            After the last step.
+            After the last step; None where the batch is of whole sequences, that is Padded.
         """
         logits, state = self(ids, state)
-        return softmax_cross_entropy(logits, targets)[0], state
+        return _cross_entropy(logits, ids, targets)[0], None if isinstance(ids, Padded) else state
 
     def loss_vjp(
-        self, ids: ArrayLike, targets: ArrayLike, state: State | None = None
-    ) -> tuple[float, State, Pullback]:
+        self, ids: ArrayLike | Padded, targets: ArrayLike | Padded, state: State | None = None
+    ) -> tuple[float, State | None, Pullback]:
         """Return what :meth:`loss` returns, with dropout, and its pullback.
 
         Returns
@@ -191,12 +202,12 @@ class LanguageModel(Model):
             ``pullback()`` adds the gradient of the loss into ``gradients``.
         """
         logits, state, logits_pullback = self.vjp(ids, state)
-        loss, d_logits = softmax_cross_entropy(logits, targets)
+        loss, d_logits = _cross_entropy(logits, ids, targets)
 
         def adjoint() -> None:
             logits_pullback(d_logits)
 
-        return loss, state, Pullback(adjoint)
+        return loss, None if isinstance(ids, Padded) else state, Pullback(adjoint)
 
     def stream(self, batch_size: int = 1) -> LanguageModelStream:
         """Return an object that reads one symbol at a time and keeps the state."""
@@ -288,6 +299,7 @@ def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "dtype": check_dtype(config["dtype"]).name,
         "tie_weights": check_bool("tie_weights", config["tie_weights"]),
         "options": check_keywords("options", config["options"]),
+        "input_dropout": check_probability("input_dropout", config["input_dropout"]),
     }
     if checked["embedding_size"] is not None:
         checked["embedding_size"] = check_positive_int("embedding_size", checked["embedding_size"])
@@ -300,6 +312,18 @@ def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         if checked["options"].get(name):
             raise ValueError(f"options of a language model must not have {name}")
     return checked
+
+
+def _cross_entropy(
+    logits: np.ndarray, ids: ArrayLike | Padded, targets: ArrayLike | Padded
+) -> tuple[float, np.ndarray]:
+    """Return the loss and the gradient of the logits; what is beyond an end does not count."""
+    if isinstance(ids, Padded) != isinstance(targets, Padded):
+        raise TypeError("ids and targets must both be Padded, or neither")
+    if not isinstance(targets, Padded):
+        return softmax_cross_entropy(logits, targets)
+    check_equal_lengths("targets", targets.lengths, "ids", ids.lengths)
+    return softmax_cross_entropy(logits, targets.values, targets.mask)
 
 
 class _TiedDense(Module):
