@@ -8,6 +8,7 @@ from fastrnn.models.ctc_recognizer import CTCRecognizer, CTCRecognizerStream
 from fastrnn.models.encoder import Encoder
 from fastrnn.models.feed_forward import FeedForward
 from fastrnn.models.forecaster import Forecaster
+from fastrnn.models.generator import SequenceGenerator
 from fastrnn.models.language_model import LanguageModel, LanguageModelStream
 from fastrnn.models.question_answerer import QuestionAnswerer
 from fastrnn.models.seq2seq import Seq2Seq
@@ -26,6 +27,7 @@ __all__ = [
     "QuestionAnswerer",
     "Seq2Seq",
     "SequenceClassifier",
+    "SequenceGenerator",
     "SequenceRegressor",
     "SequenceTagger",
     "decoding",

@@ -1,0 +1,335 @@
+"""Generate sequences of anything: notes, poses, rows of pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import (
+    as_array,
+    check_bool,
+    check_choice,
+    check_dtype,
+    check_equal_lengths,
+    check_lengths,
+    check_non_negative_float,
+    check_non_negative_int,
+    check_positive_int,
+    check_probability,
+)
+from fastrnn.data import Padded, pad
+from fastrnn.layers.base import Pullback
+from fastrnn.models.base import Model, spawn
+from fastrnn.models.encoder import CELLS, Encoder
+from fastrnn.models.heads import CategoricalHead, Head, MixtureHead
+from fastrnn.parameters import join
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
+
+HEADS = ("categorical", "mixture")
+
+
+class SequenceGenerator(Model):
+    r"""The distribution of each element of a sequence, given all before it.
+
+    .. math:: h_t = f_W(h_{t-1}, e(x_{t-1})), \qquad
+              p(x_1 \dots x_T) = \prod_t p(x_t \mid h_t)
+
+    An element is K whole numbers, each one of few values (pitch and duration of a note, the grey
+    levels of a row of pixels, the keys that are down), or a vector of real numbers (a pose). Before
+    the first element a start mark is read.
+
+    Parameters
+    ----------
+    size : int or sequence of int
+        Of an element. For "categorical" the numbers of values :math:`V_1 \dots V_K` of its
+        variables, a single int where K = 1; 2 for one that is on or off. For "mixture" the width.
+    hidden_size : int
+        Units H of each recurrent layer.
+    num_layers : int
+    cell : {"rnn", "lstm", "gru"}
+    dropout, input_dropout : float
+        Probabilities with which outputs of each recurrent layer, and the vectors that the first one
+        reads, are dropped in training.
+    head : {"categorical", "mixture"}
+        What :math:`p(x_t \mid h_t)` is: a softmax for each variable, or a mixture of Gaussians with
+        diagonal covariances.
+    embedding_size : int or sequence of int
+        Width of the vector that stands for a value, for each variable; "categorical" alone.
+    chained : bool
+        Whether a variable depends on those before it in the same element too; "categorical" alone.
+    components : int
+        Gaussians of a mixture; "mixture" alone.
+    dtype : {"float32", "float64"}
+    seed : int, numpy.random.SeedSequence or None
+        Source of the initial parameters and of the dropout masks.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        Of the parts ``encoder`` and ``head``.
+    config, generators
+        As every :class:`fastrnn.models.Model` has them.
+
+    Source: Graves, "Generating sequences with recurrent neural networks" (2013).
+    """
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        hidden_size: int,
+        num_layers: int = 1,
+        cell: str = "gru",
+        dropout: float = 0.0,
+        input_dropout: float = 0.0,
+        *,
+        head: str = "categorical",
+        embedding_size: int | Sequence[int] = 16,
+        chained: bool = False,
+        components: int = 10,
+        dtype: DTypeLike = "float32",
+        seed: int | np.random.SeedSequence | None = None,
+    ) -> None:
+        self.config = _check_config(
+            {
+                "size": size,
+                "hidden_size": hidden_size,
+                "num_layers": num_layers,
+                "cell": cell,
+                "dropout": dropout,
+                "input_dropout": input_dropout,
+                "head": head,
+                "embedding_size": embedding_size,
+                "chained": chained,
+                "components": components,
+                "dtype": dtype,
+            }
+        )
+        config = self.config
+        seeds = spawn(seed, 2)
+        self.head = _make_head(config, seeds[0])
+        self.encoder = Encoder(
+            self.head.input_size,
+            config["hidden_size"],
+            config["num_layers"],
+            config["cell"],
+            dropout=config["dropout"],
+            inputs="vectors",
+            input_dropout=config["input_dropout"],
+            dtype=config["dtype"],
+            seed=seeds[1],
+        )
+        self.parameters = join({"encoder": self.encoder, "head": self.head})
+        self.generators = self.encoder.generators
+
+    def loss(
+        self, inputs: ArrayLike | Padded, targets: ArrayLike | Padded, state: None = None
+    ) -> tuple[float, None]:
+        """Return the mean negative log-likelihood of an element, without dropout.
+
+        Parameters
+        ----------
+        inputs, targets : array_like, shape (T, B, K), or Padded
+            Whole sequences. ``targets[t]`` is predicted from ``inputs[:t]``: both are the same
+            sequences, unless those that are read are to be noisy.
+        state : None
+            Every sequence begins anew.
+
+        Returns
+        -------
+        loss : float
+            Nats, mean over the elements; with "mixture" of a density, which may be below 0.
+        state : None
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a shape or value is wrong, or inputs and targets differ in length.
+        """
+        before, targets = self._check(inputs, targets)
+        vectors, _ = self.head.read(before.values)
+        features, _ = self.encoder(Padded(vectors, before.lengths))
+        return self.head.loss_vjp(features, targets.values, targets.mask)[0], None
+
+    def loss_vjp(
+        self, inputs: ArrayLike | Padded, targets: ArrayLike | Padded, state: None = None
+    ) -> tuple[float, None, Pullback]:
+        """Return what :meth:`loss` returns, with dropout, and its pullback.
+
+        Returns
+        -------
+        loss, state
+        pullback : callable
+            ``pullback()`` adds the gradient of the loss into ``gradients``.
+        """
+        before, targets = self._check(inputs, targets)
+        vectors, read = self.head.read(before.values)
+        features, _, encoder = self.encoder.vjp(Padded(vectors, before.lengths))
+        loss, head = self.head.loss_vjp(features, targets.values, targets.mask)
+
+        def adjoint() -> None:
+            d_vectors, _ = encoder(head())
+            if read is not None:
+                read(d_vectors)
+
+        return loss, None, Pullback(adjoint)
+
+    def count(self, targets: ArrayLike | Padded) -> int:
+        """Return the number of elements, whatever their width."""
+        if isinstance(targets, Padded):
+            return super().count(targets)
+        return int(np.prod(np.shape(targets)[:-1]))
+
+    def log_likelihood(self, sequences: Sequence[ArrayLike]) -> np.ndarray:
+        """Return the logarithm of the probability, or density, of whole sequences.
+
+        Parameters
+        ----------
+        sequences : sequence of array_like, shapes (T_b, K)
+
+        Returns
+        -------
+        log_likelihood : ndarray of float64, shape (B,)
+            Nats; 0 for an empty sequence.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there are none, or a shape or value is wrong.
+        """
+        before, targets = self._check(*[pad(sequences)] * 2)
+        vectors, _ = self.head.read(before.values)
+        features, _ = self.encoder(Padded(vectors, before.lengths))
+        found = np.zeros(len(targets.lengths))
+        for b, length in enumerate(targets.lengths):
+            if length:
+                loss, _ = self.head.loss_vjp(features[:length, b], targets.values[:length, b], None)
+                found[b] = -loss * length
+        return found
+
+    def sample(
+        self,
+        length: int,
+        prompt: ArrayLike | None = None,
+        *,
+        temperature: float = 1.0,
+        seed: int | np.random.Generator | None = None,
+    ) -> Iterator[np.ndarray]:
+        """Make up a sequence, or go on with one, an element at a time.
+
+        Parameters
+        ----------
+        length : int
+            Number of elements to draw.
+        prompt : array_like, shape (n, K), or None
+            Read first and not given back.
+        temperature : float
+            Scores are divided by it, variances of a mixture are multiplied: below 1 likely elements
+            become likelier, 0 takes the likeliest value, or the mean of the likeliest component.
+        seed : int, numpy.random.Generator or None
+            Source of the draws.
+
+        Returns
+        -------
+        elements : iterator of ndarray, shape (K,)
+            int64, or the model's dtype with "mixture". Each is drawn when it is asked for.
+
+        Raises
+        ------
+        TypeError, ValueError
+            At once, if an argument is wrong; while drawing, if scores are not finite.
+        """
+        length = check_non_negative_int("length", length)
+        given = np.empty((0, self.head.width), self.head.start.dtype) if prompt is None else prompt
+        if np.ndim(given) != 2 or np.shape(given)[1] != self.head.width:
+            raise ValueError(f"prompt must be (n, {self.head.width}), got {np.shape(given)}")
+        given = np.concatenate([self.head.start[None], self.head.check("prompt", given)])
+        temperature = check_non_negative_float("temperature", temperature)
+        generator = np.random.default_rng(seed)
+
+        def draw() -> Iterator[np.ndarray]:
+            stream = self.encoder.stream()
+            for element in given:
+                features = stream.step(self.head.read(element[None])[0])
+            for _ in range(length):
+                element = self.head.draw(features[0], temperature, generator)
+                yield element
+                features = stream.step(self.head.read(element[None])[0])
+
+        return draw()
+
+    def _check(self, inputs: Any, targets: Any) -> tuple[Padded, Padded]:
+        """Return what is read, each element a step late, and what is predicted."""
+        inputs, targets = self._padded("inputs", inputs), self._padded("targets", targets)
+        if inputs.values.shape != targets.values.shape:
+            raise ValueError(
+                f"targets must be {inputs.values.shape}, as inputs, got {targets.values.shape}"
+            )
+        check_equal_lengths("targets", targets.lengths, "inputs", inputs.lengths)
+        start = np.broadcast_to(self.head.start, (1, *inputs.values.shape[1:]))
+        return Padded(np.concatenate([start, inputs.values[:-1]]), inputs.lengths), targets
+
+    def _padded(self, name: str, sequences: Any) -> Padded:
+        whole = not isinstance(sequences, Padded)
+        values = as_array(name, sequences if whole else sequences.values)
+        if values.ndim != 3 or values.shape[2] != self.head.width:
+            raise ValueError(f"{name} must be (T, B, {self.head.width}), got {values.shape}")
+        T, B, _ = values.shape
+        if whole:
+            return Padded(self.head.check(name, values), np.full(B, T))
+        padded = Padded(values, check_lengths(sequences.lengths, T, B))
+        # What lies beyond an end may be anything, and is not looked at.
+        values = np.where(padded.mask[..., None], values, np.zeros((), values.dtype))
+        return Padded(self.head.check(name, values), padded.lengths)
+
+
+def _make_head(config: Mapping[str, Any], seed: np.random.Generator) -> Head:
+    features, dtype = config["hidden_size"], config["dtype"]
+    if config["head"] == "mixture":
+        return MixtureHead(config["size"], config["components"], features, dtype=dtype, seed=seed)
+    return CategoricalHead(
+        config["size"],
+        config["embedding_size"],
+        features,
+        config["chained"],
+        dtype=dtype,
+        seed=seed,
+    )
+
+
+def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments in plain types, in the order of the constructor."""
+    head = check_choice("head", config["head"], HEADS)
+    if head == "mixture":
+        size = check_positive_int("size", config["size"])
+        embedding_size = config["embedding_size"]
+    else:
+        size = _check_sizes("size", config["size"], None)
+        embedding_size = _check_sizes("embedding_size", config["embedding_size"], len(size))
+    return {
+        "size": size,
+        "hidden_size": check_positive_int("hidden_size", config["hidden_size"]),
+        "num_layers": check_positive_int("num_layers", config["num_layers"]),
+        "cell": check_choice("cell", config["cell"], CELLS),
+        "dropout": check_probability("dropout", config["dropout"]),
+        "input_dropout": check_probability("input_dropout", config["input_dropout"]),
+        "head": head,
+        "embedding_size": embedding_size,
+        "chained": check_bool("chained", config["chained"]),
+        "components": check_positive_int("components", config["components"]),
+        "dtype": check_dtype(config["dtype"]).name,
+    }
+
+
+def _check_sizes(name: str, value: Any, number: int | None) -> list[int]:
+    """Return `number` sizes, or where that is None as many as there are; an int is each of them."""
+    if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, str):
+        return [check_positive_int(name, value)] * (1 if number is None else number)
+    sizes = [check_positive_int(f"{name}[{k}]", size) for k, size in enumerate(value)]
+    if not sizes or number not in (None, len(sizes)):
+        expected = "one or more sizes" if number is None else f"{number} sizes"
+        raise ValueError(f"{name} must be {expected}, got {value!r}")
+    return sizes
