@@ -41,7 +41,9 @@ def build(args: argparse.Namespace, data: tuple) -> tuple:
     V = len(vocabulary)
     if args.text == "shakespeare":
         model = fr.models.LanguageModel(V, 128, 2, seed=args.seed)
-        return model, fr.data.Windows(train, 50, 50), {"learning_rate": 2e-3, "clip": 5.0}
+        windows = fr.data.Windows(train, batch_size=50, seq_length=50)
+        schedule = fr.optim.CosineDecay(args.epochs * len(windows), final=0.05)
+        return model, windows, {"learning_rate": 4e-3, "schedule": schedule, "clip": 5.0}
     model = fr.models.LanguageModel(V, 256, embedding_size=32, dropout=0.25, seed=args.seed)
     batches = name_batches(train, 64, args.seed)
     schedule = fr.optim.StepDecay(max(1, int(0.6 * args.epochs * len(batches))), 0.2)

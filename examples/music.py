@@ -12,11 +12,11 @@ Run: python examples/music.py
 from __future__ import annotations
 
 import argparse
-from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 from _common import arguments, report
+from _midi import midi
+from _pictures import piano_roll
 
 import fastrnn as fr
 
@@ -35,12 +35,10 @@ class Transposed(fr.data.Batches):
 
 def load(args: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the melodies that are learnt and those that are tested, (T, 2) numbers of each."""
-    melodies = [
-        np.stack(
-            [melody["pitch"] - LOWEST + SHIFT, np.searchsorted(DURATIONS, melody["duration"])], 1
-        )
-        for melody in fr.data.load("chorales", args.data, sample=args.quick)
-    ]
+    melodies = []
+    for melody in fr.data.load("chorales", args.data, sample=args.quick):
+        duration = np.searchsorted(DURATIONS, melody["duration"])
+        melodies.append(np.stack([melody["pitch"] - LOWEST + SHIFT, duration], axis=1))
     order = np.random.RandomState(0).permutation(len(melodies))
     test = len(melodies) // 5
     return [melodies[k] for k in np.sort(order[test:])], [melodies[k] for k in order[:test]]
@@ -48,50 +46,12 @@ def load(args: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:
 
 def build(args: argparse.Namespace, data: tuple) -> tuple:
     """Return the model, its batches and the settings of training."""
+    sizes = [HIGHEST - LOWEST + 1 + 2 * SHIFT, len(DURATIONS)]
     model = fr.models.SequenceGenerator(
-        [HIGHEST - LOWEST + 1 + 2 * SHIFT, len(DURATIONS)],
-        128,
-        embedding_size=[24, 8],
-        dropout=0.3,
-        seed=args.seed,
+        sizes, 128, dropout=0.3, embedding_size=[24, 8], seed=args.seed
     )
-    return (
-        model,
-        Transposed(data[0], data[0], 8, seed=args.seed),
-        {"learning_rate": 3e-3, "clip": 1.0},
-    )
-
-
-def midi(notes: np.ndarray) -> bytes:
-    """Return a standard MIDI file of one track: pitches and durations in sixteenths (T, 2)."""
-    track = b"\x00\xff\x51\x03" + (750_000).to_bytes(3, "big")  # 80 quarter notes a minute
-    for pitch, duration in notes.tolist():
-        ticks = 24 * duration  # at most 384, a number of two bytes, seven bits each
-        wait = bytes([0x80 | ticks >> 7, ticks & 0x7F])
-        track += bytes([0, 0x90, pitch, 80]) + wait + bytes([0x80, pitch, 0])
-    track += b"\x00\xff\x2f\x00"
-    header = b"MThd" + b"".join(n.to_bytes(k, "big") for n, k in [(6, 4), (0, 2), (1, 2), (96, 2)])
-    return header + b"MTrk" + len(track).to_bytes(4, "big") + track
-
-
-def draw(melodies: dict[str, np.ndarray], path: Path) -> None:
-    """Draw melodies as on the roll of a player piano."""
-    import matplotlib.pyplot as plt
-
-    figure, rows = plt.subplots(len(melodies), figsize=(9, 4.5), sharex=True, sharey=True)
-    for axes, (title, (pitch, duration)) in zip(rows, ((k, v.T) for k, v in melodies.items())):
-        start = np.cumsum(duration) - duration
-        axes.barh(pitch, duration / 4 - 0.08, left=start / 4, height=0.9)
-        axes.set(
-            title=title,
-            ylabel="pitch",
-            yticks=[60, 67, 72, 79],
-            yticklabels=["C4", "G4", "C5", "G5"],
-        )
-        axes.grid(alpha=0.3)
-    rows[-1].set_xlabel("quarter notes")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    batches = Transposed(data[0], data[0], 8, seed=args.seed)
+    return model, batches, {"learning_rate": 3e-3, "clip": 1.0}
 
 
 def main() -> None:
@@ -107,8 +67,7 @@ def main() -> None:
         for name, notes in {"written by the network": written, "by Bach": test[0]}.items()
     }
     (args.output / "chorale.mid").write_bytes(midi(played["written by the network"]))
-    with suppress(ImportError):  # without matplotlib there is no picture
-        draw(played, args.output / "chorale.png")
+    piano_roll(played, args.output / "chorale.png")
     report(
         args, trainer, nats_per_note=fr.training.evaluate(model, fr.data.Batches(test, test, 20))
     )

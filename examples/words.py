@@ -33,15 +33,11 @@ def build(args: argparse.Namespace, data: tuple) -> tuple:
     """Return the model, its batches and the settings of training."""
     train, _, vocabulary = data
     model = fr.models.LanguageModel(
-        len(vocabulary),
-        200,
-        2,
-        embedding_size=200,
-        dropout=0.4,
-        input_dropout=0.4,
-        tie_weights=True,
-        seed=args.seed,
+        len(vocabulary), 200, 2, embedding_size=200, dropout=0.4, tie_weights=True, seed=args.seed
     )
+    table = model.parameters["encoder.embedding.weight"]
+    table *= 0.1 / np.abs(table).max()  # uniform in +-0.1, as often for words
+    model.parameters["output.bias"][:] = 0
     batches = fr.data.Windows(train, batch_size=20, seq_length=35)
     last = len(FACTORS) - 1
     settings = {

@@ -63,8 +63,6 @@ class LanguageModel(Model):
         True makes the embedding the output's weight too; needs ``embedding_size == hidden_size``.
     options : mapping or None
         Further keyword arguments of the recurrent layers, such as ``{"layer_norm": True}``.
-    input_dropout : float
-        Probability of dropout for the vectors that the first layer reads.
 
     Attributes
     ----------
@@ -91,7 +89,6 @@ class LanguageModel(Model):
         seed: int | np.random.SeedSequence | None = None,
         tie_weights: bool = False,
         options: Mapping[str, Any] | None = None,
-        input_dropout: float = 0.0,
     ) -> None:
         self.config = _check_config(
             {
@@ -104,7 +101,6 @@ class LanguageModel(Model):
                 "dtype": dtype,
                 "tie_weights": tie_weights,
                 "options": options,
-                "input_dropout": input_dropout,
             }
         )
         config = self.config
@@ -119,7 +115,6 @@ class LanguageModel(Model):
             E,
             dropout=config["dropout"],
             options=config["options"],
-            input_dropout=config["input_dropout"],
             dtype=dtype,
             seed=seeds[0],
         )
@@ -299,7 +294,6 @@ def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "dtype": check_dtype(config["dtype"]).name,
         "tie_weights": check_bool("tie_weights", config["tie_weights"]),
         "options": check_keywords("options", config["options"]),
-        "input_dropout": check_probability("input_dropout", config["input_dropout"]),
     }
     if checked["embedding_size"] is not None:
         checked["embedding_size"] = check_positive_int("embedding_size", checked["embedding_size"])
