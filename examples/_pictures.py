@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-
-try:
-    import matplotlib.pyplot as plt
-except ImportError:
-    plt = None
+from _common import picture
 
 # Of a pose: pairs of its joints (left and right hand, head, spine, wrists; neck) that a line joins.
 BONES = ((2, 3), (6, 4), (4, 0), (6, 5), (5, 1))
@@ -17,40 +14,44 @@ BONES = ((2, 3), (6, 4), (4, 0), (6, 5), (5, 1))
 
 def piano_roll(melodies: dict[str, np.ndarray], path: Path) -> None:
     """Draw melodies, (T, 2) MIDI pitches and durations in sixteenths, one below the other."""
-    if plt is None:
-        return
-    figure, rows = plt.subplots(len(melodies), figsize=(9, 4.5), sharex=True, sharey=True)
-    for axes, (title, notes) in zip(rows, melodies.items()):
-        pitch, duration = notes.T
-        start = np.cumsum(duration) - duration
-        axes.barh(pitch, duration / 4 - 0.08, left=start / 4, height=0.9)
-        axes.set(title=title, yticks=[60, 67, 72, 79], yticklabels=["C4", "G4", "C5", "G5"])
-        axes.grid(alpha=0.3)
-    rows[-1].set_xlabel("quarter notes")
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
+
+    def draw(rows: Any) -> None:
+        for axes, (title, notes) in zip(rows, melodies.items()):
+            pitch, duration = notes.T
+            start = np.cumsum(duration) - duration
+            axes.barh(pitch, duration / 4 - 0.08, left=start / 4, height=0.9)
+            axes.set(title=title, yticks=[60, 67, 72, 79], yticklabels=["C4", "G4", "C5", "G5"])
+            axes.grid(alpha=0.3)
+        rows[-1].set_xlabel("quarter notes")
+
+    picture(path, draw, nrows=len(melodies), figsize=(9, 4.5), sharex=True, sharey=True)
 
 
 def sheet(sides: dict[str, np.ndarray], path: Path) -> None:
     """Draw sheets of 64 images (N, 8, 8) side by side."""
-    if plt is None:
-        return
-    figure, panels = plt.subplots(1, len(sides), figsize=(9, 4.8))
-    for axes, (title, images) in zip(panels, sides.items()):
-        framed = np.pad(images[:64], ((0, 0), (1, 1), (1, 1))).reshape(8, 8, 10, 10)
-        axes.imshow(framed.transpose(0, 2, 1, 3).reshape(80, 80), cmap="gray_r")
-        axes.set_title(title)
-        axes.axis("off")
-    figure.savefig(path, dpi=120, bbox_inches="tight")
+
+    def draw(panels: Any) -> None:
+        for axes, (title, images) in zip(panels, sides.items()):
+            framed = np.pad(images[:64], ((0, 0), (1, 1), (1, 1))).reshape(8, 8, 10, 10)
+            axes.imshow(framed.transpose(0, 2, 1, 3).reshape(80, 80), cmap="gray_r")
+            axes.set_title(title)
+            axes.axis("off")
+
+    picture(path, draw, ncols=len(sides), figsize=(9, 4.8))
 
 
 def animation(motions: dict[str, np.ndarray], path: Path, frames_per_second: int = 20) -> None:
     """Write a GIF of people that move, (T, 18) coordinates of six joints, side by side."""
-    if plt is None:
+    try:
+        import matplotlib.pyplot as plt
+        from matplotlib.animation import FuncAnimation, PillowWriter
+    except ImportError:
+        print(f"no {path.name}: Matplotlib is not installed")
         return
-    from matplotlib.animation import FuncAnimation, PillowWriter
 
-    figure, panels = plt.subplots(1, len(motions), figsize=(7, 5), sharex=True, sharey=True)
+    figure, panels = plt.subplots(
+        1, len(motions), figsize=(7, 5), sharex=True, sharey=True, layout="constrained"
+    )
     poses = {}
     for title, motion in motions.items():
         joints = motion.reshape(-1, 6, 3)[..., :2]
@@ -73,7 +74,8 @@ def animation(motions: dict[str, np.ndarray], path: Path, frames_per_second: int
             head.set_data(*pose[t, [2]].T)
         return lines
 
-    figure.tight_layout()
     frames = min(len(pose) for pose in poses.values())
     writer = PillowWriter(fps=frames_per_second)
     FuncAnimation(figure, show, frames=frames).save(path, writer=writer, dpi=80)
+    plt.close(figure)
+    print(f"wrote {path}")

@@ -37,7 +37,6 @@ def build(args: argparse.Namespace, data: tuple) -> tuple:
     )
     table = model.parameters["encoder.embedding.weight"]
     table *= 0.1 / np.abs(table).max()  # uniform in +-0.1, as often for words
-    model.parameters["output.bias"][:] = 0
     batches = fr.data.Windows(train, batch_size=20, seq_length=35)
     last = len(FACTORS) - 1
     settings = {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from gradients import check_gradients
 
+from fastrnn.data import Padded, pad
 from fastrnn.models import LanguageModel
 from fastrnn.models.encoder import CELLS
 
@@ -37,6 +38,45 @@ def test_gradients_are_those_of_central_differences(cell, dropout, inputs):
     ids, targets = make_batch()
     _, state = model(make_batch(1)[0])
     check_gradients(model, lambda: model.loss_vjp(ids, targets, state))
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+def test_whole_sequences_count_as_if_alone(inputs, backend):
+    many = [[1, 2, 3, 0], [4], [2, 2]]
+    sources, targets = pad([ids[:-1] for ids in many]), pad([ids[1:] for ids in many])
+    found, alone = make(dtype="float64", **INPUTS[inputs]), make(dtype="float64", **INPUTS[inputs])
+    loss, state, pullback = found.loss_vjp(sources, targets)
+    pullback()
+    assert state is None
+    assert found.loss(sources, targets) == (pytest.approx(loss), None)
+    total = 0
+    for ids in many:
+        if len(ids) > 1:
+            nats, _, pullback = alone.loss_vjp(ids[:-1], ids[1:])
+            share = (len(ids) - 1) / 4
+            before = alone.parameters.flat_gradients.copy()
+            alone.zero_gradients()
+            pullback()
+            alone.parameters.flat_gradients[:] = before + share * alone.parameters.flat_gradients
+            total += share * nats
+    assert loss == pytest.approx(total, rel=1e-12)
+    assert found.parameters.flat_gradients == pytest.approx(alone.parameters.flat_gradients)
+    targets.values[~targets.mask] = -9  # beyond the ends nothing is read
+    assert found.loss(sources, targets)[0] == pytest.approx(loss)
+
+
+@pytest.mark.parametrize(
+    ("ids", "targets", "error", "message"),
+    [
+        (pad([[1, 2]]), [[1], [2]], TypeError, "ids and targets must both be Padded, or neither"),
+        (pad([[1, 2]]), Padded(np.ones((2, 1), int), [1]), ValueError, "targets must be as long"),
+        (pad([[]]), pad([[]]), ValueError, "at least one token"),
+    ],
+)
+def test_whole_sequences_that_do_not_fit_are_refused(ids, targets, error, message):
+    for call in (make().loss, make().loss_vjp):
+        with pytest.raises(error, match=message):
+            call(ids, targets)
 
 
 @pytest.mark.parametrize("cell", CELLS)

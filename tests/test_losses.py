@@ -4,12 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import log_softmax, logsumexp
+from scipy.stats import norm
 from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 
 from fastrnn.losses import (
     balanced_class_weights,
     bits_per_token,
+    gaussian_mixture_nll,
+    joint_cross_entropy,
     mean_squared_error,
     perplexity,
     pinball,
@@ -308,6 +311,144 @@ def test_mean_squared_error_lets_nan_flow():
 def test_mean_squared_error_refuses(arguments, error, message):
     with pytest.raises(error, match=message):
         mean_squared_error(*arguments)
+
+
+SIZES = [2, 4, 1]
+
+
+def joint_scores():
+    """Return logits (3, 2, 7) and targets (3, 2, 3)."""
+    rng = np.random.default_rng(0)
+    return 3 * rng.standard_normal((3, 2, sum(SIZES))), rng.integers(0, SIZES, (3, 2, 3))
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_joint_cross_entropy_is_the_sum_over_the_variables(mask):
+    logits, targets = joint_scores()
+    loss, d_logits = joint_cross_entropy(logits, targets, SIZES, mask)
+    blocks = np.split(logits, [2, 6], axis=-1)
+    nats = [
+        -np.take_along_axis(log_softmax(block, -1), targets[..., k, None], -1)[..., 0]
+        for k, block in enumerate(blocks)
+    ]
+    expected = np.sum(nats, 0).mean(where=True if mask is None else mask)
+    assert_close(loss, expected, TOLERANCES["float64"])
+    expected = central_differences(
+        lambda: joint_cross_entropy(logits, targets, SIZES, mask)[0], logits
+    )
+    assert_close(d_logits, expected, CENTRAL_DIFFERENCES)
+    if mask is not None:
+        logits[~mask], targets[~mask] = math.nan, -100
+        again = joint_cross_entropy(logits, targets, SIZES, mask)
+        assert again[0] == loss
+        np.testing.assert_array_equal(again[1], d_logits)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"sizes": [2, 4]}, ValueError, r"logits must be \(\.\.\., 6\) for sizes \[2, 4\]"),
+        ({"sizes": []}, ValueError, "logits must be"),
+        ({"sizes": [7, 0]}, ValueError, "sizes must be a positive integer, got 0"),
+        ({"targets": np.zeros((3, 2), int)}, ValueError, r"targets must be \(3, 2, 3\)"),
+        ({"targets": np.full((3, 2, 3), 1)}, ValueError, r"targets must be in 0\.\.0, got 1"),
+        ({"logits": 1.0}, ValueError, "logits must be"),
+        ({"mask": np.zeros((3, 2), bool)}, ValueError, "at least one token"),
+    ],
+)
+def test_joint_cross_entropy_refuses(change, error, message):
+    logits, targets = joint_scores()
+    with pytest.raises(error, match=message):
+        joint_cross_entropy(**{"logits": logits, "targets": targets, "sizes": SIZES, **change})
+
+
+def mixtures(dtype="float64"):
+    """Return outputs (3, 2, 4, 5) of 4 components and targets (3, 2, 2)."""
+    rng = np.random.default_rng(0)
+    outputs = rng.standard_normal((3, 2, 4, 5)).astype(dtype)
+    return outputs, rng.standard_normal((3, 2, 2)).astype(dtype)
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_gaussian_mixture_is_the_mean_negative_log_density(mask, dtype):
+    outputs, targets = mixtures(dtype)
+    loss, d_outputs = gaussian_mixture_nll(outputs, targets, mask)
+    parts = norm.logpdf(targets[:, :, None], outputs[..., 1:3], np.exp(outputs[..., 3:]))
+    log_density = logsumexp(log_softmax(outputs[..., 0], -1) + parts.sum(-1), -1)
+    expected = -log_density.mean(where=True if mask is None else mask)
+    assert isinstance(loss, float)
+    assert_close(loss, expected, TOLERANCES[dtype])
+    assert (d_outputs.shape, d_outputs.dtype) == (outputs.shape, dtype)
+    wide = gaussian_mixture_nll(outputs.astype(np.float64), targets.astype(np.float64), mask)
+    assert_close(d_outputs, wide[1], TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_gaussian_mixture_gradient(mask):
+    outputs, targets = mixtures()
+    d_outputs = gaussian_mixture_nll(outputs, targets, mask)[1]
+    expected = central_differences(lambda: gaussian_mixture_nll(outputs, targets, mask)[0], outputs)
+    assert_close(d_outputs, expected, CENTRAL_DIFFERENCES)
+    if mask is not None:
+        outputs[~mask], targets[~mask] = math.nan, math.inf
+        np.testing.assert_array_equal(gaussian_mixture_nll(outputs, targets, mask)[1], d_outputs)
+
+
+def test_a_gaussian_mixture_of_one_by_hand():
+    loss, d_outputs = gaussian_mixture_nll([[5.0, 1.0, math.log(2)]], [3.0])
+    assert_close(loss, 0.5 + math.log(2) + 0.5 * math.log(2 * math.pi), TOLERANCES["float64"])
+    np.testing.assert_allclose(d_outputs, [[0, -0.5, 0]], atol=1e-15)
+
+
+def test_gaussian_mixtures_far_from_the_point_stay_finite(dtype):
+    # Densities of e^-5e5 and below: every component underflows, their logarithms do not.
+    outputs = np.array([[[0, 1e3, 0], [0, -1e3, 0], [-1e4, 0, 0]]], dtype)
+    loss, d_outputs = gaussian_mixture_nll(outputs, [[0.0]])
+    assert_close(loss, 1e4 + 0.5 * math.log(2 * math.pi) + math.log(2), TOLERANCES[dtype])
+    assert_close(d_outputs[0, :, 0], [0.5, 0.5, -1], TOLERANCES[dtype])
+    outputs = np.array([[[0, 1e3, 0], [0, -1e3, 0]]], dtype)
+    loss, d_outputs = gaussian_mixture_nll(outputs, [[1.0]])
+    assert_close(loss, 999**2 / 2 + 0.5 * math.log(2 * math.pi) + math.log(2), TOLERANCES[dtype])
+    assert_close(d_outputs[0, :, 1], [999, 0], TOLERANCES[dtype])
+
+
+def test_gaussian_mixture_with_a_component_that_is_switched_off():
+    outputs = [[[0.0, 1.0, 0.0], [-math.inf, 0.0, 0.0]]]
+    loss, d_outputs = gaussian_mixture_nll(outputs, [[1.0]])
+    assert_close(loss, 0.5 * math.log(2 * math.pi), TOLERANCES["float64"])
+    assert_close(d_outputs[0], [[0, 0, 1], [0, 0, 0]], TOLERANCES["float64"])
+
+
+def test_gaussian_mixture_lets_nan_flow_in_its_row():
+    outputs, targets = mixtures()
+    outputs[1, 0, 2, 1] = math.nan
+    loss, d_outputs = gaussian_mixture_nll(outputs, targets)
+    assert math.isnan(loss)
+    assert np.isnan(d_outputs[1, 0]).any()
+    assert np.isfinite(np.delete(d_outputs.reshape(6, 20), 2, axis=0)).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (
+            {"outputs": np.zeros((3, 2, 4, 4))},
+            ValueError,
+            r"outputs must be \(\.\.\., M, 1 \+ 2\*D\)",
+        ),
+        ({"outputs": np.zeros((3, 2, 4, 1))}, ValueError, "outputs must be"),
+        ({"outputs": np.zeros((3, 2, 0, 5))}, ValueError, "outputs must be"),
+        ({"outputs": np.zeros(5)}, ValueError, "outputs must be"),
+        ({"outputs": np.zeros((3, 2, 4, 5), complex)}, TypeError, "outputs must be castable"),
+        ({"targets": np.zeros((3, 2, 3))}, ValueError, r"targets must be \(3, 2, 2\)"),
+        ({"mask": np.zeros((3, 2), bool)}, ValueError, "at least one point"),
+        ({"mask": np.ones((3, 1), bool)}, ValueError, r"mask must be \(3, 2\)"),
+    ],
+)
+def test_gaussian_mixture_refuses(change, error, message):
+    outputs, targets = mixtures()
+    with pytest.raises(error, match=message):
+        gaussian_mixture_nll(**{"outputs": outputs, "targets": targets, **change})
 
 
 def test_units():

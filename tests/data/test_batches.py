@@ -85,6 +85,7 @@ def test_padding_puts_sequences_side_by_side():
     values, lengths = pad([[1, 2, 3], [], [4]])
     assert values.tolist() == [[1, 0, 4], [2, 0, 0], [3, 0, 0]]
     assert lengths.tolist() == [3, 0, 1]
+    assert pad([[1, 2, 3], [], [4]]).mask.tolist() == [[1, 0, 1], [1, 0, 0], [1, 0, 0]]
     assert values.dtype == lengths.dtype == np.int64
 
 
