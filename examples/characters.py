@@ -61,7 +61,7 @@ def main() -> None:
     args = arguments(__doc__, epochs={"tinyshakespeare": 5, "names": 10})
     data = load(args)
     model, batches, settings = build(args, data)
-    trainer = fr.training.fit(model, batches, args.epochs, **settings)
+    trainer = fr.fit(model, batches, args.epochs, **settings)
     _, test, vocabulary = data
     mark = vocabulary.encode(MARK)
     if args.set == "tinyshakespeare":

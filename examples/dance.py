@@ -62,7 +62,7 @@ def main() -> None:
     args = arguments(__doc__, epochs=40)
     data = load(args)
     model, batches, settings = build(args, data)
-    trainer = fr.training.fit(model, batches, args.epochs, **settings)
+    trainer = fr.fit(model, batches, args.epochs, **settings)
     scale = Scale(data[0])
     train, test = ([scale.moves(video) for video in part] for part in data)
     nats = -model.log_likelihood(test).sum() / sum(map(len, test)) + scale.log_volume

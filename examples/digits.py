@@ -52,7 +52,7 @@ def main() -> None:
     args = arguments(__doc__, epochs=30)
     train, test = data = load(args)
     model, batches, settings = build(args, data)
-    trainer = fr.training.fit(model, batches, args.epochs, **settings)
+    trainer = fr.fit(model, batches, args.epochs, **settings)
     written = [list(model.sample(SIZE, temperature=0.8, seed=[args.seed, k])) for k in range(64)]
     sheet({"real": test, "by the network": np.array(written)}, args.output / "digits.png")
     neighbours = [(1, 0), (0, 1)]  # the best weight for the tested images is more than fair to it

@@ -59,7 +59,7 @@ def main() -> None:
     args = arguments(__doc__, epochs=50)
     data = load(args)
     model, batches, settings = build(args, data)
-    trainer = fr.training.fit(model, batches, args.epochs, **settings)
+    trainer = fr.fit(model, batches, args.epochs, **settings)
     _, test = data
     written = np.array(list(model.sample(48, temperature=0.8, seed=args.seed)))
     played = {

@@ -59,7 +59,7 @@ def main() -> None:
     args = arguments(__doc__, epochs=6)
     data = load(args)
     model, batches, settings = build(args, data)
-    trainer = fr.training.fit(model, batches, args.epochs, **settings)
+    trainer = fr.fit(model, batches, args.epochs, **settings)
     _, valid, vocabulary = data
     print(write(model, vocabulary, args.seed))
     loss = fr.training.evaluate(model, fr.data.Windows(valid, 10, 70, keep_rest=True))

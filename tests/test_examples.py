@@ -11,6 +11,7 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SETS = {
+    "characters": ["names"],
     "sentiment": ["uci-sentences"],
     "sequence_labels": ["finger-tracks"],
     "time_series": ["airline"],
