@@ -53,7 +53,7 @@ def draw(
     ValueError
         If scores are not finite.
     """
-    _check_finite(logits)
+    check_finite(logits)
     if temperature == 0:
         return logits.argmax(axis=1)
     with np.errstate(over="ignore"):
@@ -196,7 +196,7 @@ def beam_search(
 
     for t in range(1, max_length + 1):
         logits = step(ids) if rows is None else step(ids, rows)
-        _check_finite(logits)
+        check_finite(logits)
         V = logits.shape[1]
         scores = totals[..., None] + log_softmax(logits, axis=1).reshape(B, K, V)
         # Of twice as many, at most one a hypothesis has the end mark, so K others are among them.
@@ -249,6 +249,7 @@ def _check(first: Any, eos: Any, max_length: Any) -> tuple[np.ndarray, int, int]
     )
 
 
-def _check_finite(logits: np.ndarray) -> None:
+def check_finite(logits: np.ndarray) -> None:
+    """Refuse to draw from scores that are not finite; ValueError."""
     if not np.isfinite(logits).all():
         raise ValueError("the model's scores are not finite; train it again with a lower rate")

@@ -18,7 +18,7 @@ from fastrnn.layers.dense import Dense
 from fastrnn.layers.embedding import Embedding
 from fastrnn.losses import gaussian_mixture_nll, joint_cross_entropy
 from fastrnn.models.base import spawn
-from fastrnn.models.sampling import check_scores, draw_id
+from fastrnn.models.decoding import check_finite, draw
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class CategoricalHead(Head):
         logits = self.output(features)
         element = np.empty(self.width, np.int64)
         for k, (size, end) in enumerate(zip(self.sizes, self._ends)):
-            element[k] = draw_id(logits[end - size : end], temperature, None, generator)
+            element[k] = draw(logits[None, end - size : end], temperature, None, generator)[0]
             if k < len(self.links):
                 logits[end:] += self.links[k](element[k])
         return element
@@ -221,8 +221,8 @@ class MixtureHead(Head):
         self, features: np.ndarray, temperature: float, generator: np.random.Generator
     ) -> np.ndarray:
         outputs = self.output(features).reshape(self._shape)
-        check_scores(outputs)
-        component = outputs[draw_id(outputs[:, 0], temperature, None, generator)]
+        check_finite(outputs)
+        component = outputs[draw(outputs[None, :, 0], temperature, None, generator)[0]]
         means, scales = component[1 : 1 + self.width], np.exp(component[1 + self.width :])
         # Both the choice of a component and its variance, as Ha and Eck, "A neural representation
         # of sketch drawings" (2017), equation 8.
