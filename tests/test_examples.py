@@ -20,6 +20,7 @@ RUNS = [[path.stem] for path in sorted(EXAMPLES.glob("[!_]*.py")) if path.stem !
 RUNS += [[name, "--set", choice] for name, choices in SETS.items() for choice in choices]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", RUNS, ids=" ".join)
 def test_an_example_reports_scores(run, tmp_path, monkeypatch, capsys):
     name, *options = run

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     State = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 
+MOST_LAYERS = 10_000  # more are a slip, and their names alone would take minutes
+
+
 class Pass(NamedTuple):
     """One direction of one layer: what a backend is called with."""
 
@@ -113,6 +116,8 @@ class Recurrent(Module):
         self.input_size = check_positive_int("input_size", input_size)
         self.hidden_size = check_positive_int("hidden_size", hidden_size)
         self.num_layers = check_positive_int("num_layers", num_layers)
+        if self.num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {num_layers}")
         self.bias = check_bool("bias", bias)
         self.batch_first = check_bool("batch_first", batch_first)
         self.dropout = check_probability("dropout", dropout)
