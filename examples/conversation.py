@@ -38,8 +38,9 @@ def build(args: Any, data: Pairs) -> tuple[Any, fr.data.Batches, dict[str, Any]]
 
 
 def answer(model: Any, data: Pairs, text: str) -> str:
-    """Return the likeliest reply."""
-    (reply,) = model.predict([data.read(words_and_marks(text))], beam_size=5)
+    """Return the likeliest reply of known words."""
+    said = data.read(words_and_marks(text))
+    (reply,) = model.predict([said], beam_size=5, exclude=[data.target.unk])
     return " ".join(data.target.decode(reply))
 
 

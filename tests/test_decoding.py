@@ -166,7 +166,8 @@ def test_refused_settings(decode, arguments, message):
         decode(Table(5), [1], EOS, 3, **arguments)
 
 
+@pytest.mark.parametrize("scores", [[0, np.nan, 0], [np.inf, 0, 0], [-np.inf] * V])
 @pytest.mark.parametrize("decode", [greedy, sample, beam_search])
-def test_scores_that_are_not_finite_are_refused(decode):
+def test_scores_that_are_not_finite_are_refused(decode, scores):
     with pytest.raises(ValueError, match="scores are not finite"):
-        decode(lambda ids, rows=None: np.full((len(ids), V), np.nan), [1], EOS, 3)
+        decode(lambda ids, rows=None: np.array([scores] * len(ids)), [1], EOS, 3)

@@ -131,6 +131,25 @@ def test_beam_search_is_exhaustive_search(name):
 
 
 @pytest.mark.parametrize("name", ["general", "captioner"])
+def test_what_is_excluded_is_never_written(name):
+    model, inputs = make(name)
+    model.parameters["decoder.output.bias"][5] = 9
+    likely = model.predict(inputs, max_length=4)
+    assert all(5 in ids for ids in likely)
+    exclude = [5, 0]
+    for written in (
+        model.predict(inputs, max_length=4, exclude=exclude),
+        model.predict(inputs, beam_size=3, max_length=4, exclude=exclude),
+        model.sample(inputs, max_length=4, exclude=exclude, seed=0),
+    ):
+        assert not np.isin(np.concatenate(written), exclude).any()
+    with pytest.raises(ValueError, match=r"exclude must be in 0\.\.6, got 7"):
+        model.predict(inputs, exclude=[W])
+    with pytest.raises(ValueError, match="exclude must not have the end mark, 3, in it"):
+        model.predict(inputs, exclude=[EOS])
+
+
+@pytest.mark.parametrize("name", ["general", "captioner"])
 def test_scheduled_sampling(name):
     model, inputs = make(name)
     forced = model.loss_vjp(inputs, TARGETS)[0]

@@ -366,6 +366,7 @@ class Writer(Model):
         beam_size: int = 1,
         length_penalty: float = 1.0,
         max_length: int = 50,
+        exclude: Sequence[int] = (),
     ) -> list[np.ndarray]:
         """Write the likeliest sequence for each input that is found.
 
@@ -379,6 +380,8 @@ class Writer(Model):
             As for :func:`fastrnn.models.decoding.beam_search`.
         max_length : int
             Symbols after which a sequence ends without an end mark.
+        exclude : sequence of int
+            Symbols that are never written, such as ``vocabulary.unk``.
 
         Returns
         -------
@@ -387,10 +390,14 @@ class Writer(Model):
         """
         if beam_size != 1:
             found = self.beam_search(
-                inputs, beam_size=beam_size, length_penalty=length_penalty, max_length=max_length
+                inputs,
+                beam_size=beam_size,
+                length_penalty=length_penalty,
+                max_length=max_length,
+                exclude=exclude,
             )
             return [hypotheses[0].ids for hypotheses in found]
-        return greedy(*self._start(inputs), max_length)
+        return greedy(*self._start(inputs, exclude), max_length)
 
     def beam_search(
         self,
@@ -399,11 +406,12 @@ class Writer(Model):
         beam_size: int = 5,
         length_penalty: float = 1.0,
         max_length: int = 50,
+        exclude: Sequence[int] = (),
     ) -> list[list[Hypothesis]]:
         """Return the best hypotheses for each input, the best first; see :meth:`predict`."""
         beam_size = check_positive_int("beam_size", beam_size)
         return beam_search(
-            *self._start(inputs, beam_size),
+            *self._start(inputs, exclude, beam_size),
             max_length,
             beam_size=beam_size,
             length_penalty=length_penalty,
@@ -416,17 +424,27 @@ class Writer(Model):
         temperature: float = 1.0,
         top_k: int | None = None,
         max_length: int = 50,
+        exclude: Sequence[int] = (),
         seed: int | np.random.Generator | None = None,
     ) -> list[np.ndarray]:
         """Draw a sequence for each input; see :func:`fastrnn.models.decoding.sample`."""
-        start = self._start(inputs)
+        start = self._start(inputs, exclude)
         return sample(*start, max_length, temperature=temperature, top_k=top_k, seed=seed)
 
-    def _start(self, inputs: Any, beam_size: int = 1) -> tuple[Any, np.ndarray, int]:
+    def _start(self, inputs: Any, exclude: Any, beam_size: int = 1) -> tuple[Any, np.ndarray, int]:
         """Return what decoding begins with: the step, the first symbols and the end mark."""
+        exclude = check_ids("exclude", exclude, self.decoder.output.out_features)
+        if self.config["eos"] in exclude:
+            raise ValueError(f"exclude must not have the end mark, {self.config['eos']}, in it")
         context, memory = self.encode(inputs)
-        first = np.full(len(context), self.config["bos"])
-        return self.decoder.step(context, memory, beam_size), first, self.config["eos"]
+        scores = self.decoder.step(context, memory, beam_size)
+
+        def step(ids: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+            logits = scores(ids, rows)
+            logits[:, exclude] = -np.inf
+            return logits
+
+        return step, np.full(len(context), self.config["bos"]), self.config["eos"]
 
     def _check(self, targets: Any, B: int) -> Padded:
         """Return targets of valid ids, zeros beyond their ends."""

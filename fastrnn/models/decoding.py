@@ -3,7 +3,8 @@
 All of it works on a *step*, a callable that is given the last symbol of each of N sequences and
 returns the scores of the next: ``logits = step(ids)``, ids (N,) int, logits (N, V). It keeps what
 it has read, as the step of a stream does, so N sequences are written side by side. Beam search also
-says which sequence each row goes on from: ``logits = step(ids, rows)``, rows (N,) int.
+says which sequence each row goes on from: ``logits = step(ids, rows)``, rows (N,) int. A symbol
+with a score of minus infinity is never written.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def draw(
     ValueError
         If scores are not finite.
     """
-    check_finite(logits)
+    check_finite(logits.max(axis=1))  # NaN where one of a row is
     if temperature == 0:
         return logits.argmax(axis=1)
     with np.errstate(over="ignore"):
@@ -196,7 +197,7 @@ def beam_search(
 
     for t in range(1, max_length + 1):
         logits = step(ids) if rows is None else step(ids, rows)
-        check_finite(logits)
+        check_finite(logits.max(axis=1))
         V = logits.shape[1]
         scores = totals[..., None] + log_softmax(logits, axis=1).reshape(B, K, V)
         # Of twice as many, at most one a hypothesis has the end mark, so K others are among them.
@@ -249,7 +250,7 @@ def _check(first: Any, eos: Any, max_length: Any) -> tuple[np.ndarray, int, int]
     )
 
 
-def check_finite(logits: np.ndarray) -> None:
+def check_finite(scores: np.ndarray) -> None:
     """Refuse to draw from scores that are not finite; ValueError."""
-    if not np.isfinite(logits).all():
+    if not np.isfinite(scores).all():
         raise ValueError("the model's scores are not finite; train it again with a lower rate")
