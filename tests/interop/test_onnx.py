@@ -36,9 +36,9 @@ ACTIVATIONS = {
     "ThresholdedRelu": (1, 0, lambda x, a, b: x if x >= a else 0),
     "ScaledTanh": (1, 1, lambda x, a, b: a * math.tanh(b * x)),
     "HardSigmoid": (1, 1, lambda x, a, b: min(max(a * x + b, 0), 1)),
-    "Elu": (1, 0, lambda x, a, b: x if x >= 0 else a * (math.exp(x) - 1)),
+    "Elu": (1, 0, lambda x, a, b: x if x >= 0 else a * math.expm1(x)),
     "Softsign": (0, 0, lambda x, a, b: x / (1 + abs(x))),
-    "Softplus": (0, 0, lambda x, a, b: math.log(1 + math.exp(x))),
+    "Softplus": (0, 0, lambda x, a, b: math.log1p(math.exp(x))),
 }
 DEFAULTS = {
     "Affine": (1, 0),
