@@ -231,10 +231,13 @@ def test_options_are_as_in_onnx_runtime(case):
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     theirs = session.run(None, fed)
-    # Unbounded functions may blow up, and rounding errors with them.
-    assume(all(np.abs(array).max() < 1e3 for array in theirs))
+    # Unbounded functions may blow up, and rounding errors with them; that of ONNX Runtime's tanh is
+    # absolute, and a jump turns it into any error.
+    assume(all(np.abs(array).max() < 10 for array in theirs))
+    assume("ThresholdedRelu" not in attributes.get("activations", ()))
     for actual, expected in zip(fronnx.prepare(model).run(fed), theirs):
-        assert_close(actual, expected, TOLERANCES["float32"], operator)
+        error, scale = np.abs(actual - expected).max(), max(1, np.abs(expected).max())
+        assert error <= TOLERANCES["float32"] * scale, operator
 
 
 def plain_feeds(dtype=np.float32, operator="LSTM"):
