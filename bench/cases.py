@@ -13,6 +13,7 @@ KINDS = {
     "fwdbwd": "a layer's output, and the gradients of its input and parameters",
     "lengths": "fwdbwd of sequences of different lengths, padded and packed",
     "train-step": "a language model's loss, gradients, clipping and Adam",
+    "ctc": "the CTC loss, and its gradient with respect to the scores",
     "memory": "peak extra memory of fwdbwd",
     "import": "import of the package against that of NumPy and SciPy's BLAS",
 }
@@ -50,7 +51,9 @@ class Case:
     longest : int
         Lengths are drawn from 1 to this, and for 0 to T.
     vocabulary, embedding : int
-        V and E of a language model; with E = 0 its input is one-hot.
+        V and E of a language model; with E = 0 its input is one-hot. V of the CTC loss.
+    symbols : int
+        S of a target of the CTC loss.
     dtype : {"float32", "float64"}
     targets : tuple of Target
     """
@@ -58,7 +61,7 @@ class Case:
     name: str
     kind: str
     cell: str
-    hidden: int
+    hidden: int = 0
     layers: int = 1
     input: int = 0
     batch: int = 1
@@ -66,6 +69,7 @@ class Case:
     longest: int = 0
     vocabulary: int = 0
     embedding: int = 0
+    symbols: int = 0
     dtype: str = "float32"
     targets: tuple[Target, ...] = ()
 
@@ -153,6 +157,10 @@ CASES = (
          batch=20, steps=20, vocabulary=10000, embedding=200, targets=at(2, torch=1.5)),
     Case("fwd+bwd float64 LSTM 256, B32 T100", "fwdbwd", "lstm", 256, batch=32, steps=100,
          dtype="float64", targets=at(2, torch=1.3)),
+    Case("CTC loss of words, B64 T20 S8, V40", "ctc", "rnn", batch=64, steps=20, vocabulary=40,
+         symbols=8, targets=at(1, 2, torch=1)),
+    Case("CTC loss of sentences, B16 T400 S80, V30", "ctc", "rnn", batch=16, steps=400,
+         vocabulary=30, symbols=80, targets=at(1, 2, torch=1)),
     # At most 0.7 of PyTorch's memory.
     Case("peak extra memory of fwd+bwd LSTM 256, B32 T400", "memory", "lstm", 256, batch=32,
          steps=400, targets=at(1, 2, torch=1 / 0.7)),
@@ -186,7 +194,8 @@ def parse(spec: str) -> Case:
             values[name] = int(value)
         else:
             raise ValueError(f"sizes must be {'=n, '.join(SIZES)}=float32 or float64, got {size!r}")
-    needed = ("hidden", "vocabulary") if kind == "train-step" else ("hidden",)
+    needed = {"train-step": ("hidden", "vocabulary"), "ctc": ("vocabulary", "symbols")}
+    needed = needed.get(kind, ("hidden",))
     if not all(values.get(name) for name in needed):
         raise ValueError(f"a case of {kind} must say {' and '.join(needed)}, got {spec!r}")
     return Case(spec, kind, cell, **values)

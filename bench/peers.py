@@ -61,13 +61,20 @@ class Problem:
         ``d_output`` is zero beyond them.
     ids, targets : ndarray of int, shape (T, B)
         Of a language model.
+    x, targets : ndarray, shapes (T, B, V) and (S, B)
+        Of the CTC loss.
     """
 
     def __init__(self, case: Case) -> None:
         self.case = case
         generator = np.random.default_rng(0)
         steps = CHECKED_STEPS if case.kind == "stream" else case.steps
-        if case.vocabulary:
+        if case.kind == "ctc":
+            self.x = generator.standard_normal(
+                (steps, case.batch, case.vocabulary), np.dtype(case.dtype)
+            )
+            self.targets = generator.integers(1, case.vocabulary, (case.symbols, case.batch))
+        elif case.vocabulary:
             shape = (2, steps, case.batch)
             self.ids, self.targets = generator.integers(case.vocabulary, size=shape)
             self.weights = self.model().state_dict()
@@ -143,6 +150,11 @@ def _fastrnn_train_step(problem: Problem, threads: int) -> Side:
         return loss
 
     return Side(call, lambda: _first_steps(call, lambda: model.gradients))
+
+
+def _fastrnn_ctc(problem: Problem, threads: int) -> Side:
+    call = partial(fr.losses.ctc, problem.x, None, problem.targets)
+    return Side(call, lambda: dict(zip(("loss", "d_x"), map(np.asarray, call()))))
 
 
 def _numpy(maker: Callable[[Problem, int], Side], problem: Problem, threads: int) -> Side:
@@ -295,6 +307,22 @@ def _torch_train_step(problem: Problem, threads: int, fused: bool) -> Side:
     return Side(call, lambda: _first_steps(call, lambda: _torch_gradients(model)))
 
 
+def _torch_ctc(problem: Problem, threads: int) -> Side:
+    import torch
+    from torch.nn import functional
+
+    x, targets = torch.tensor(problem.x, requires_grad=True), torch.tensor(problem.targets.T.copy())
+    lengths, sizes = [torch.full((x.shape[1],), n) for n in (len(x), targets.shape[1])]
+
+    def call() -> torch.Tensor:
+        x.grad = None
+        loss = functional.ctc_loss(x.log_softmax(2), targets, lengths, sizes)
+        loss.backward()
+        return loss.detach()
+
+    return Side(call, lambda: {"loss": call().numpy(), "d_x": x.grad.numpy()})
+
+
 def _torch_gradients(module: Any) -> Arrays:
     return {name: parameter.grad.numpy() for name, parameter in module.named_parameters()}
 
@@ -428,6 +456,11 @@ SIDES: dict[str, dict[str, Callable[[Problem, int], Side]]] = {
         "fastrnn accelerate": partial(_torch_fwdbwd, packed=True, accelerated=True),
         "torch packed": partial(_torch_fwdbwd, packed=True),
         "torch padded": _torch_fwdbwd,
+    },
+    "ctc": {
+        "fastrnn": _fastrnn_ctc,
+        "numpy": partial(_numpy, _fastrnn_ctc),
+        "torch": _torch_ctc,
     },
     "train-step": {
         "fastrnn": _fastrnn_train_step,

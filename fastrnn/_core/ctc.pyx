@@ -4,11 +4,11 @@ The equations and names stand in fastrnn/backends/ctc.py. Sequences are divided 
 with a workspace of its own, so results do not depend on their number.
 """
 cimport numpy as cnp
-from libc.math cimport INFINITY, exp, log
+from libc.math cimport INFINITY, log
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fastrnn._core.kernels cimport for_each, thread_count
+from fastrnn._core.kernels cimport active, for_each, thread_count
 
 import numpy as np
 
@@ -46,27 +46,46 @@ cdef struct Batch:
     bint stopped                # by it
 
 
-cdef double log_sum(double a, double b, double c) noexcept nogil:
-    """log(exp a + exp b + exp c)."""
-    if b > a:
-        a, b = b, a
-    if c > a:
-        a, c = c, a
-    if a == -INFINITY:
-        return a + b + c    # one of them may be NaN
-    return a + log(1 + exp(b - a) + exp(c - a))
+cdef void log_sums(Py_ssize_t n, const double *x, int step, const double *skip, double *terms,
+                   double *sums) noexcept nogil:
+    """sums[s] = log(exp x[s] + exp x[s + step] + exp (x[s + 2 step] + skip[s])), s below n."""
+    cdef double a, b, c
+    cdef Py_ssize_t s
+    for s in range(n):
+        a, b, c = x[s], x[s + step], x[s + 2 * step] + skip[s]
+        if b > a:
+            a, b = b, a
+        if c > a:
+            a, c = c, a
+        sums[s] = a
+        terms[2 * s], terms[2 * s + 1] = b - a, c - a
+        if a == -INFINITY:
+            sums[s] = a + b + c     # one of them may be NaN
+            terms[2 * s] = terms[2 * s + 1] = 0
+    active(sizeof(double)).exp(2 * n, terms, terms)
+    for s in range(n):
+        sums[s] += log(1 + terms[2 * s] + terms[2 * s + 1])
 
 
-cdef double log_total(const real *x, Py_ssize_t n) noexcept nogil:
+cdef double log_total(Py_ssize_t n, const real *x, double *terms) noexcept nogil:
     """log sum exp x."""
     cdef double most = x[0], total = 0
     cdef Py_ssize_t k
     for k in range(1, n):
         if x[k] > most:
             most = x[k]
+    exp_less(n, x, most, terms)
     for k in range(n):
-        total += exp(x[k] - most)
+        total += terms[k]
     return most + log(total)
+
+
+cdef void exp_less(Py_ssize_t n, const real *x, double less, double *y) noexcept nogil:
+    """y = exp(x - less)."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        y[k] = x[k] - less
+    active(sizeof(double)).exp(n, y, y)
 
 
 cdef bint poll(Batch *batch, Py_ssize_t terms, int rank) noexcept nogil:
@@ -85,15 +104,18 @@ cdef void align(Batch *batch, Py_ssize_t b, int rank, const real *logits,
                 real *d_logits) noexcept nogil:
     """Loss and gradient of sequence b, whose frames start at logits and at d_logits."""
     cdef Py_ssize_t T = batch.lengths[b], S = batch.target_lengths[b], L = 2 * S + 1, V = batch.V
-    cdef Py_ssize_t row = batch.B * V, width = L + 2, t, s, k
-    cdef double log_p, value, beta, weight = batch.weights[b]
+    cdef Py_ssize_t row = batch.B * V, width = L + 2, low, n, t, s, k
+    cdef double log_p, weight = batch.weights[b]
     cdef int64_t *symbols = batch.symbols + rank * (2 * batch.S + 1)
-    cdef double *shift = batch.workspace + rank * batch.room    # (T,)
+    cdef double *shift = batch.workspace + rank * batch.room    # (T,): log sum exp of a frame
     cdef double *skip = shift + T           # (L + 2,): log of whether s is entered from s - 2
-    cdef double *after = skip + width       # (L + 2,): log gamma of the next frame
-    cdef double *occupied = after + width   # (V,)
-    cdef double *alpha = occupied + V + 2   # (T, L + 2), s from -2
-    cdef double *before
+    cdef double *beta = skip + width        # (L,)
+    cdef double *after = beta + L           # (L + 2,): log gamma of the next frame
+    cdef double *occupied = after + width   # (V,): alpha beta / p, by symbol
+    cdef double *y = occupied + V           # (V,)
+    cdef double *terms = y + V              # (2 L,)
+    cdef double *alpha = terms + 2 * L + 2  # (T, L + 2), s from -2
+    cdef double *now
 
     for t in range(T, batch.T):
         memset(d_logits + t * row, 0, V * sizeof(real))
@@ -109,36 +131,48 @@ cdef void align(Batch *batch, Py_ssize_t b, int rank, const real *logits,
     for k in range(V):
         occupied[k] = 0
     for t in range(T):
-        shift[t] = log_total(logits + t * row, V)
+        shift[t] = log_total(V, logits + t * row, y)
         if poll(batch, V, rank):
             return
 
     # In frame t only the places from L - 2 (T - t) and below 2 (t + 1) are on a whole walk.
     for t in range(T):
-        before = alpha + max(0, t - 1) * width
+        now = alpha + t * width
         for s in range(-2, L):
-            alpha[t * width + s] = -INFINITY
-        for s in range(max(0, L - 2 * (T - t)), min(L, 2 * (t + 1))):
-            value = logits[t * row + symbols[s]] - shift[t]
-            if t:
-                value += log_sum(before[s], before[s - 1], before[s - 2] + skip[s])
-            alpha[t * width + s] = value
+            now[s] = -INFINITY
+        low = max(0, L - 2 * (T - t))
+        n = min(L, 2 * (t + 1)) - low
+        if t:
+            log_sums(n, now - width + low, -1, skip + low, terms, now + low)
+        else:
+            for s in range(low, low + n):
+                now[s] = 0      # a walk begins at either of the first two
+        for s in range(low, low + n):
+            now[s] += logits[t * row + symbols[s]] - shift[t]
         if poll(batch, L, rank):
             return
-    before = alpha + (T - 1) * width
-    log_p = log_sum(before[L - 1], before[L - 2], -INFINITY)
+    now = alpha + (T - 1) * width
+    log_sums(1, now + L - 1, -1, skip + L, terms, beta)
+    log_p = beta[0]
     batch.losses[b] = -log_p
 
     for t in range(T - 1, -1, -1):
-        for s in range(max(0, L - 2 * (T - t)), min(L, 2 * (t + 1))):
-            beta = 0    # of the last frame, where these are the last two places
-            if t < T - 1:
-                beta = log_sum(after[s], after[s + 1], after[s + 2] + skip[s + 2])
-            occupied[symbols[s]] += exp(alpha[t * width + s] + beta - log_p)
-            after[s] = beta + (logits[t * row + symbols[s]] - shift[t])
+        now = alpha + t * width
+        low = max(0, L - 2 * (T - t))
+        n = min(L, 2 * (t + 1)) - low
+        for s in range(low, low + n):
+            beta[s] = 0     # of the last frame
+        if t < T - 1:
+            log_sums(n, after + low, 1, skip + low + 2, terms, beta + low)
+        for s in range(low, low + n):
+            terms[s] = now[s] + beta[s] - log_p
+            after[s] = beta[s] + (logits[t * row + symbols[s]] - shift[t])
+        active(sizeof(double)).exp(n, terms + low, terms + low)
+        for s in range(low, low + n):
+            occupied[symbols[s]] += terms[s]
+        exp_less(V, logits + t * row, shift[t], y)
         for k in range(V):
-            d_logits[t * row + k] = <real>(weight * (exp(logits[t * row + k] - shift[t])
-                                                     - occupied[k]))
+            d_logits[t * row + k] = <real>(weight * (y[k] - occupied[k]))
             occupied[k] = 0
         if poll(batch, L + V, rank):
             return
@@ -177,7 +211,7 @@ def ctc(cnp.ndarray logits, cnp.ndarray lengths, cnp.ndarray targets, cnp.ndarra
     cdef Py_ssize_t T = lengths.max(), width = 2 * batch.S + 3
     cdef double terms = <double>T * batch.B * (width + batch.V)
     cdef int size = <int>min(<double>thread_count(), 1 + terms / TERMS_A_THREAD)
-    batch.room = T * (width + 1) + 2 * width + batch.V
+    batch.room = T * (width + 1) + 5 * width + 2 * batch.V
     cdef cnp.ndarray workspace = empty((size, batch.room), np.float64)
     cdef cnp.ndarray symbols = empty((size, width), np.int64)
     batch.workspace = <double *>cnp.PyArray_DATA(workspace)
