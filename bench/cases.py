@@ -159,8 +159,8 @@ CASES = (
          dtype="float64", targets=at(2, torch=1.3)),
     Case("CTC loss of words, B64 T20 S8, V40", "ctc", "rnn", batch=64, steps=20, vocabulary=40,
          symbols=8, targets=at(1, 2, torch=1)),
-    Case("CTC loss of sentences, B16 T400 S80, V30", "ctc", "rnn", batch=16, steps=400,
-         vocabulary=30, symbols=80, targets=at(1, 2, torch=1)),
+    Case("CTC loss of strings, B16 T100 S20, V30", "ctc", "rnn", batch=16, steps=100,
+         vocabulary=30, symbols=20, targets=at(1, 2, torch=1)),
     # At most 0.7 of PyTorch's memory.
     Case("peak extra memory of fwd+bwd LSTM 256, B32 T400", "memory", "lstm", 256, batch=32,
          steps=400, targets=at(1, 2, torch=1 / 0.7)),
