@@ -1216,7 +1216,7 @@ cdef class Scan:
                 size = 1
             size = min(size, <int>((r.H + r.kernels.tile_cols - 1) // r.kernels.tile_cols))
         size = max(1, size)
-        r.hoist = r.split_units or r.B < ROWS_A_STEP * size
+        r.hoist = r.split_units or r.N < ROWS_A_STEP * size * r.T
         return size
 
     cdef double flops(self):
