@@ -1,10 +1,14 @@
 """Fixtures that run a test on every backend, and on every instruction set of this machine."""
 
 import os
+import signal
 
 import pytest
 
 import fastrnn as fr
+
+# A job in a shell's background begins with Ctrl-C ignored; there are tests that send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if os.environ.get("FASTRNN_BACKEND") == "reference":
     COMPILED = []
