@@ -20,7 +20,7 @@ ROWS = [
     {"layers", "losses", "optim", "streaming"},
     {"backends", "data", "parameters", "checkpoint", "initializers", "_config"},
     {"_validation"},
-    {"_core", "_version", "cells"},
+    {"_core", "_special", "_version", "cells"},
 ]
 ROW = {part: row for row, parts in enumerate(ROWS) for part in parts}
 DEPENDENCIES = {"numpy", "scipy", "safetensors", "tqdm"}

@@ -22,7 +22,8 @@ out the frame's own y.
 """
 
 import numpy as np
-from scipy.special import log_softmax
+
+from fastrnn._special import log_softmax
 
 
 def ctc(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import logsumexp
 
+from fastrnn._special import logsumexp
 from fastrnn._validation import check_array, check_ids, check_positive_int
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
 
+from fastrnn._special import log_softmax, logsumexp
 from fastrnn._validation import check_array
 from fastrnn.losses._masks import check_floats, check_mask, unmask
 

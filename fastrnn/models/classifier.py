@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import softmax
 
+from fastrnn._special import softmax
 from fastrnn._validation import check_choice, check_positive_int
 from fastrnn.layers.base import Pullback
 from fastrnn.layers.dense import Dense

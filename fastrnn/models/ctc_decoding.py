@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax
 
+from fastrnn._special import log_softmax
 from fastrnn._validation import check_array, check_ids, check_lengths, check_positive_int
 
 if TYPE_CHECKING:

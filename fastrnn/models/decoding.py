@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from scipy.special import log_softmax
 
+from fastrnn._special import log_softmax
 from fastrnn._validation import (
     check_array,
     check_non_negative_float,

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import softmax
 
+from fastrnn._special import softmax
 from fastrnn._validation import (
     check_array,
     check_choice,

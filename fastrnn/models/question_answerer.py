@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.special import softmax
 
+from fastrnn._special import softmax
 from fastrnn._validation import as_array, check_ids, check_lengths, check_positive_int
 from fastrnn.data import Padded, pad
 from fastrnn.layers.base import Pullback

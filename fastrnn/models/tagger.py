@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.special import softmax
 
+from fastrnn._special import softmax
 from fastrnn.data import Padded
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.framewise import FramewiseModel
