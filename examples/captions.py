@@ -47,10 +47,8 @@ def load(args: Any) -> Data:
 
 def build(args: Any, data: Data) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
     """Return the model, its batches and how it is trained."""
-    sizes = data.images[0].size, len(data.vocabulary)
-    model = fr.models.Captioner(
-        *sizes, 256, embedding_size=128, dropout=0.3, input_dropout=0.3, seed=args.seed
-    )
+    sizes, settings = (data.images[0].size, len(data.vocabulary)), {"input_dropout": 0.3}
+    model = fr.models.Captioner(*sizes, 256, 1, "lstm", 128, 0.3, seed=args.seed, **settings)
     batches = fr.data.Batches(*data.train, 32, seed=args.seed)
     schedule = fr.optim.StepDecay(max(1, int(0.7 * args.epochs * len(batches))), 0.3)
     return model, batches, {"learning_rate": 1e-3, "clip": 1.0, "schedule": schedule}
@@ -65,17 +63,14 @@ def main() -> None:
     written = [data.vocabulary.decode(ids) for ids in model.predict(data.test[0])]
     right = [tokens == name for tokens, name in zip(written, data.names)]
     test = fr.data.Batches(*data.test, 100)
-    scores = written_scores(written, [[name] for name in data.names])
-    scores |= predicted_scores(model, test, data.vocabulary.unk)
-    report(args, trainer, **scores)
+    scores = predicted_scores(model, test, data.vocabulary.unk)
+    report(args, trainer, **written_scores(written, [[n] for n in data.names]), **scores)
 
     def draw(axes: Any) -> None:
-        shown = np.unique(np.linspace(0, len(right) - 1, axes.size).astype(int))
-        for k, axis in zip(shown, axes.flat):
+        for k, axis in zip(np.linspace(0, len(right) - 1, axes.size).astype(int), axes.flat):
             axis.imshow(data.images[k])
-            text = " ".join(written[k]).replace(" :", ":").replace(" ,", ",")
-            axis.set_xlabel(textwrap.fill(text, 18), color="darkgreen" if right[k] else "firebrick")
-        for axis in axes.flat:
+            text = textwrap.fill(" ".join(written[k]).replace(" :", ":").replace(" ,", ","), 18)
+            axis.set_xlabel(text, color="darkgreen" if right[k] else "firebrick")
             axis.set(xticks=[], yticks=[], frame_on=False)
 
     picture(args.output / "captions.png", draw, nrows=4, ncols=8, figsize=(11, 7))
