@@ -216,6 +216,7 @@ class Attention(nn.Module):
         for name in parts:
             self.add_module(name, linear(getattr(ours, name)))
         self.additive, self.general = len(parts) == 3, len(parts) == 1
+        self.scale = getattr(ours, "scale", 1)
 
     def forward(
         self, queries: torch.Tensor, memory: torch.Tensor, lengths: torch.Tensor
@@ -226,7 +227,7 @@ class Attention(nn.Module):
             hidden = torch.tanh(self.query(queries)[:, :, None] + self.memory(memory)[:, None])
             scores = self.score(hidden)[..., 0]
         else:
-            scores = (self.query(queries) if self.general else queries) @ memory.mT
+            scores = (self.query(queries) if self.general else queries) @ memory.mT * self.scale
         weights = scores.masked_fill(~told, -torch.inf).softmax(-1)
         return (weights @ memory).transpose(0, 1)
 

@@ -70,10 +70,10 @@ def main() -> None:
         for k, axis in zip(np.linspace(0, len(right) - 1, axes.size).astype(int), axes.flat):
             axis.imshow(data.images[k])
             text = textwrap.fill(" ".join(written[k]).replace(" :", ":").replace(" ,", ","), 18)
-            axis.set_xlabel(text, color="darkgreen" if right[k] else "firebrick")
+            axis.set_xlabel(text, fontsize=8, color="darkgreen" if right[k] else "firebrick")
             axis.set(xticks=[], yticks=[], frame_on=False)
 
-    picture(args.output / "captions.png", draw, nrows=4, ncols=8, figsize=(11, 7))
+    picture(args.output / "captions.png", draw, nrows=4, ncols=8, figsize=(12, 8))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ def score(layer, q, m):
     """Return f(q, m) as the papers write it."""
     p = layer.parameters
     if isinstance(layer, DotAttention):
-        return q @ m
+        return layer.scale * q @ m
     if isinstance(layer, GeneralAttention):
-        return m @ p["query.weight"] @ q
+        return layer.scale * m @ p["query.weight"] @ q
     hidden = np.tanh(p["query.weight"] @ q + p["memory.weight"] @ m + p["query.bias"])
     return float(p["score.weight"][0] @ hidden)
 
@@ -116,6 +116,14 @@ def test_queries_may_come_one_at_a_time(name):
     attend = layer.over(memory, LENGTHS)
     steps = [attend(query[None])[0][0] for query in queries]
     np.testing.assert_allclose(steps, layer(queries, memory, LENGTHS)[0], rtol=1e-13)
+
+
+def test_scores_are_scaled_by_the_width_unless_told():
+    for make in (DotAttention, GeneralAttention):
+        assert make(M, M).scale == pytest.approx(1 / np.sqrt(M))
+        assert make(M, M, 1).scale == 1
+        with pytest.raises(ValueError, match="scale must be a positive number, got 0"):
+            make(M, M, 0)
 
 
 def test_scores_of_any_size_have_weights():

@@ -295,9 +295,9 @@ def test_the_loss_is_that_of_pytorch(name):
             hidden, _ = peer(table[read], state)
             if model.decoder.attention is not None:
                 if name == "dot":
-                    scores = hidden @ memory.T
+                    scores = hidden @ memory.T / memory.shape[1] ** 0.5
                 elif name == "general":
-                    scores = affine("attention.query", hidden) @ memory.T
+                    scores = affine("attention.query", hidden) @ memory.T / memory.shape[1] ** 0.5
                 else:
                     both = affine("attention.query", hidden)[:, None] + affine(
                         "attention.memory", memory
