@@ -422,7 +422,7 @@ def attempt(data, feeds):
         return False
     try:
         outputs = fronnx.prepare(model).run(feeds)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, MemoryError):  # sizes are damaged too
         return False
     assert all(isinstance(array, np.ndarray) for array in outputs)
     return True

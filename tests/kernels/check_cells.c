@@ -51,7 +51,7 @@ static void run(const fr_cell *cell, fr_index units, int bare, int keep, step *s
                   .d_extra = d_extra.data,
                   .d_extra_row = d_extra.row,
                   .vector_slot = units + 1,
-                  .cell_clip = 1,
+                  .cell_clip = INFINITY, /* its kink has no central difference; Python tests it */
                   .keep = keep};
     for (int v = 0; v < FR_MAX_VECTORS && cell->vector[v].name; v++) {
         const matrix vector = new_matrix(cell->vector[v].blocks, units);
