@@ -181,6 +181,7 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     ValueError
         If there are none, or one has another shape than the first.
     """
+    value = list(value)  # an iterator could be read once alone
     arrays = [as_array(f"{name}[{k}]", sequence) for k, sequence in enumerate(value)]
     if not arrays:
         raise ValueError(f"{name} must be one sequence or more, got none")

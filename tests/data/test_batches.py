@@ -256,3 +256,8 @@ def test_sizes_out_of_range_are_refused(name, value):
         Batches([[1]], [[1]], **({"batch_size": 1} | {name: value}))
     with pytest.raises(ValueError, match="number must be a non-negative integer"):
         Batches([[1]], [[1]], 1).epoch(-1)
+
+
+def test_sequences_of_an_iterator_are_checked_too():
+    with pytest.raises(ValueError, match=r"sequences\[1\] must be \(T,\), got \(1, 2\)"):
+        pad(iter([[1], [[2, 3]]]))
