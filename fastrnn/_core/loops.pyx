@@ -66,6 +66,8 @@ cdef Py_ssize_t CHUNK_ROWS = 512
 cdef Py_ssize_t GRADIENT_ROWS = 256
 # A block of units is as wide as fits L1 beside its rows of gates.
 cdef Py_ssize_t BLOCK_BYTES = 16 * 1024
+# So many steps pay for a copy of the weights whose rows are whole lines of the cache.
+cdef Py_ssize_t STEPS_TO_ALIGN = 8
 # Up to this many rows a product with unpacked weights, row by row, beats packing them.
 cdef Py_ssize_t FEW_ROWS = 4
 # Rows of a long product that pass all panels of the weights together, and so stay in L2.
@@ -73,7 +75,7 @@ cdef Py_ssize_t BLOCK_ROWS = 96
 
 cdef struct StageWeights:
     char *weight                # (gates * units, depth), block first_gate and on
-    Py_ssize_t units, depth
+    Py_ssize_t units, depth, row
     # Packed, or NULL where rows are multiplied one by one.
     char *forward
     char *adjoint
@@ -225,15 +227,21 @@ cdef void rows_of(const Run *r, int rank, int size, Py_ssize_t *low,
         steps += t
 
 
-cdef void unit_range(const Run *r, Py_ssize_t units, int rank, int size,
-                        Py_ssize_t *low, Py_ssize_t *high) noexcept nogil:
-    """The rank's range of units, in whole panels, where units are divided; else all of them."""
-    cdef Py_ssize_t panel = r.kernels.tile_cols, panels = (units + panel - 1) // panel
+cdef void panel_range(const Run *r, Py_ssize_t columns, int rank, int size, Py_ssize_t *low,
+                      Py_ssize_t *high) noexcept nogil:
+    """The rank's range of columns, in whole panels."""
+    cdef Py_ssize_t panel = r.kernels.tile_cols, panels = (columns + panel - 1) // panel
+    low[0] = min(columns, share(panels, rank, size) * panel)
+    high[0] = min(columns, share(panels, rank + 1, size) * panel)
+
+
+cdef void unit_range(const Run *r, Py_ssize_t units, int rank, int size, Py_ssize_t *low,
+                     Py_ssize_t *high) noexcept nogil:
+    """The rank's range of units, where units are divided; else all of them."""
     low[0] = 0
     high[0] = units
     if r.split_units:
-        low[0] = min(units, share(panels, rank, size) * panel)
-        high[0] = min(units, share(panels, rank + 1, size) * panel)
+        panel_range(r, units, rank, size, low, high)
 
 
 # ------------------------------------------------------------------------------- products of rows
@@ -263,7 +271,7 @@ cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept 
             high = share(panels, rank + 1, size)
             if high > low:
                 kernels.pack(min(w.depth, high * tile) - low * tile, row,
-                             w.weight + low * tile * item, w.depth, 0,
+                             w.weight + low * tile * item, w.row, 0,
                              w.adjoint + low * w.adjoint_panel * item)
         elif not adjoint and w.forward != NULL:
             low = share(w.gate_panels, rank, size)
@@ -271,19 +279,20 @@ cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept 
             for g in range(r.cell.stage[k].gates):
                 if high > low:
                     kernels.pack(min(w.units, high * tile) - low * tile, w.depth,
-                                 w.weight + (g * w.units + low * tile) * w.depth * item, w.depth, 1,
+                                 w.weight + (g * w.units + low * tile) * w.row * item, w.row, 1,
                                  w.forward + (g * w.gate_panels + low) * w.forward_panel * item)
 
 
 cdef inline void multiply_row(const fr_kernels *kernels, Py_ssize_t n, Py_ssize_t depth,
-                              const char *weight, const char *x, char *y, bint add,
-                              bint descending) noexcept nogil:
+                              const char *weight, Py_ssize_t weight_row, const char *x, char *y,
+                              bint add, bint descending) noexcept nogil:
     """y (n) (+)= weight (n, depth) x."""
     cdef fr_matvec p
     p.n = n
     p.terms = 1
     p.term[0].w = weight
-    p.term[0].w_row = p.term[0].k = depth
+    p.term[0].w_row = weight_row
+    p.term[0].k = depth
     p.term[0].x = x
     p.y = y
     p.accumulate = add
@@ -310,7 +319,7 @@ cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low
         if w.forward == NULL:
             for row in range(rows):
                 multiply_row(kernels, high - low, w.depth,
-                             w.weight + (g * w.units + low) * w.depth * item,
+                             w.weight + (g * w.units + low) * w.row * item, w.row,
                              operand + row * operand_row * item, to + row * r.gates_row * item,
                              add, descending)
         else:
@@ -345,7 +354,7 @@ cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low,
         if w.adjoint == NULL:
             for row in range(rows):
                 kernels.matvec_transposed(n * w.units, high - low,
-                                          w.weight + (g * w.units * w.depth + low) * item, w.depth,
+                                          w.weight + (g * w.units * w.row + low) * item, w.row,
                                           source + row * r.gates_row * item,
                                           d_operand + (row * d_row + low) * item, add)
         else:
@@ -421,19 +430,38 @@ cdef char *gates_of(const Run *r, Py_ssize_t s) noexcept nogil:
 
 
 cdef void input_product(const Run *r, Py_ssize_t low, Py_ssize_t high, char *z) noexcept nogil:
-    """z (high - low, slots, H) = rows low:high of x W_ih^T."""
-    cdef Py_ssize_t row, columns = r.cell.gates * r.H
+    """z (high - low, slots, H) = rows low:high of x W_ih^T, in a step."""
+    cdef Py_ssize_t row
     if r.x == NULL:
         for row in range(low, high):
             look_up(r, row, z + (row - low) * r.gates_row * r.item)
-    elif r.packed_ih == NULL:
-        for row in range(low, high):
-            multiply_row(r.kernels, columns, r.inputs, r.weight_ih,
-                         r.x + row * r.inputs * r.item, z + (row - low) * r.gates_row * r.item,
-                         False, row & 1)
     else:
-        long_product(r, high - low, columns, r.inputs, r.x + low * r.inputs * r.item, r.inputs,
-                     z, r.gates_row)
+        long_product(r, high - low, r.cell.gates * r.H, r.inputs,
+                     r.x + low * r.inputs * r.item, r.inputs, z, r.gates_row)
+
+
+cdef void hoisted_product(const Run *r, int task, Py_ssize_t low, Py_ssize_t high,
+                          Py_ssize_t column, Py_ssize_t end) noexcept nogil:
+    """Columns column:end of the same, of many steps; weights are packed as they are used."""
+    cdef Py_ssize_t row, x_row = r.inputs * r.item
+    cdef char *weight = r.weight_ih + column * x_row
+    cdef char *x = r.x + low * x_row
+    cdef char *z = gates_at(r, low) + column * r.item
+    cdef fr_product p
+    if r.workspace == NULL:
+        for row in range(high - low):
+            multiply_row(r.kernels, end - column, r.inputs, weight, r.inputs, x + row * x_row,
+                         z + row * r.gates_row * r.item, False, row & 1)
+        return
+    p.rows = high - low
+    p.cols = end - column
+    p.depth = p.a_row = p.b_panel = r.inputs
+    p.a = x
+    p.b = weight
+    p.c = z
+    p.c_row = r.gates_row
+    p.accumulate = False
+    r.kernels.multiply(&p, True, NULL, r.workspace + task * FR_WORKSPACE)
 
 
 cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth,
@@ -623,12 +651,19 @@ cdef void pack_task(void *context, int i, int tasks, int rank) noexcept nogil:
 
 
 cdef void input_task(void *context, int i, int tasks, int rank) noexcept nogil:
+    """The i-th part of the gates, so that a weight is packed once; of ids, of the rows."""
     cdef Run *r = <Run *>context
-    cdef Py_ssize_t low = r.first_row + share(r.last_row - r.first_row, i, tasks), rows
-    cdef Py_ssize_t high = r.first_row + share(r.last_row - r.first_row, i + 1, tasks)
+    cdef Py_ssize_t low = r.first_row, high = r.last_row, column, end, rows
+    if r.x == NULL:
+        low = r.first_row + share(r.last_row - r.first_row, i, tasks)
+        high = r.first_row + share(r.last_row - r.first_row, i + 1, tasks)
+    panel_range(r, r.cell.gates * r.H, i, tasks, &column, &end)
     while low < high and not r.stopped:
         rows = min(high - low, product_rows(r))
-        input_product(r, low, low + rows, gates_at(r, low))
+        if r.x == NULL:
+            input_product(r, low, low + rows, gates_at(r, low))
+        else:
+            hoisted_product(r, i, low, low + rows, column, end)
         low += rows
         if rank == 0 and low < high:
             poll(r, r.first_step)
@@ -785,7 +820,7 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
                              r.d_state[0] + low * r.state_row[0] * item, r.state_row[0],
                              cell.d_state_direct)
     if r.d_x != NULL and not r.hoist:
-        input_gradient(r, offset, offset + high - low)
+        input_gradient(r, rank, offset, offset + high - low)
     if r.zoneout[0] != NULL:
         add_kept(r, low, high, rank, size)
 
@@ -839,17 +874,28 @@ cdef void weight_gradients(const Run *r, int rank, int size, Py_ssize_t row,
             g += n
 
 
-cdef void input_gradient(const Run *r, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+cdef void input_gradient(const Run *r, int task, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
     """Rows low:high of d_x = d_gates W_ih."""
     cdef Py_ssize_t columns = r.cell.gates * r.H, gates_row = r.gates_row * r.item
     cdef Py_ssize_t x_row = r.inputs * r.item, row
-    if r.packed_ih == NULL:
+    cdef fr_product p
+    if r.packed_ih != NULL:
+        long_product(r, high - low, r.inputs, columns, r.gates + low * gates_row, r.gates_row,
+                     r.d_x + low * x_row, r.inputs)
+    elif r.N <= FEW_ROWS:
         for row in range(low, high):
             r.kernels.matvec_transposed(columns, r.inputs, r.weight_ih, r.inputs,
                                         r.gates + row * gates_row, r.d_x + row * x_row, False)
     else:
-        long_product(r, high - low, r.inputs, columns, r.gates + low * gates_row, r.gates_row,
-                     r.d_x + low * x_row, r.inputs)
+        p.rows = high - low
+        p.cols = p.b_panel = p.c_row = r.inputs
+        p.depth = columns
+        p.a = r.gates + low * gates_row
+        p.a_row = r.gates_row
+        p.b = r.weight_ih
+        p.c = r.d_x + low * x_row
+        p.accumulate = False
+        r.kernels.multiply(&p, False, NULL, r.workspace + task * FR_WORKSPACE)
 
 
 cdef void id_gradients(Run *r, int rank, int size) noexcept nogil:
@@ -944,7 +990,7 @@ cdef void gradients_task(void *context, int i, int tasks, int rank) noexcept nog
         high = share(r.N, i + 1, tasks)
         while row < high and not r.stopped:
             rows = min(high - row, product_rows(r))
-            input_gradient(r, row, row + rows)
+            input_gradient(r, i, row, row + rows)
             row += rows
             if rank == 0 and row < high:
                 poll(r, 0)
@@ -1126,12 +1172,35 @@ cdef class Scan:
             stage = &r.cell.stage[k]
             w = &r.stage[k]
             w.units = r.P if stage.weight == FR_WEIGHT_HR else r.H
-            w.depth = r.H if stage.operand == FR_OPERAND_EXTRA else r.P
+            w.depth = w.row = r.H if stage.operand == FR_OPERAND_EXTRA else r.P
             if stage.weight == FR_WEIGHT_HR:
                 w.weight = self.weight("weight_hr", r.P, r.H)
             else:
                 w.weight = self.weight("weight_hh", r.cell.gates * r.H, w.depth)
                 w.weight += stage.first_gate * r.H * w.depth * r.item
+        return 0
+
+    cdef int align_weights(self) except -1:
+        """Copy weights that single rows read at every step, such that their rows are whole lines.
+
+        A vector that lies in two lines of the cache is read twice.
+        """
+        cdef Run *r = &self.run
+        cdef StageWeights *w
+        cdef Py_ssize_t rows, row, i
+        cdef char *copy
+        cdef int k
+        for k in range(r.cell.stages):
+            w = &r.stage[k]
+            if w.depth * r.item % 64 == 0:
+                continue
+            rows = r.cell.stage[k].gates * w.units
+            row = padded(w.depth, r.item)
+            copy = self.new(rows, row)
+            for i in range(rows):
+                memcpy(copy + i * row * r.item, w.weight + i * w.row * r.item, w.depth * r.item)
+            w.weight = copy
+            w.row = row
         return 0
 
     cdef int add_biases(self) except -1:
@@ -1247,7 +1316,9 @@ cdef class Scan:
             r.extra = self.new(r.N if r.keep else r.B, r.extra_row)
         if r.recurrent_mask != NULL:
             r.masked = self.new(r.N if r.keep else r.B, r.state_row[0])
-        if r.N > FEW_ROWS and r.x != NULL:
+        if r.hoist and r.N > FEW_ROWS and r.x != NULL:
+            r.workspace = self.new(size, FR_WORKSPACE // r.item)
+        elif r.x != NULL and not r.hoist:
             r.panel_ih = r.inputs * tile
             r.packed_ih = self.new((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
         if r.N > FEW_ROWS and r.B > 1:
@@ -1256,6 +1327,8 @@ cdef class Scan:
                 w.forward_panel = w.depth * tile
                 w.gate_panels = (w.units + tile - 1) // tile
                 w.forward = self.new(r.cell.stage[k].gates * w.gate_panels, w.forward_panel)
+        elif r.T >= STEPS_TO_ALIGN:
+            self.align_weights()
         use_one_thread()
         with nogil:
             run_forward(r, size)
@@ -1323,15 +1396,16 @@ cdef class Scan:
         if r.zoneout[0] != NULL:
             for k in range(r.cell.states):
                 r.d_kept[k] = self.new(r.B, r.state_row[k])
-        if r.N > FEW_ROWS and r.x != NULL:
-            r.panel_ih = r.cell.gates * r.H * tile
-            r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
         if r.N > FEW_ROWS and r.B > 1:
             for k in range(r.cell.stages):
                 w = &r.stage[k]
                 w.adjoint_panel = r.cell.stage[k].gates * w.units * tile
                 w.adjoint = self.new((w.depth + tile - 1) // tile, w.adjoint_panel)
         size = self.threads(2 * self.flops())
+        r.packed_ih = NULL
+        if r.x != NULL and not r.hoist:
+            r.panel_ih = r.cell.gates * r.H * tile
+            r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
         r.workspace = self.new(size, FR_WORKSPACE // r.item)
         if r.vector_size > 0:
             d_vectors = np.zeros((size, r.vector_size), element_type(self.typenum))

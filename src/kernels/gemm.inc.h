@@ -24,26 +24,70 @@ INLINE void FN(store_or_add)(real *p, V v, fr_index n, int add) {
  * rows pass it: 256 * TILE_COLS * sizeof(real) = 16 KiB on AVX2. */
 enum { FN(depth_block) = 256 };
 
+/* to (4, 4) = the transpose of from (4, 4). */
+INLINE void FN(transpose4)(const real *from, fr_index from_row, real *to, fr_index to_row) {
+#ifdef FR_SHUFFLE
+    typedef real V4 __attribute__((vector_size(4 * sizeof(real))));
+    V4 row[4];
+    UNROLL
+    for (int i = 0; i < 4; i++) memcpy(&row[i], from + i * from_row, sizeof(V4));
+    const V4 ab_low = FR_SHUFFLE(row[0], row[1], 0, 4, 1, 5);
+    const V4 ab_high = FR_SHUFFLE(row[0], row[1], 2, 6, 3, 7);
+    const V4 cd_low = FR_SHUFFLE(row[2], row[3], 0, 4, 1, 5);
+    const V4 cd_high = FR_SHUFFLE(row[2], row[3], 2, 6, 3, 7);
+    row[0] = FR_SHUFFLE(ab_low, cd_low, 0, 1, 4, 5);
+    row[1] = FR_SHUFFLE(ab_low, cd_low, 2, 3, 6, 7);
+    row[2] = FR_SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
+    row[3] = FR_SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
+UNROLL
+    for (int i = 0; i < 4; i++) memcpy(to + i * to_row, &row[i], sizeof(V4));
+#else
+    for (int i = 0; i < 4; i++)
+        for (int j = 0; j < 4; j++) to[j * to_row + i] = from[i * from_row + j];
+#endif
+}
+
+/* A panel of n <= TILE_COLS columns of a b that is stored by columns. Runs along its rows are short,
+ * so that what is written to stays in L1. */
+static void FN(pack_transposed)(fr_index n, fr_index depth, const real *b, fr_index b_row,
+                                real *panel) {
+    enum { RUN = 16 };
+    for (fr_index first = 0; first < depth; first += RUN) {
+        const fr_index end = depth - first < RUN ? depth : first + RUN;
+        for (fr_index c = 0; c < n;) {
+            const int side = n - c < 4 ? 1 : 4;
+            fr_index k = first;
+            for (; side == 4 && k + 4 <= end; k += 4)
+                FN(transpose4)(b + c * b_row + k, b_row, panel + k * TILE_COLS + c, TILE_COLS);
+            for (; k < end; k++)
+                for (int i = 0; i < side; i++)
+                    panel[k * TILE_COLS + c + i] = b[(c + i) * b_row + k];
+            c += side;
+        }
+    }
+}
+
 static void FN(pack)(fr_index cols, fr_index depth, const void *b_, fr_index b_row, int transposed,
                      void *packed_) {
     const real *b = b_;
-    real *packed = packed_;
-    for (fr_index first = 0; first < cols; first += TILE_COLS, packed += depth * TILE_COLS) {
+    real *panel = packed_;
+    for (fr_index first = 0; first < cols; first += TILE_COLS, panel += depth * TILE_COLS) {
         const fr_index n = cols - first < TILE_COLS ? cols - first : TILE_COLS;
-        if (n < TILE_COLS) memset(packed, 0, (size_t)(depth * TILE_COLS) * sizeof(real));
-        if (!transposed) {
-            for (fr_index k = 0; k < depth; k++)
-                memcpy(packed + k * TILE_COLS, b + k * b_row + first, (size_t)n * sizeof(real));
+        if (n < TILE_COLS) memset(panel, 0, (size_t)(depth * TILE_COLS) * sizeof(real));
+        if (transposed) {
+            FN(pack_transposed)(n, depth, b + first * b_row, b_row, panel);
             continue;
         }
-        /* Short runs along the source's rows, so that what is written to stays in L1. */
-        for (fr_index k0 = 0; k0 < depth; k0 += 16) {
-            const fr_index run = depth - k0 < 16 ? depth - k0 : 16;
-            for (fr_index c = 0; c < n; c++) {
-                const real *from = b + (first + c) * b_row + k0;
-                real *to = packed + k0 * TILE_COLS + c;
-                for (fr_index k = 0; k < run; k++) to[k * TILE_COLS] = from[k];
+        for (fr_index k = 0; k < depth; k++) {
+            const real *from = b + k * b_row + first;
+            real *to = panel + k * TILE_COLS;
+            if (n < TILE_COLS) {
+                memcpy(to, from, (size_t)n * sizeof(real));
+                continue;
             }
+UNROLL
+            for (int v = 0; v < TILE_VECTORS; v++)
+                v_store(to + v * V_WIDTH, v_load(from + v * V_WIDTH));
         }
     }
 }

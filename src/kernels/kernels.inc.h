@@ -21,6 +21,12 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define FR_SHUFFLE __builtin_shufflevector
+#endif
+#endif
+
 #if REAL_BITS == 32
 typedef float real;
 #else
