@@ -201,7 +201,8 @@ def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
     """Return ids of any shape as C-contiguous int64, each in 0..`upper` - 1."""
     array = _as_integers(name, ids)
     plain = array.dtype == np.int64 and array.flags.c_contiguous and array.flags.aligned
-    if plain and array.view(np.uint64).max(initial=0) < upper:  # the common case, in one pass
+    # The common case in one pass: a negative number is a large one without its sign.
+    if plain and np.maximum.reduce(array.view(np.uint64), axis=None, initial=0) < upper:
         return array
     if array.size and (array.min() < 0 or array.max() >= upper):
         place = np.argwhere((array < 0) | (array >= upper))[0]

@@ -67,6 +67,7 @@ class Parameters(Mapping[str, np.ndarray]):
         self._is_part = False
         self._views: dict[str, np.ndarray] = {}
         self._gradient_views: dict[str, np.ndarray] = {}
+        self.gradients: Mapping[str, np.ndarray] = MappingProxyType(self._gradient_views)
         size = sum(_padded(math.prod(shape), dtype) for shape in self._shapes.values())
         self._bind(_aligned_zeros(size, dtype), _aligned_zeros(size, dtype))
 
@@ -86,11 +87,6 @@ class Parameters(Mapping[str, np.ndarray]):
     def dtype(self) -> np.dtype:
         """Type of values and gradients."""
         return self.flat_values.dtype
-
-    @property
-    def gradients(self) -> Mapping[str, np.ndarray]:
-        """Views of the gradients by name."""
-        return MappingProxyType(self._gradient_views)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._views[name]

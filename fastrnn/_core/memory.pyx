@@ -106,16 +106,19 @@ cdef Block allocate(size_t size):
 def empty(tuple shape, dtype):
     """Return an array of any contents, as `numpy.empty` does."""
     cdef cnp.npy_intp sizes[32]
-    cdef cnp.dtype descr = np.dtype(dtype)
+    cdef cnp.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
     cdef size_t size = descr.itemsize
-    cdef int i
-    for i, length in enumerate(shape):
-        sizes[i] = length
-        size *= length
-    if size < SMALLEST or descr.hasobject:
-        return np.empty(shape, descr)
+    cdef double elements = 1  # which an integer may not hold
+    cdef int i, axes = len(shape)
+    for i in range(axes):
+        sizes[i] = shape[i]
+        size *= sizes[i]
+        elements *= sizes[i]
+    if elements * descr.itemsize < SMALLEST or descr.hasobject:
+        return cnp.PyArray_SimpleNew(axes, sizes, descr.num)
+    if elements > 2.**60:
+        raise MemoryError(f"cannot allocate {elements:.0f} elements")
     cdef Block block = allocate(size)
-    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(len(shape), sizes, descr.num,
-                                                           block.start)
+    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(axes, sizes, descr.num, block.start)
     cnp.set_array_base(array, block)
     return array

@@ -53,7 +53,7 @@ class Packing:
         self.B = B
         self._order = self._rows = None
         if lengths is None:
-            self.offsets = np.arange(T + 1, dtype=np.int64) * B
+            self.offsets = np.arange(0, T * B + 1, B, np.int64) if B else np.zeros(T + 1, np.int64)
             return
         lengths = check_lengths(lengths, T, B)
         self._order = np.argsort(-lengths, kind="stable")

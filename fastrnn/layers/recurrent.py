@@ -465,10 +465,10 @@ class Recurrent(Module):
     ) -> tuple[Any, ...]:
         B = None if unbatched else packing.B
         given_state = self.check_state("state", state, B)
-        initial = [
-            first if array is None else packing.sort(array)
-            for array, first in zip(given_state, self.initial_state(packing.B))
-        ]
+        initial = self.initial_state(packing.B)
+        for k, array in enumerate(given_state):
+            if array is not None:
+                initial[k] = packing.sort(array)
         backend = active_backend()
         rows, final, tapes, dropped = self._forward(
             backend, rows, packing, initial, keep_tape, embedding
@@ -511,13 +511,13 @@ class Recurrent(Module):
         Returns the output rows, the final states, the passes' tapes, and the pullbacks of dropout
         between the layers where it is in effect.
         """
-        final = [np.empty_like(array) for array in initial]
+        lasts: list[tuple[np.ndarray, ...]] = []
         tapes: list[Any] = []
         dropped: list[Callable[[np.ndarray], np.ndarray]] = []
-        P = self.output_size
+        N, width = len(rows), self.num_directions * self.output_size
         for k, (direction, weights, _) in enumerate(self.passes()):
             if direction == 0:
-                below, rows = rows, backend.empty((len(rows), self.num_directions * P), self.dtype)
+                below, rows = rows, backend.empty((N, width), self.dtype)
                 if k and keep_tape and self.dropout:
                     below, pullback = self._drop(below, packing)
                     dropped.append(pullback)
@@ -529,15 +529,20 @@ class Recurrent(Module):
                 below,
                 packing.offsets,
                 tuple([array[k] for array in initial]),
-                rows[:, direction * P : (direction + 1) * P],
+                self._half(rows, direction),
                 reverse=self.reverse or direction == 1,
                 keep_tape=keep_tape,
-                extras=self.draw_extras(len(rows), packing.B) if keep_tape else self.extras(),
+                extras=self.draw_extras(N, packing.B) if keep_tape else self.extras(),
             )
             tapes.append(tape)
-            for array, value in zip(final, last):
-                array[k] = value
-        return rows, final, tapes, dropped
+            lasts.append(last)
+        return rows, [np.array(arrays) for arrays in zip(*lasts)], tapes, dropped
+
+    def _half(self, rows: np.ndarray, direction: int) -> np.ndarray:
+        """Return what a direction fills of the rows of a layer."""
+        if self.num_directions == 1:
+            return rows
+        return rows[:, direction * self.output_size : (direction + 1) * self.output_size]
 
     def _adjoint(
         self,
@@ -551,14 +556,13 @@ class Recurrent(Module):
     ) -> tuple[np.ndarray | None, list[np.ndarray]]:
         """Run the adjoints of all passes; see `fastrnn.backends.reference.scan_adjoint`."""
         d_initial = [np.empty((self.depth, B, width), self.dtype) for width in self.state_widths]
-        P = self.output_size
         d_below = None
         for k, (direction, _, gradients) in reversed(list(enumerate(self.passes()))):
             if embedding is not None and k < self.num_directions:
                 gradients = {**gradients, "embedding": embedding.gradients["weight"]}
             d_x, d_first = backend.scan_adjoint(
                 tapes.pop(),
-                None if d_rows is None else d_rows[:, direction * P : (direction + 1) * P],
+                None if d_rows is None else self._half(d_rows, direction),
                 tuple([None if d is None else d[k] for d in d_final]),
                 gradients,
             )

@@ -11,11 +11,13 @@ from fastrnn._validation import check_array
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
 
 def check_floats(name: str, value: ArrayLike) -> np.ndarray:
     """Return float32 as it is and everything else that is real as float64."""
-    dtype = np.float32 if getattr(value, "dtype", None) == np.float32 else np.float64
-    return check_array(name, value, np.dtype(dtype), np.shape(value))
+    dtype = _FLOAT32 if getattr(value, "dtype", None) == _FLOAT32 else _FLOAT64
+    return check_array(name, value, dtype, np.shape(value))
 
 
 def check_mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -63,15 +63,17 @@ def softmax_cross_entropy(
     targets = np.asarray(targets)
     if targets.shape != logits.shape[:-1]:
         raise ValueError(f"targets must be {logits.shape[:-1]}, got {targets.shape}")
+    V = logits.shape[-1]
     mask = check_mask(mask, logits.shape[:-1])
-    rows = logits.reshape(-1, logits.shape[-1]) if mask is None else logits[mask]
-    ids = check_ids("targets", targets if mask is None else targets[mask], logits.shape[-1])
+    rows = logits.reshape(-1, V) if mask is None else logits[mask]
+    ids = check_ids("targets", targets if mask is None else targets[mask], V)
     if len(rows) == 0:
         raise ValueError("there must be at least one token that counts, got none")
-    d_rows = active_backend().empty(rows.shape, rows.dtype)
-    loss = active_backend().softmax_cross_entropy(rows, ids.ravel(), d_rows)
+    backend = active_backend()
+    d_rows = backend.empty(rows.shape, rows.dtype)
+    loss = backend.softmax_cross_entropy(rows, ids.ravel(), d_rows)
     if class_weights is not None:
-        weights = check_class_weights(class_weights, logits.shape[-1])
+        weights = check_class_weights(class_weights, V)
         loss = reweight(rows, ids.ravel(), d_rows, weights)
     return loss, unmask(d_rows, mask, logits)
 
