@@ -265,48 +265,44 @@ static void FN(add_outer_products)(fr_index n, fr_index rows, fr_index cols, con
 
 /* `rows` rows of a matvec from row i on share the loads of x; m of them are real. */
 INLINE void FN(matvec_rows)(const int rows, const int m, const fr_matvec *p, fr_index i) {
-    enum { MOST = 8 };
-    const int columns = MOST / rows; /* accumulators a row: 8 hide the latency of the FMA */
-    V sum[MOST][2];
+    enum { SUMS = 8 }; /* so many hide the latency of the FMA */
+    const int columns = SUMS / rows;
+    V sum[SUMS]; /* column by column */
 UNROLL
-    for (int r = 0; r < rows; r++)
-UNROLL
-        for (int v = 0; v < columns; v++) sum[r][v] = v_set1(0);
+    for (int s = 0; s < SUMS; s++) sum[s] = v_set1(0);
     for (int t = 0; t < p->terms; t++) {
-        const real *x = p->term[t].x, *row[MOST];
+        const real *x = p->term[t].x, *row[SUMS];
         const fr_index k = p->term[t].k;
 UNROLL
         for (int r = 0; r < rows; r++)
             row[r] = (const real *)p->term[t].w + (i + (r < m ? r : 0)) * p->term[t].w_row;
         fr_index j = 0;
         for (; j + columns * V_WIDTH <= k; j += columns * V_WIDTH) {
-            V xj[2];
 UNROLL
-            for (int v = 0; v < columns; v++) xj[v] = v_load(x + j + v * V_WIDTH);
+            for (int v = 0; v < columns; v++) {
+                const V xj = v_load(x + j + v * V_WIDTH);
 UNROLL
-            for (int r = 0; r < rows; r++)
-UNROLL
-                for (int v = 0; v < columns; v++)
-                    sum[r][v] = v_fma(v_load(row[r] + j + v * V_WIDTH), xj[v], sum[r][v]);
+                for (int r = 0; r < rows; r++)
+                    sum[v * rows + r] = v_fma(v_load(row[r] + j + v * V_WIDTH), xj,
+                                              sum[v * rows + r]);
+            }
         }
         for (; j < k; j += V_WIDTH) {
             const fr_index left = k - j < V_WIDTH ? k - j : V_WIDTH;
             const V xj = v_load_n(x + j, left);
 UNROLL
             for (int r = 0; r < rows; r++)
-                sum[r][0] = v_fma(v_load_n(row[r] + j, left), xj, sum[r][0]);
+                sum[r] = v_fma(v_load_n(row[r] + j, left), xj, sum[r]);
         }
     }
-    real sums[MOST], *y = (real *)p->y + i;
-UNROLL
-    for (int r = 0; r < rows; r++)
-        if (columns > 1) sum[r][0] += sum[r][1];
-UNROLL
-    for (int r = 0; r < rows; r += 4)
-        v_sum4(sum[r][0], sum[r + 1][0], sum[r + 2][0], sum[r + 3][0], sums + r);
-UNROLL
-    for (int r = 0; r < rows; r++)
-        if (r < m) y[r] = p->accumulate ? y[r] + sums[r] : sums[r];
+    real sums[SUMS], *y = (real *)p->y + i;
+    v_sum8(sum, sums);
+    if (columns > 1)
+        for (int r = 0; r < rows; r++) sums[r] += sums[rows + r];
+    if (p->accumulate)
+        for (int r = 0; r < m; r++) y[r] += sums[r];
+    else
+        for (int r = 0; r < m; r++) y[r] = sums[r];
 }
 
 /* Eight streams of memory are faster than four as long as the rows are short (LSTM 256: 21.6 in place

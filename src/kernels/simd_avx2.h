@@ -29,10 +29,12 @@ static inline float FN(v_sum)(__m256 v) {
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
-/* s (4) = the sums of four vectors */
-static inline void FN(v_sum4)(__m256 a, __m256 b, __m256 c, __m256 d, float *s) {
-    const __m256 t = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-    _mm_storeu_ps(s, _mm_add_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1)));
+/* s (8) = the sums of eight vectors */
+INLINE void FN(v_sum8)(const __m256 *v, float *s) {
+    const __m256 low = _mm256_hadd_ps(_mm256_hadd_ps(v[0], v[1]), _mm256_hadd_ps(v[2], v[3]));
+    const __m256 high = _mm256_hadd_ps(_mm256_hadd_ps(v[4], v[5]), _mm256_hadd_ps(v[6], v[7]));
+    _mm256_storeu_ps(s, _mm256_add_ps(_mm256_permute2f128_ps(low, high, 0x20),
+                                      _mm256_permute2f128_ps(low, high, 0x31)));
 }
 #else
 #define V_WIDTH 4
@@ -53,11 +55,14 @@ static inline double FN(v_sum)(__m256d v) {
     __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));
     return _mm_cvtsd_f64(_mm_add_sd(s, _mm_unpackhi_pd(s, s)));
 }
-static inline void FN(v_sum4)(__m256d a, __m256d b, __m256d c, __m256d d, double *s) {
-    const __m256d low = _mm256_hadd_pd(a, b), high = _mm256_hadd_pd(c, d);
-    _mm256_storeu_pd(s, _mm256_add_pd(_mm256_permute2f128_pd(low, high, 0x20),
-                                      _mm256_permute2f128_pd(low, high, 0x31)));
+INLINE void FN(v_sum8)(const __m256d *v, double *s) {
+    UNROLL
+    for (int i = 0; i < 8; i += 4) {
+        const __m256d low = _mm256_hadd_pd(v[i], v[i + 1]), high = _mm256_hadd_pd(v[i + 2], v[i + 3]);
+        _mm256_storeu_pd(s + i, _mm256_add_pd(_mm256_permute2f128_pd(low, high, 0x20),
+                                          _mm256_permute2f128_pd(low, high, 0x31)));
+    }
 }
 #endif
 #define v_sum FN(v_sum)
-#define v_sum4 FN(v_sum4)
+#define v_sum8 FN(v_sum8)

@@ -44,22 +44,32 @@
 #define v_sum(v) _mm512_reduce_add_pd(v)
 #endif
 
-/* s (4) = the sums of four vectors: interleaved, each 128 bits hold a part of all four. */
+/* s (8) = the sums of eight vectors: interleaved, until each 128 bits hold a part of four. */
 #if REAL_BITS == 32
-static inline void FN(v_sum4)(V a, V b, V c, V d, real *s) {
-    const V ab = _mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b);
-    const V cd = _mm512_unpacklo_ps(c, d) + _mm512_unpackhi_ps(c, d);
-    const V low = _mm512_shuffle_ps(ab, cd, 0x44), high = _mm512_shuffle_ps(ab, cd, 0xee);
-    const __m256 t = _mm512_castps512_ps256(low + high) + _mm512_extractf32x8_ps(low + high, 1);
-    _mm_storeu_ps(s, _mm256_castps256_ps128(t) + _mm256_extractf128_ps(t, 1));
+INLINE void FN(v_sum8)(const V *v, real *s) {
+    V four[2];
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const V ab = _mm512_unpacklo_ps(v[4 * i], v[4 * i + 1]) + _mm512_unpackhi_ps(v[4 * i], v[4 * i + 1]);
+        const V cd = _mm512_unpacklo_ps(v[4 * i + 2], v[4 * i + 3]) + _mm512_unpackhi_ps(v[4 * i + 2], v[4 * i + 3]);
+        four[i] = _mm512_shuffle_ps(ab, cd, 0x44) + _mm512_shuffle_ps(ab, cd, 0xee);
+    }
+    const V half = _mm512_shuffle_f32x4(four[0], four[1], 0x44) +
+                   _mm512_shuffle_f32x4(four[0], four[1], 0xee);
+    const V all = half + _mm512_shuffle_f32x4(half, half, 0xb1);
+    _mm256_storeu_ps(s, _mm512_castps512_ps256(_mm512_shuffle_f32x4(all, all, 0x08)));
 }
 #else
-static inline void FN(v_sum4)(V a, V b, V c, V d, real *s) {
-    const V ab = _mm512_unpacklo_pd(a, b) + _mm512_unpackhi_pd(a, b);
-    const V cd = _mm512_unpacklo_pd(c, d) + _mm512_unpackhi_pd(c, d);
-    const __m256d x = _mm512_castpd512_pd256(ab) + _mm512_extractf64x4_pd(ab, 1);
-    const __m256d y = _mm512_castpd512_pd256(cd) + _mm512_extractf64x4_pd(cd, 1);
-    _mm256_storeu_pd(s, _mm256_permute2f128_pd(x, y, 0x20) + _mm256_permute2f128_pd(x, y, 0x31));
+INLINE void FN(v_sum8)(const V *v, real *s) {
+    V four[2];
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        const V ab = _mm512_unpacklo_pd(v[4 * i], v[4 * i + 1]) + _mm512_unpackhi_pd(v[4 * i], v[4 * i + 1]);
+        const V cd = _mm512_unpacklo_pd(v[4 * i + 2], v[4 * i + 3]) + _mm512_unpackhi_pd(v[4 * i + 2], v[4 * i + 3]);
+        four[i] = _mm512_shuffle_f64x2(ab, cd, 0x44) + _mm512_shuffle_f64x2(ab, cd, 0xee);
+    }
+    _mm512_storeu_pd(s, _mm512_shuffle_f64x2(four[0], four[1], 0x88) +
+                            _mm512_shuffle_f64x2(four[0], four[1], 0xdd));
 }
 #endif
-#define v_sum4 FN(v_sum4)
+#define v_sum8 FN(v_sum8)

@@ -41,11 +41,9 @@ static inline double FN(v_shift_bits)(double x, int k) {
 #endif
 #define v_shift_bits FN(v_shift_bits)
 
-/* s (4) = the sums of four vectors */
-static inline void FN(v_sum4)(V a, V b, V c, V d, real *s) {
-    s[0] = v_sum(a);
-    s[1] = v_sum(b);
-    s[2] = v_sum(c);
-    s[3] = v_sum(d);
+/* s (8) = the sums of eight vectors */
+INLINE void FN(v_sum8)(const V *v, real *s) {
+    UNROLL
+    for (int i = 0; i < 8; i++) s[i] = v_sum(v[i]);
 }
-#define v_sum4 FN(v_sum4)
+#define v_sum8 FN(v_sum8)

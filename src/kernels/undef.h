@@ -17,7 +17,7 @@
 #undef v_load_n
 #undef v_store_n
 #undef v_sum
-#undef v_sum4
+#undef v_sum8
 #undef v_min
 #undef v_max
 #undef v_where_positive
