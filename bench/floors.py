@@ -1,9 +1,10 @@
 """What no implementation can go below: ``python -m bench.floors --write docs/performance.md``.
 
-The floor of a case is the time of its matrix products at the speed of a large one, measured beside
-the case, and for a single sequence the time to read the recurrent weights once a step, measured
-here as the fastest of SciPy's ``gemv`` and our one-row product on as many bytes. Element-wise
-functions, calls and threads that wait for each other are not in it.
+The floor of a case is the time of its matrix products at the highest speed that was seen, of a
+large product of a library measured beside the case, or of ours measured here; and for a single
+sequence the time to read the recurrent weights once a step, measured here as the fastest of SciPy's
+``gemv`` and our one-row product on as many bytes, over and over. Element-wise functions, calls and
+threads that wait for each other are not in it.
 """
 
 from __future__ import annotations
@@ -24,27 +25,46 @@ from .peers import use_threads
 from .report import Result, Row
 
 
+def multiplying_speed(threads: int, dtype: str) -> float:
+    """Return the floating-point operations a second of a product of ours that stays in cache."""
+    rows, columns, depth = 768 * threads, 1024, 256
+    x, weight = np.ones((rows, depth), dtype), np.ones((columns, depth), dtype)
+    with use_threads(threads):
+        seconds = (
+            min(
+                timeit.repeat(lambda: active_backend().affine(x, weight, None), number=5, repeat=15)
+            )
+            / 5
+        )
+    return 2 * rows * columns * depth / seconds
+
+
 def reading_seconds(size: int) -> float:
     """Return the seconds of the fastest product of a vector with a matrix of `size` bytes.
 
-    Those of a call that multiplies next to nothing are taken off.
+    Ours multiplies two vectors after each other, the second from the last row to the first, as a
+    loop does. Those of a call that multiplies next to nothing are taken off.
     """
-    columns = 256
-    x = np.ones((1, columns), np.float32)
     backend = active_backend()
 
-    def seconds(rows: int) -> list[float]:
-        weight = np.ones((rows, columns), np.float32)
+    def seconds(rows: int, columns: int) -> list[float]:
+        x, weight = np.ones((2, columns), np.float32), np.ones((rows, columns), np.float32)
         products = [
-            lambda: blas.sgemv(1.0, weight.T, x[0], trans=1),
-            lambda: backend.affine(x, weight, None),
+            (1, lambda: blas.sgemv(1.0, weight.T, x[0], trans=1)),
+            (2, lambda: backend.affine(x, weight, None)),
         ]
-        number = max(3, 200_000 // rows)
-        return [min(timeit.repeat(p, number=number, repeat=15)) / number for p in products]
+        number = max(3, 50_000_000 // weight.nbytes)
+        return [
+            min(timeit.repeat(product, number=number, repeat=15)) / number / vectors
+            for vectors, product in products
+        ]
 
     with use_threads(1):
-        whole, call = seconds(max(8, size // (4 * columns))), seconds(4)
-        return min(a - b for a, b in zip(whole, call))
+        return min(
+            whole - call
+            for columns in (512, 1008)
+            for whole, call in zip(seconds(size // (4 * columns), columns), seconds(4, columns))
+        )
 
 
 def demands(case: Case) -> tuple[float, float, int]:
@@ -67,14 +87,18 @@ def floors(results: Iterable[Result]) -> Iterator[Row]:
     """Yield the rows on how near each case is to its floor, heading first."""
     yield "case", "threads", "fastrnn", "floor", "of it", "wanted by the targets"
     results = [r for r in results if r.case.kind in ("stream", "infer", "fwdbwd", "train-step")]
-    ceilings = {
-        threads: max(
-            run["ceiling"] or 0
-            for case, _, runs in results
-            for run in runs
-            if run["threads"] == threads and case.dtype == "float32"
+    speeds = {
+        (threads, dtype): max(
+            multiplying_speed(threads, dtype),
+            *[
+                run["ceiling"] or 0
+                for case, _, runs in results
+                for run in runs
+                if run["threads"] == threads and case.dtype == dtype
+            ],
         )
         for threads in {run["threads"] for _, _, runs in results for run in runs}
+        for dtype in {case.dtype for case, _, _ in results}
     }
     for case, _, runs in results:
         for run in [run for run in runs if not run["neighbour"]]:
@@ -87,7 +111,7 @@ def floors(results: Iterable[Result]) -> Iterator[Row]:
             if not wanted:
                 continue
             flops, size, steps = demands(case)
-            floor = flops / (run["ceiling"] or ceilings[run["threads"]])
+            floor = flops / speeds[run["threads"], case.dtype]
             threads = 1 if case.kind == "stream" else run["threads"]
             floor += steps * reading_seconds(size // threads) if steps else 0
             ours = report.ours(run)
