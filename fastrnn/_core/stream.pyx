@@ -271,7 +271,7 @@ cdef class Stepper:
         cdef const char *bias_hh
         cdef char *to
         cdef fr_term terms[2]
-        cdef int turn, g
+        cdef int turn, g, n, shared
         if stage.operand == FR_OPERAND_EXTRA:
             depth = H
             operand = self.extra + row * H * item
@@ -279,8 +279,15 @@ cdef class Stepper:
             terms[0] = term(layer.weight_hr, depth, operand)
             self.multiply(self.P, terms, 1, NULL, NULL, gates + stage.slot[0] * H * item)
             return
-        for turn in range(stage.gates):
+        turn = 0
+        while turn < stage.gates:
+            # What was read last is read first: gates in turn from the first and from the last.
             g = stage.gates - 1 - turn if self.descending else turn
+            shared = sharing(stage, g, -1 if self.descending else 1)
+            n = max(shared, 1)
+            turn += n
+            if self.descending:
+                g -= n - 1
             first = (stage.first_gate + g) * H
             to = gates + stage.slot[g] * H * item
             terms[0] = term(layer.weight_ih + first * layer.inputs * item, layer.inputs, x)
@@ -289,8 +296,8 @@ cdef class Stepper:
             if layer.bias_ih != NULL:
                 bias_ih = layer.bias_ih + first * item
                 bias_hh = layer.bias_hh + first * item
-            if stage.slot[g] == stage.first_gate + g:
-                self.multiply(H, terms, 2, bias_ih, bias_hh, to)
+            if shared > 0:
+                self.multiply(n * H, terms, 2, bias_ih, bias_hh, to)
             else:
                 self.multiply(H, terms, 1, bias_ih, NULL, gates + first * item)
                 self.multiply(H, &terms[1], 1, bias_hh, NULL, to)
@@ -312,6 +319,15 @@ cdef class Stepper:
         p.accumulate = bias != NULL
         p.descending = self.descending
         self.kernels.matvec(&p)
+
+
+cdef inline int sharing(const fr_stage *stage, int g, int direction) noexcept nogil:
+    """How many gates from g on have both products in one slot; they lie side by side."""
+    cdef int n = 0
+    while 0 <= g < stage.gates and stage.slot[g] == stage.first_gate + g:
+        n += 1
+        g += direction
+    return n
 
 
 cdef inline fr_term term(const char *weight, Py_ssize_t columns, const char *x) noexcept nogil:
