@@ -1,7 +1,8 @@
 """One time step of a stack of layers, with the states kept in place.
 
 At one row a step is bound by reading the weights, so they are read as they are: nothing is packed,
-and a weight that was changed in place is in effect at once.
+and a weight that was changed in place is in effect at once. Threads divide the units of large
+layers.
 """
 cimport numpy as cnp
 from libc.math cimport INFINITY
@@ -13,15 +14,19 @@ from fastrnn._core.kernels cimport (
     FR_OPERAND_EXTRA,
     FR_WEIGHT_HR,
     active,
+    barrier,
     fr_cell,
     fr_frame,
     fr_kernels,
     fr_matvec,
     fr_stage,
+    fr_team,
     fr_term,
     fr_zoneout,
     flush_denormals,
+    parallel,
     restore_denormals,
+    thread_count,
 )
 
 import numpy as np
@@ -30,6 +35,10 @@ cnp.import_array()
 
 # Steps with less work than this, some 10 us, keep the GIL, which costs 0.1 us to release and take.
 cdef double FLOPS_WITHOUT_GIL = 5e5
+# Work that is worth a second thread, some 100 us: one that sleeps takes 50 us to wake.
+cdef double FLOPS_A_THREAD = 4e6
+# Units are divided by whole lines of the cache.
+cdef Py_ssize_t UNITS = 16
 
 cdef enum:
     MAX_STATES = 2
@@ -46,6 +55,198 @@ cdef struct Layer:
     char *state[MAX_STATES]     # (B, width) each
     char *x                     # (B, inputs)
     char *out                   # (B, P), or NULL: the next layer reads the state
+
+
+cdef struct Stack:
+    # What a thread needs to know.
+    const fr_kernels *kernels
+    const fr_cell *cell
+    Layer *layers
+    Py_ssize_t n_layers, B, H, P, item
+    Py_ssize_t width[MAX_STATES]
+    bint descending
+    char *gates                 # (B, slots, H)
+    char *extra                 # (B, H), operand of a second stage
+    char *zoneout[MAX_STATES]   # masks (width,), or NULL
+    char *before[MAX_STATES]    # the states of all rows before the step, where there is zoneout
+    double cell_clip
+
+
+cdef void units_of(Py_ssize_t n, int rank, int size, Py_ssize_t *low,
+                   Py_ssize_t *high) noexcept nogil:
+    """The rank's range of n units."""
+    cdef Py_ssize_t blocks = (n + UNITS - 1) // UNITS
+    low[0] = min(n, blocks * rank // size * UNITS)
+    high[0] = min(n, blocks * (rank + 1) // size * UNITS)
+
+
+cdef void step_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
+    """The rank's units of a step of all layers."""
+    cdef const Stack *s = <const Stack *>context
+    cdef Py_ssize_t n
+    for n in range(s.n_layers):
+        run_layer(s, &s.layers[n], rank, size, team)
+
+
+cdef void run_layer(const Stack *s, const Layer *layer, int rank, int size,
+                    fr_team *team) noexcept nogil:
+    cdef const fr_stage *stage
+    cdef Py_ssize_t row, low, high
+    cdef int k
+    if s.zoneout[0] != NULL:
+        keep_states(s, layer, rank, size)
+    for k in range(s.cell.stages):
+        stage = &s.cell.stage[k]
+        units_of(s.P if stage.weight == FR_WEIGHT_HR else s.H, rank, size, &low, &high)
+        for row in range(s.B):
+            products(s, layer, stage, row, low, high)
+        # States are advanced in place, once all have read them.
+        if size > 1:
+            barrier(team)
+        for row in range(s.B):
+            pointwise(s, layer, stage, row, low, high)
+        if k == s.cell.stages - 1 and s.zoneout[0] != NULL:
+            zone_out(s, layer, rank, size)
+        if size > 1:
+            barrier(team)
+
+
+cdef void pointwise(const Stack *s, const Layer *layer, const fr_stage *stage, Py_ssize_t row,
+                    Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+    """The stage's pointwise function on some units of a row."""
+    cdef Py_ssize_t item = s.item
+    cdef fr_frame f
+    cdef int j
+    memset(&f, 0, sizeof(f))
+    f.rows = 1
+    f.units = high - low
+    f.gates_slot = f.vector_slot = s.H
+    f.cell_clip = s.cell_clip
+    f.gates = s.gates + (row * s.cell.slots * s.H + low) * item
+    f.extra = s.extra + (row * s.H + low) * item
+    for j in range(s.cell.states):
+        f.next[j] = layer.state[j] + (row * s.width[j] + low) * item
+        f.state[j] = f.next[j]
+    if layer.out != NULL:
+        f.out = layer.out + (row * s.P + low) * item
+    for j in range(FR_MAX_VECTORS):
+        if layer.vector[j] != NULL:
+            f.vector[j] = layer.vector[j] + low * item
+    stage.forward(&f)
+
+
+cdef void keep_states(const Stack *s, const Layer *layer, int rank, int size) noexcept nogil:
+    """Copy the rank's units of the states before a step."""
+    cdef Py_ssize_t row, low, high, start
+    cdef int j
+    for j in range(s.cell.states):
+        units_of(s.width[j], rank, size, &low, &high)
+        for row in range(s.B):
+            start = (row * s.width[j] + low) * s.item
+            memcpy(s.before[j] + start, layer.state[j] + start, (high - low) * s.item)
+
+
+cdef void zone_out(const Stack *s, const Layer *layer, int rank, int size) noexcept nogil:
+    """Zoneout of the rank's units of the states, which are the expected ones."""
+    cdef Py_ssize_t low, high, start
+    cdef fr_zoneout z
+    cdef int j
+    memset(&z, 0, sizeof(z))
+    z.rows = s.B
+    for j in range(s.cell.states):
+        units_of(s.width[j], rank, size, &low, &high)
+        start = low * s.item
+        z.cols = high - low
+        z.mask = s.zoneout[j] + start
+        z.state = s.before[j] + start
+        z.next = layer.state[j] + start
+        z.state_row = z.next_row = s.width[j]
+        z.out = NULL
+        if j == 0 and layer.out != NULL:
+            z.out = layer.out + start
+        z.out_row = s.P
+        s.kernels.zoneout(&z)
+
+
+cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py_ssize_t row,
+                   Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+    """Some units of what a stage's slots hold: W_ih x + b_ih and W_hh operand + b_hh.
+
+    Both are in one slot where they share it.
+    """
+    cdef Py_ssize_t H = s.H, item = s.item, depth = s.P, first
+    cdef const char *x = layer.x + row * layer.inputs * item
+    cdef const char *operand = layer.state[0] + row * s.P * item
+    cdef char *gates = s.gates + row * s.cell.slots * H * item
+    cdef const char *bias_ih
+    cdef const char *bias_hh
+    cdef char *to
+    cdef fr_term terms[2]
+    cdef int turn = 0, g, n, shared
+    if stage.operand == FR_OPERAND_EXTRA:
+        depth = H
+        operand = s.extra + row * H * item
+    if stage.weight == FR_WEIGHT_HR:
+        terms[0] = term(layer.weight_hr + low * depth * item, depth, operand)
+        multiply(s, high - low, terms, 1, NULL, NULL, gates + (stage.slot[0] * H + low) * item)
+        return
+    while turn < stage.gates:
+        # What was read last is read first: gates in turn from the first and from the last.
+        g = stage.gates - 1 - turn if s.descending else turn
+        shared = sharing(stage, g, -1 if s.descending else 1)
+        n = max(shared, 1) if high - low == H else 1
+        turn += n
+        if s.descending:
+            g -= n - 1
+        first = (stage.first_gate + g) * H + low
+        to = gates + (stage.slot[g] * H + low) * item
+        terms[0] = term(layer.weight_ih + first * layer.inputs * item, layer.inputs, x)
+        terms[1] = term(layer.weight_hh + first * depth * item, depth, operand)
+        bias_ih = bias_hh = NULL
+        if layer.bias_ih != NULL:
+            bias_ih = layer.bias_ih + first * item
+            bias_hh = layer.bias_hh + first * item
+        if shared > 0:
+            multiply(s, (n - 1) * H + high - low, terms, 2, bias_ih, bias_hh, to)
+        else:
+            multiply(s, high - low, terms, 1, bias_ih, NULL, gates + first * item)
+            multiply(s, high - low, &terms[1], 1, bias_hh, NULL, to)
+
+
+cdef void multiply(const Stack *s, Py_ssize_t n, const fr_term *terms, int count, const char *bias,
+                   const char *other_bias, char *y) noexcept nogil:
+    """y (n) = the terms' products and the biases that there are."""
+    cdef fr_matvec p
+    if bias != NULL:
+        memcpy(y, bias, n * s.item)
+    if other_bias != NULL:
+        s.kernels.add_column_sums(1, n, other_bias, n, y)
+    p.n = n
+    p.terms = count
+    p.term[0] = terms[0]
+    if count > 1:
+        p.term[1] = terms[1]
+    p.y = y
+    p.accumulate = bias != NULL
+    p.descending = s.descending
+    s.kernels.matvec(&p)
+
+
+cdef inline int sharing(const fr_stage *stage, int g, int direction) noexcept nogil:
+    """How many gates from g on have both products in one slot; they lie side by side."""
+    cdef int n = 0
+    while 0 <= g < stage.gates and stage.slot[g] == stage.first_gate + g:
+        n += 1
+        g += direction
+    return n
+
+
+cdef inline fr_term term(const char *weight, Py_ssize_t columns, const char *x) noexcept nogil:
+    cdef fr_term t
+    t.w = weight
+    t.w_row = t.k = columns
+    t.x = x
+    return t
 
 
 cdef class Stepper:
@@ -67,68 +268,60 @@ cdef class Stepper:
     extras : Extras or None
         The bound of the cell, and zoneout masks (1, width).
     """
-    cdef const fr_kernels *kernels
-    cdef const fr_cell *cell
-    cdef Layer *layers
+    cdef Stack stack
     cdef object parameters, bound, passes, check
     cdef tuple states, masks
     cdef list owners
-    cdef Py_ssize_t n_layers, B, H, P, inputs, item
-    cdef Py_ssize_t width[MAX_STATES]
-    cdef int typenum
-    cdef bint long_step, descending
-    cdef char *gates
-    cdef char *extra
-    cdef char *zoneout[MAX_STATES]
-    cdef char *before[MAX_STATES]   # the states of a row before the step
-    cdef double cell_clip
+    cdef Py_ssize_t inputs
+    cdef int typenum, most_threads
+    cdef bint long_step
 
     def __cinit__(self, str cell, object passes, object parameters, tuple states, object check,
                   object extras=None):
+        cdef Stack *s = &self.stack
         cdef cnp.ndarray first = states[0]
         cdef int k
+        memset(s, 0, sizeof(Stack))
         self.typenum = cnp.PyArray_TYPE(first)
-        self.item = cnp.PyArray_ITEMSIZE(first)
-        self.kernels = active(self.item)
-        self.cell = self.kernels.cells
+        s.item = cnp.PyArray_ITEMSIZE(first)
+        s.kernels = active(s.item)
+        s.cell = s.kernels.cells
         name = cell.encode()
-        while self.cell.name != NULL and strcmp(self.cell.name, <bytes>name) != 0:
-            self.cell += 1
-        if self.cell.name == NULL:
+        while s.cell.name != NULL and strcmp(s.cell.name, <bytes>name) != 0:
+            s.cell += 1
+        if s.cell.name == NULL:
             raise ValueError(f"cell must have compiled kernels, got {cell!r}")
         self.passes = passes
         self.parameters = parameters
         self.states = states
         self.check = check
-        self.n_layers = first.shape[0]
-        self.B = first.shape[1]
-        self.P = first.shape[2]
-        for k in range(self.cell.states):
-            self.width[k] = states[k].shape[2]
-        self.cell_clip = INFINITY
-        self.masks = None
+        s.n_layers = first.shape[0]
+        s.B = first.shape[1]
+        s.P = first.shape[2]
+        for k in range(s.cell.states):
+            s.width[k] = states[k].shape[2]
+        s.cell_clip = INFINITY
         if extras is not None:
-            self.cell_clip = extras.cell_clip
+            s.cell_clip = extras.cell_clip
             self.masks = extras.zoneout
-        scratch = np.empty(self.n_layers * sizeof(Layer), np.uint8)
+        scratch = np.empty(s.n_layers * sizeof(Layer), np.uint8)
         self.owners = [scratch]
-        self.layers = <Layer *>cnp.PyArray_DATA(<cnp.ndarray>scratch)
+        s.layers = <Layer *>address(scratch)
         self.bind()
 
     cdef int bind(self) except -1:
         """Look up where the weights and the states are."""
+        cdef Stack *s = &self.stack
         cdef Layer *layer
-        cdef Py_ssize_t n, row
-        cdef cnp.ndarray array
+        cdef Py_ssize_t n
         cdef double flops = 0
         cdef int k
-        first = self.states[0]
         weights = self.passes()
         del self.owners[1:]
         self.owners.append(weights)
-        self.H = weights[0]["weight_ih"].shape[0] // self.cell.gates
-        for n in range(self.n_layers):
-            layer = &self.layers[n]
+        s.H = weights[0]["weight_ih"].shape[0] // s.cell.gates
+        for n in range(s.n_layers):
+            layer = &s.layers[n]
             memset(layer, 0, sizeof(Layer))
             named = weights[n]
             layer.inputs = named["weight_ih"].shape[1]
@@ -140,53 +333,55 @@ cdef class Stepper:
                 layer.bias_ih = address(named["bias_ih"])
                 layer.bias_hh = address(named["bias_hh"])
             k = 0
-            while k < FR_MAX_VECTORS and self.cell.vector[k].name != NULL:
-                name = self.cell.vector[k].name.decode()
-                if name not in named:
-                    array = np.zeros(self.cell.vector[k].blocks * self.H, first.dtype)
-                    self.owners.append(array)
-                    layer.vector[k] = address(array)
-                else:
+            while k < FR_MAX_VECTORS and s.cell.vector[k].name != NULL:
+                name = s.cell.vector[k].name.decode()
+                if name in named:
                     layer.vector[k] = address(named[name])
+                else:
+                    layer.vector[k] = self.zeros(s.cell.vector[k].blocks * s.H)
                 k += 1
-            for k in range(self.cell.states):
-                row = self.B * self.width[k] * self.item
-                layer.state[k] = address(self.states[k]) + n * row
+            for k in range(s.cell.states):
+                layer.state[k] = address(self.states[k]) + n * s.B * s.width[k] * s.item
             if n > 0:
-                layer.x = self.layers[n - 1].state[0]
-            flops += 2. * self.B * self.cell.gates * self.H * (layer.inputs + self.P)
-        self.inputs = self.layers[0].inputs
+                layer.x = s.layers[n - 1].state[0]
+            flops += 2. * s.B * s.cell.gates * s.H * (layer.inputs + s.P)
+        self.inputs = s.layers[0].inputs
         self.long_step = flops > FLOPS_WITHOUT_GIL
-        array = np.empty((self.B * (self.cell.slots + 1) * self.H,), weights[0]["weight_ih"].dtype)
-        self.owners.append(array)
-        self.gates = address(array)
-        self.extra = self.gates + self.B * self.cell.slots * self.H * self.item
+        self.most_threads = 1
+        if not s.cell.whole_rows:
+            self.most_threads = <int>min(flops / FLOPS_A_THREAD + 1, <double>(s.H // UNITS + 1))
+        s.gates = self.zeros(s.B * s.cell.slots * s.H)
+        s.extra = self.zeros(s.B * s.H)
         if self.masks is not None:
-            for k in range(self.cell.states):
-                array = np.empty((self.width[k],), first.dtype)
-                self.owners.append(array)
-                self.before[k] = address(array)
-                self.zoneout[k] = address(self.masks[k])
+            for k in range(s.cell.states):
+                s.before[k] = self.zeros(s.B * s.width[k])
+                s.zoneout[k] = address(self.masks[k])
         self.bound = self.parameters.flat_values
         return 0
+
+    cdef char *zeros(self, Py_ssize_t n) except NULL:
+        """Memory of so many elements, as long as the weights stay where they are."""
+        array = np.zeros(max(n, 1), self.states[0].dtype)
+        self.owners.append(array)
+        return address(array)
 
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
         cdef cnp.npy_intp shape[2]
         if self.parameters.flat_values is not self.bound:
             self.bind()
-        if not self.plain(x, self.inputs) or (out is not None and not self.plain(out, self.P)):
+        if not (self.plain(x, self.inputs) and (out is None or self.plain(out, self.stack.P))):
             x, out = self.check(x, out)
         cdef cnp.ndarray rows = x
         if out is None:
-            shape[0] = self.B
-            shape[1] = self.P
+            shape[0] = self.stack.B
+            shape[1] = self.stack.P
             if cnp.PyArray_NDIM(rows) == 1:
                 out = cnp.PyArray_SimpleNew(1, &shape[1], self.typenum)
             else:
                 out = cnp.PyArray_SimpleNew(2, shape, self.typenum)
-        self.layers[0].x = cnp.PyArray_BYTES(rows)
-        self.layers[self.n_layers - 1].out = address(out)
+        self.stack.layers[0].x = cnp.PyArray_BYTES(rows)
+        self.stack.layers[self.stack.n_layers - 1].out = address(out)
         if self.long_step:
             with nogil:
                 self.run()
@@ -202,141 +397,23 @@ cdef class Stepper:
         array = value
         cdef int ndim = cnp.PyArray_NDIM(array)
         return (cnp.PyArray_TYPE(array) == self.typenum and cnp.PyArray_ISCARRAY(array)
-                and ((ndim == 1 and self.B == 1 and cnp.PyArray_DIM(array, 0) == width)
-                     or (ndim == 2 and cnp.PyArray_DIM(array, 0) == self.B
+                and ((ndim == 1 and self.stack.B == 1 and cnp.PyArray_DIM(array, 0) == width)
+                     or (ndim == 2 and cnp.PyArray_DIM(array, 0) == self.stack.B
                          and cnp.PyArray_DIM(array, 1) == width)))
 
     cdef void run(self) noexcept nogil:
-        cdef uint64_t saved = flush_denormals()
-        cdef Py_ssize_t n
-        for n in range(self.n_layers):
-            self.run_layer(&self.layers[n])
-        restore_denormals(saved)
-        self.descending = not self.descending
-
-    cdef void run_layer(self, const Layer *layer) noexcept nogil:
-        cdef const fr_cell *cell = self.cell
-        cdef const fr_stage *stage
-        cdef Py_ssize_t item = self.item, H = self.H, row
-        cdef char *gates
-        cdef fr_frame f
-        cdef int k, j
-        memset(&f, 0, sizeof(f))
-        f.gates_slot = f.vector_slot = H
-        f.rows = 1
-        f.cell_clip = self.cell_clip
-        for j in range(FR_MAX_VECTORS):
-            f.vector[j] = layer.vector[j]
-        for row in range(self.B):
-            if self.zoneout[0] != NULL:
-                for j in range(cell.states):
-                    memcpy(self.before[j], layer.state[j] + row * self.width[j] * item,
-                           self.width[j] * item)
-            gates = self.gates + row * cell.slots * H * item
-            for k in range(cell.stages):
-                stage = &cell.stage[k]
-                self.products(layer, stage, row, gates)
-                f.units = self.P if stage.weight == FR_WEIGHT_HR else H
-                f.gates = gates
-                f.extra = self.extra + row * H * item
-                for j in range(cell.states):
-                    f.next[j] = layer.state[j] + row * self.width[j] * item
-                    f.state[j] = f.next[j]
-                f.out = NULL if layer.out == NULL else layer.out + row * self.P * item
-                stage.forward(&f)
-            if self.zoneout[0] != NULL:
-                self.zone_out(&f)
-
-    cdef void zone_out(self, const fr_frame *f) noexcept nogil:
-        """Zoneout of a row's states, which are the expected ones."""
-        cdef fr_zoneout z
-        cdef int j
-        memset(&z, 0, sizeof(z))
-        z.rows = 1
-        for j in range(self.cell.states):
-            z.cols = self.width[j]
-            z.mask = self.zoneout[j]
-            z.state = self.before[j]
-            z.next = f.next[j]
-            z.out = f.out if j == 0 else NULL
-            self.kernels.zoneout(&z)
-
-    cdef void products(self, const Layer *layer, const fr_stage *stage, Py_ssize_t row,
-                       char *gates) noexcept nogil:
-        """What a stage's slots hold: W_ih x + b_ih and W_hh operand + b_hh, in one where shared."""
-        cdef Py_ssize_t H = self.H, item = self.item, depth = self.P, first
-        cdef const char *x = layer.x + row * layer.inputs * item
-        cdef const char *operand = layer.state[0] + row * self.P * item
-        cdef const char *bias_ih
-        cdef const char *bias_hh
-        cdef char *to
-        cdef fr_term terms[2]
-        cdef int turn, g, n, shared
-        if stage.operand == FR_OPERAND_EXTRA:
-            depth = H
-            operand = self.extra + row * H * item
-        if stage.weight == FR_WEIGHT_HR:
-            terms[0] = term(layer.weight_hr, depth, operand)
-            self.multiply(self.P, terms, 1, NULL, NULL, gates + stage.slot[0] * H * item)
-            return
-        turn = 0
-        while turn < stage.gates:
-            # What was read last is read first: gates in turn from the first and from the last.
-            g = stage.gates - 1 - turn if self.descending else turn
-            shared = sharing(stage, g, -1 if self.descending else 1)
-            n = max(shared, 1)
-            turn += n
-            if self.descending:
-                g -= n - 1
-            first = (stage.first_gate + g) * H
-            to = gates + stage.slot[g] * H * item
-            terms[0] = term(layer.weight_ih + first * layer.inputs * item, layer.inputs, x)
-            terms[1] = term(layer.weight_hh + first * depth * item, depth, operand)
-            bias_ih = bias_hh = NULL
-            if layer.bias_ih != NULL:
-                bias_ih = layer.bias_ih + first * item
-                bias_hh = layer.bias_hh + first * item
-            if shared > 0:
-                self.multiply(n * H, terms, 2, bias_ih, bias_hh, to)
-            else:
-                self.multiply(H, terms, 1, bias_ih, NULL, gates + first * item)
-                self.multiply(H, &terms[1], 1, bias_hh, NULL, to)
-
-    cdef void multiply(self, Py_ssize_t n, const fr_term *terms, int count, const char *bias,
-                       const char *other_bias, char *y) noexcept nogil:
-        """y (n) = the terms' products and the biases that there are."""
-        cdef fr_matvec p
-        if bias != NULL:
-            memcpy(y, bias, n * self.item)
-        if other_bias != NULL:
-            self.kernels.add_column_sums(1, n, other_bias, n, y)
-        p.n = n
-        p.terms = count
-        p.term[0] = terms[0]
-        if count > 1:
-            p.term[1] = terms[1]
-        p.y = y
-        p.accumulate = bias != NULL
-        p.descending = self.descending
-        self.kernels.matvec(&p)
+        cdef int threads = 1
+        cdef uint64_t saved
+        if self.most_threads > 1:
+            threads = min(self.most_threads, thread_count())
+        if threads > 1:
+            parallel(threads, step_work, &self.stack)
+        else:
+            saved = flush_denormals()
+            step_work(&self.stack, 0, 1, NULL)
+            restore_denormals(saved)
+        self.stack.descending = not self.stack.descending
 
 
-cdef inline int sharing(const fr_stage *stage, int g, int direction) noexcept nogil:
-    """How many gates from g on have both products in one slot; they lie side by side."""
-    cdef int n = 0
-    while 0 <= g < stage.gates and stage.slot[g] == stage.first_gate + g:
-        n += 1
-        g += direction
-    return n
-
-
-cdef inline fr_term term(const char *weight, Py_ssize_t columns, const char *x) noexcept nogil:
-    cdef fr_term t
-    t.w = weight
-    t.w_row = t.k = columns
-    t.x = x
-    return t
-
-
-cdef char *address(object array):
+cdef char *address(object array) except NULL:
     return cnp.PyArray_BYTES(<cnp.ndarray?>array)
