@@ -91,24 +91,24 @@ def test_the_number_of_threads_does_not_change_an_output(two_threads, layer, B):
 @pytest.mark.parametrize(
     "layer",
     [
-        fr.RNN(40, 250, seed=0),
-        fr.GRU(40, 250, 2, seed=0),
-        fr.GRU(40, 250, reset_after=False, zoneout=0.1, seed=0),
-        fr.LSTM(40, 250, 2, proj_size=100, zoneout=(0.1, 0.2), seed=0),
-        fr.LSTM(40, 250, peepholes=True, bias=False, seed=0),
-        fr.LSTM(40, 250, layer_norm=True, seed=0),
+        fr.RNN(40, 250, dtype="float64", seed=0),
+        fr.GRU(40, 250, 2, dtype="float64", seed=0),
+        fr.GRU(40, 250, reset_after=False, zoneout=0.1, dtype="float64", seed=0),
+        fr.LSTM(40, 250, 2, proj_size=100, zoneout=(0.1, 0.2), dtype="float64", seed=0),
+        fr.LSTM(40, 250, peepholes=True, bias=False, dtype="float64", seed=0),
+        fr.LSTM(40, 250, layer_norm=True, dtype="float64", seed=0),
     ],
     ids=["RNN", "GRU", "reset before", "projected", "peepholes", "layer norm"],
 )
 def test_threads_divide_the_units_of_a_wide_stream(two_threads, layer):
-    x = np.random.default_rng(0).standard_normal((4, 64, 40)).astype(np.float32)
+    x = np.random.default_rng(0).standard_normal((4, 64, 40))
     expected, last = layer(x)
     for threads in (2, 1):
         fr.set_num_threads(threads)
         stream = layer.stream(64)
-        np.testing.assert_allclose([stream.step(step) for step in x], expected, atol=1e-6)
+        np.testing.assert_allclose([stream.step(step) for step in x], expected, atol=1e-12)
         for found, state in zip(as_tuple(stream.state), as_tuple(last), strict=True):
-            np.testing.assert_allclose(found, state, atol=1e-6)
+            np.testing.assert_allclose(found, state, atol=1e-12)
 
 
 def test_a_forked_child_computes():
