@@ -6,17 +6,36 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper
 
-from fastrnn._validation import check_bool
+from fastrnn._validation import check_bool, check_choice
 from fastrnn.interop.onnx.graph import Graph
-from fastrnn.interop.onnx.layers import dense, embedding, pooling, recurrent
-from fastrnn.layers import Dense, Dropout, Embedding
+from fastrnn.interop.onnx.layers import (
+    attention,
+    dense,
+    embedding,
+    pooling,
+    recurrent,
+    steps_before,
+)
+from fastrnn.layers import Attention, Dense, Dropout, Embedding
 from fastrnn.layers.cells import Cell
 from fastrnn.layers.pooling import Pooling
 from fastrnn.layers.recurrent import Recurrent
-from fastrnn.models import Encoder, FeedForward, Forecaster, LanguageModel, SequenceTagger
+from fastrnn.models import (
+    Captioner,
+    CTCRecognizer,
+    Encoder,
+    FeedForward,
+    Forecaster,
+    LanguageModel,
+    QuestionAnswerer,
+    SequenceGenerator,
+    SequenceTagger,
+)
 from fastrnn.models.classifier import PooledModel
+from fastrnn.models.decoder import Decoder, Writer
+from fastrnn.models.heads import CategoricalHead
 
 if TYPE_CHECKING:
     import os
@@ -24,14 +43,18 @@ if TYPE_CHECKING:
 
 
 def export(
-    model: Any, path: str | os.PathLike[str], *, state: bool = False, lengths: bool = False
+    model: Any,
+    path: str | os.PathLike[str],
+    *,
+    state: bool = False,
+    lengths: bool = False,
+    part: str | None = None,
 ) -> None:
     """Write a layer or model as an ONNX file.
 
     Parameters
     ----------
-    model : a layer, Encoder, LanguageModel, SequenceTagger, SequenceClassifier, SequenceRegressor,
-            Forecaster or FeedForward
+    model : a layer or a model
         As it runs at inference: without dropout.
     path : path-like
     state : bool
@@ -39,32 +62,39 @@ def export(
         final one, outputs ``h`` (and ``c``), shaped as the layer's.
     lengths : bool
         True: the graph also takes ``lengths``, int32 (B,).
+    part : {"encoder", "decoder"} or None
+        Of a Seq2Seq or Captioner, to write with: what makes the first state (and the memory) of the
+        input, or what scores the next symbols and goes on to the next state.
 
     Notes
     -----
     Inputs are ``x`` (T, B, I), or (B, T, I) where the layer is ``batch_first``, or ``ids``, int64
-    (T, B); T and B are free. The output is ``output``, or ``logits`` of a language model; of a
+    (T, B); T and B are free. The output is ``output``, or ``logits`` of a model of symbols; of a
     forecaster what ``predict`` returns. A cell takes ``x`` (B, I) and always its state ``h0`` (and
-    ``c0``), (B, H), and returns the next.
+    ``c0``), (B, H), and returns the next. See docs/onnx.md for the models.
 
     ONNX has no projection in its LSTM. A layer with ``proj_size`` becomes one whose hidden units
     are those before the projection and whose recurrent weights are ``weight_hh @ weight_hr``; an
-    initial h is found for them by the pseudo-inverse of ``weight_hr``.
+    initial h is found for them by the pseudo-inverse of ``weight_hr``. What the operators cannot
+    say, and float64, which ONNX Runtime has not in them, becomes a loop over the cell's step.
 
     Raises
     ------
     TypeError
-        If the model is none of the above.
+        If the model is neither a layer nor a model.
     ValueError
-        If the model has no such input, an option that ONNX does not have (``layer_norm``,
-        ``cell_clip``, ``zoneout``), or ``weight_hr`` is too close to singular to export the state
-        of a projected layer.
+        If the model has no such input or part.
     """
     check_bool("state", state)
     check_bool("lengths", lengths)
     write = next((write for kind, write in WRITERS.items() if isinstance(model, kind)), None)
     if write is None:
-        raise TypeError(f"model must be a layer or {MODELS}, got {type(model).__name__}")
+        raise TypeError(f"model must be a layer or model of fastrnn, got {type(model).__name__}")
+    if part is not None:
+        check_choice("part", part, PARTS)
+        if not isinstance(model, Writer):
+            raise ValueError(f"part must be None for {type(model).__name__}, got {part!r}")
+        write = PARTS[part]
     for name, value in (("state", state), ("lengths", lengths)):
         if value and isinstance(model, WITHOUT[name]):
             raise ValueError(f"{name} must be False for {type(model).__name__}, got True")
@@ -76,7 +106,7 @@ def export(
 def _layer(graph: Graph, layer: Recurrent, state: bool, lengths: bool) -> None:
     shape = ["B", "T"] if layer.batch_first else ["T", "B"]
     x = graph.input("x", layer.dtype, [*shape, layer.input_size])
-    output = _stack(graph, layer, x, state, lengths)
+    output = _stack(graph, layer, x, state, _lengths(graph, lengths))
     width = layer.num_directions * layer.output_size
     graph.output("output", output, layer.dtype, [*shape, width])
 
@@ -92,9 +122,8 @@ def _cell(graph: Graph, cell: Cell, state: bool, lengths: bool) -> None:
     _final(graph, layer, ["B"], final)
 
 
-def _stack(graph: Graph, layer: Recurrent, x: str, state: bool, lengths: bool) -> str:
-    """Append a stack with inputs and outputs of its own; return its output."""
-    sizes = _lengths(graph, lengths)
+def _stack(graph: Graph, layer: Recurrent, x: str, state: bool, sizes: str) -> str:
+    """Append a stack with a state of its own; return its output."""
     leading = [layer.depth, "B"]
     initial = _initial(graph, layer, leading) if state else []
     output, final = recurrent(graph, layer, x, sizes, initial)
@@ -145,14 +174,24 @@ def _pooling(graph: Graph, layer: Pooling, state: bool, lengths: bool) -> None:
     graph.output("output", pooled, layer.dtype, ["B", layer.size])
 
 
+def _attention(graph: Graph, layer: Attention, state: bool, lengths: bool) -> None:
+    queries = graph.input("queries", layer.dtype, ["S", "B", layer.query_size])
+    memory = graph.input("memory", layer.dtype, ["T", "B", layer.memory_size])
+    context, weights = attention(graph, layer, queries, memory, _lengths(graph, lengths))
+    graph.output("context", context, layer.dtype, ["S", "B", layer.memory_size])
+    graph.output("weights", weights, layer.dtype, ["S", "B", "T"])
+
+
 def _encoder(graph: Graph, encoder: Encoder, state: bool, lengths: bool) -> None:
-    hidden = _stack(graph, encoder.recurrent, _vectors(graph, encoder), state, lengths)
+    x = _vectors(graph, encoder)
+    hidden = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
     graph.output("output", hidden, encoder.recurrent.dtype, ["T", "B", encoder.output_size])
 
 
 def _language_model(graph: Graph, model: LanguageModel, state: bool, lengths: bool) -> None:
     encoder = model.encoder
-    hidden = _stack(graph, encoder.recurrent, _vectors(graph, encoder), state, lengths)
+    x = _vectors(graph, encoder)
+    hidden = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
     if model.config["tie_weights"]:
         weight = graph.node("Transpose", ["embedding.weight"], perm=[1, 0])
         logits = graph.node("MatMul", [hidden, weight])
@@ -167,13 +206,55 @@ def _language_model(graph: Graph, model: LanguageModel, state: bool, lengths: bo
 
 def _tagger(graph: Graph, model: SequenceTagger, state: bool, lengths: bool) -> None:
     encoder = model.encoder
-    hidden = _stack(graph, encoder.recurrent, _vectors(graph, encoder), state, lengths)
+    x = _vectors(graph, encoder)
+    hidden = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
     scores = dense(graph, "output", model.output, hidden)
     graph.output("output", scores, model.output.dtype, ["T", "B", model.output.out_features])
 
 
+def _recognizer(graph: Graph, model: CTCRecognizer, state: bool, lengths: bool) -> None:
+    encoder = model.encoder
+    x = _inputs(graph, encoder, model.config["input_size"])
+    sizes = _lengths(graph, lengths)
+    x, frames = _frames(graph, model, x, sizes)
+    if encoder.inputs == "ids":
+        x = _look_up(graph, encoder, x)
+    hidden = _stack(graph, encoder.recurrent, x, state, frames)
+    scores = dense(graph, "output", model.output, hidden)
+    graph.output("logits", scores, model.output.dtype, ["N", "B", model.output.out_features])
+    if lengths:
+        graph.output("frames", frames, np.int32, ["B"])
+
+
+def _frames(graph: Graph, model: CTCRecognizer, x: str, sizes: str) -> tuple[str, str]:
+    """Return what the encoder of a recogniser reads, and how many frames of each sequence."""
+    repeat, stack = model.config["repeat"], model.config["stack"]
+    if stack > 1 and sizes:
+        zero = graph.array(np.zeros((), model.output.dtype))
+        x = graph.node("Where", [steps_before(graph, x, sizes), x, zero])
+    if repeat > 1:
+        zero, one, times = (graph.array(np.int64(k)) for k in (0, 1, repeat))
+        T = graph.node("Gather", [graph.node("Shape", [x]), zero])
+        steps = graph.node("Range", [zero, graph.node("Mul", [T, times]), one])
+        x = graph.node("Gather", [x, graph.node("Div", [steps, times])])
+    if stack > 1:
+        T = graph.node("Gather", [graph.node("Shape", [x]), graph.array([0])])
+        x = graph.node("Pad", [x, graph.array([0, 0, 0, stack - 1, 0, 0])])
+        axis, by = graph.array([0]), graph.array([stack])
+        starts = [graph.array([k]) for k in range(stack)]
+        ends = [graph.node("Add", [T, start]) for start in starts]
+        parts = [graph.node("Slice", [x, *pair, axis, by]) for pair in zip(starts, ends)]
+        x = graph.node("Concat", parts, axis=2)
+    if sizes and (repeat, stack) != (1, 1):
+        times, more, by = (graph.array(np.int32(k)) for k in (repeat, stack - 1, stack))
+        sizes = graph.node("Add", [graph.node("Mul", [sizes, times]), more])
+        sizes = graph.node("Div", [sizes, by])
+    return x, sizes
+
+
 def _pooled(graph: Graph, model: PooledModel, state: bool, lengths: bool) -> None:
-    output = _pooled_output(graph, model, _vectors(graph, model.encoder), lengths)
+    x = _vectors(graph, model.encoder)
+    output = _pooled_output(graph, model, x, _lengths(graph, lengths))
     graph.output("output", output, model.output.dtype, ["B", model.output.out_features])
 
 
@@ -181,7 +262,7 @@ def _forecaster(graph: Graph, model: Forecaster, state: bool, lengths: bool) -> 
     mean, std = (np.array(model.config[name], model.output.dtype) for name in ("mean", "std"))
     x = _vectors(graph, model.encoder)
     x = graph.node("Div", [graph.node("Sub", [x, graph.array(mean)]), graph.array(std)])
-    output = _pooled_output(graph, model, x, lengths)
+    output = _pooled_output(graph, model, x, _lengths(graph, lengths))
     output = graph.node("Mul", [output, graph.array(std[0])])
     output = graph.node("Add", [output, graph.array(mean[0])])
     shape = [model.config["horizon"]]
@@ -191,8 +272,7 @@ def _forecaster(graph: Graph, model: Forecaster, state: bool, lengths: bool) -> 
     graph.output("output", output, model.output.dtype, ["B", *shape])
 
 
-def _pooled_output(graph: Graph, model: PooledModel, x: str, lengths: bool) -> str:
-    sizes = _lengths(graph, lengths)
+def _pooled_output(graph: Graph, model: PooledModel, x: str, sizes: str) -> str:
     hidden, _ = recurrent(graph, model.encoder.recurrent, x, sizes)
     return dense(graph, "output", model.output, pooling(graph, model.pooling, hidden, sizes))
 
@@ -206,24 +286,161 @@ def _feed_forward(graph: Graph, model: FeedForward, state: bool, lengths: bool) 
     graph.output("output", x, model.layers[-1].dtype, ["B", model.layers[-1].out_features])
 
 
+def _answerer(graph: Graph, model: QuestionAnswerer, state: bool, lengths: bool) -> None:
+    stories = graph.input("stories", np.int64, ["S", "B", "W"])
+    questions = graph.input("questions", np.int64, ["B", "W"])
+    sizes = _lengths(graph, lengths)
+    first, last, end = (graph.array([k]) for k in (0, -1, np.iinfo(np.int64).max))
+    # Every sentence is read, and the question as one more.
+    rows = graph.node("Concat", [stories, graph.node("Unsqueeze", [questions, first])], axis=0)
+    ids = graph.node("Transpose", [rows], perm=[2, 0, 1])
+    ids = graph.node("Reshape", [ids, graph.array([0, -1])])  # (W, (S + 1) * B)
+    is_word = graph.node("Not", [graph.node("Equal", [ids, graph.array(np.int64(0))])])
+    words = graph.node("Cast", [is_word], to=TensorProto.INT32)
+    words = graph.node("ReduceSum", [words, first], keepdims=0)
+    words = graph.node("Max", [words, graph.array(np.int32(1))])  # beyond the end of a story
+    H = model.sentence.output_size
+    with graph.within("sentence"):
+        vectors = _look_up(graph, model.sentence, ids)
+        hidden, _ = recurrent(graph, model.sentence.recurrent, vectors, words)
+        vectors = pooling(graph, model._last, hidden, words)
+    shape = graph.node("Slice", [graph.node("Shape", [rows]), first, graph.array([2])])
+    shape = graph.node("Concat", [shape, graph.array([H])], axis=0)
+    vectors = graph.node("Reshape", [vectors, shape])
+    told = graph.node("Slice", [vectors, first, last])
+    asked = graph.node("Slice", [vectors, last, end])
+    pairs = graph.node("Concat", [told, graph.node("Mul", [told, asked])], axis=2)
+    with graph.within("story"):
+        scores = _pooled_output(graph, model.story, pairs, sizes)
+    graph.output("output", scores, model.story.output.dtype, ["B", model.config["num_answers"]])
+
+
+def _generator(graph: Graph, model: SequenceGenerator, state: bool, lengths: bool) -> None:
+    """Write the scores of each element, given all before it."""
+    head, dtype = model.head, model.encoder.recurrent.dtype
+    categorical = isinstance(head, CategoricalHead)
+    kind = np.int64 if categorical else dtype
+    elements = graph.input("elements", kind, ["T", "B", head.width])
+    variables = []
+    if categorical:
+        places = [graph.array(np.int64(k)) for k in range(head.width)]
+        variables = [graph.node("Gather", [elements, place], axis=2) for place in places]
+        parts = [
+            embedding(graph, f"embedding{k}", head.embeddings[k], _after(graph, ids, start, 2))
+            for k, (ids, start) in enumerate(zip(variables, head.start))
+        ]
+        x = graph.node("Concat", parts, axis=2)
+    else:
+        x = _after(graph, elements, dtype.type(0), 3)
+    hidden = _stack(graph, model.encoder.recurrent, x, state, _lengths(graph, lengths))
+    scores = dense(graph, "output", head.output, hidden)
+    for k, link in enumerate(head.links if categorical else ()):
+        added = embedding(graph, f"link{k}", link, variables[k])
+        before = head.output.out_features - link.embedding_dim
+        pads = graph.array([0, 0, before, 0, 0, 0])
+        scores = graph.node("Add", [scores, graph.node("Pad", [added, pads])])
+    graph.output("output", scores, dtype, ["T", "B", head.output.out_features])
+
+
+def _after(graph: Graph, x: str, start: Any, axes: int) -> str:
+    """Return x (T, B, ...) a step late, with `start` in the first."""
+    pads = graph.array([1] + [0] * (2 * axes - 1))
+    x = graph.node("Pad", [x, pads, graph.array(start)])
+    return graph.node("Slice", [x, graph.array([0]), graph.array([-1])])
+
+
+def _writer(graph: Graph, model: Writer, state: bool, lengths: bool) -> None:
+    """Write the scores of each target, given the input and the targets before it."""
+    first, memory, sizes = _encoded(graph, model, lengths)
+    targets = graph.input("targets", np.int64, ["S", "B"])
+    ids = _after(graph, targets, np.int64(model.config["bos"]), 2)
+    _decoded(graph, model.decoder, ids, first, memory, sizes)
+
+
+def _writer_encoder(graph: Graph, model: Writer, state: bool, lengths: bool) -> None:
+    first, memory, _ = _encoded(graph, model, lengths)
+    layer = model.decoder.recurrent.recurrent
+    for name, value in zip(layer.cell.states, first):
+        graph.output(f"{name}0", value, layer.dtype, [layer.depth, "B", layer.hidden_size])
+    if model.decoder.attention is not None:
+        width = model.decoder.attention.memory_size
+        graph.output("memory", memory, layer.dtype, ["T", "B", width])
+
+
+def _writer_decoder(graph: Graph, model: Writer, state: bool, lengths: bool) -> None:
+    decoder, layer = model.decoder, model.decoder.recurrent.recurrent
+    ids = graph.input("ids", np.int64, ["S", "B"])
+    leading = [layer.depth, "B"]
+    first = _initial(graph, layer, leading)
+    memory = sizes = ""
+    if decoder.attention is not None:
+        shape = ["T", "B", decoder.attention.memory_size]
+        memory, sizes = graph.input("memory", layer.dtype, shape), _lengths(graph, lengths)
+    elif lengths:
+        raise ValueError("lengths must be False for a decoder without attention, got True")
+    _final(graph, layer, leading, _decoded(graph, decoder, ids, first, memory, sizes))
+
+
+def _encoded(graph: Graph, model: Writer, lengths: bool) -> tuple[list[str], str, str]:
+    """Return the decoder's first state, what attention looks at, and the lengths of that."""
+    dtype, memory, sizes = model.decoder.initial.dtype, "", ""
+    if isinstance(model, Captioner):
+        context = graph.input("x", dtype, ["B", model.config["input_size"]])
+    else:
+        with graph.within("encoder"):
+            x = _vectors(graph, model.encoder)
+            sizes = _lengths(graph, lengths)
+            memory, _ = recurrent(graph, model.encoder.recurrent, x, sizes)
+        context = pooling(graph, model.last, memory, sizes)
+    layer = model.decoder.recurrent.recurrent
+    n, L, H = len(layer.cell.states), layer.num_layers, layer.hidden_size
+    first = graph.node("Tanh", [dense(graph, "initial", model.decoder.initial, context)])
+    first = graph.node("Reshape", [first, graph.array([0, n, L, H])])
+    first = graph.node("Transpose", [first], perm=[1, 2, 0, 3])
+    states = [graph.node("Gather", [first, graph.array(np.int64(k))]) for k in range(n)]
+    return states, memory, sizes
+
+
+def _decoded(
+    graph: Graph, decoder: Decoder, ids: str, first: list[str], memory: str, sizes: str
+) -> list[str]:
+    """Append a decoder and its output of scores; return its final state."""
+    with graph.within("decoder"):
+        x = _look_up(graph, decoder.recurrent, ids)
+        hidden, final = recurrent(graph, decoder.recurrent.recurrent, x, initial=first)
+        if decoder.attention is not None:
+            attended, _ = attention(graph, decoder.attention, hidden, memory, sizes)
+            hidden = graph.node("Concat", [attended, hidden], axis=2)
+            hidden = graph.node("Tanh", [dense(graph, "combine", decoder.combine, hidden)])
+        logits = dense(graph, "output", decoder.output, hidden)
+    graph.output("logits", logits, decoder.output.dtype, ["S", "B", decoder.output.out_features])
+    return final
+
+
 def _vectors(graph: Graph, encoder: Encoder) -> str:
     """Declare an encoder's input; return the vectors that its first layer reads."""
-    layer = encoder.recurrent
+    x = _inputs(graph, encoder, encoder.recurrent.input_size)
+    return x if encoder.inputs == "vectors" else _look_up(graph, encoder, x)
+
+
+def _inputs(graph: Graph, encoder: Encoder, width: int) -> str:
+    """Declare the ids or vectors that an encoder is given."""
     if encoder.inputs == "vectors":
-        return graph.input("x", layer.dtype, ["T", "B", layer.input_size])
-    ids = graph.input("ids", np.int64, ["T", "B"])
+        return graph.input("x", encoder.recurrent.dtype, ["T", "B", width])
+    return graph.input("ids", np.int64, ["T", "B"])
+
+
+def _look_up(graph: Graph, encoder: Encoder, ids: str) -> str:
+    """Return the vectors that stand for ids."""
     if encoder.embedding is not None:
         return embedding(graph, "embedding", encoder.embedding, ids)
+    layer = encoder.recurrent
     values = graph.array(np.array([0, 1], np.float32))
     x = graph.node("OneHot", [ids, graph.array(layer.input_size), values])
     # Runtimes have it for float32 alone.
     return graph.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(layer.dtype))
 
 
-MODELS = (
-    "an Encoder, LanguageModel, SequenceTagger, SequenceClassifier, SequenceRegressor, Forecaster "
-    "or FeedForward"
-)
 # Kind -> what appends it to a graph, with its inputs and outputs.
 WRITERS = {
     Recurrent: _layer,
@@ -232,15 +449,32 @@ WRITERS = {
     Embedding: _embedding,
     Dropout: _dropout,
     Pooling: _pooling,
+    Attention: _attention,
     Encoder: _encoder,
     LanguageModel: _language_model,
     SequenceTagger: _tagger,
+    CTCRecognizer: _recognizer,
+    SequenceGenerator: _generator,
     Forecaster: _forecaster,
     PooledModel: _pooled,
     FeedForward: _feed_forward,
+    QuestionAnswerer: _answerer,
+    Writer: _writer,
 }
+PARTS = {"encoder": _writer_encoder, "decoder": _writer_decoder}
 # Of which kinds a graph cannot take these.
 WITHOUT = {
-    "state": (Cell, Dense, Embedding, Dropout, Pooling, PooledModel, FeedForward),
-    "lengths": (Cell, Dense, Embedding, Dropout, FeedForward),
+    "state": (
+        Attention,
+        Cell,
+        Dense,
+        Dropout,
+        Embedding,
+        FeedForward,
+        PooledModel,
+        Pooling,
+        QuestionAnswerer,
+        Writer,
+    ),
+    "lengths": (Captioner, Cell, Dense, Dropout, Embedding, FeedForward),
 }

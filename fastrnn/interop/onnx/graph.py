@@ -2,36 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 OPSET, IR_VERSION = 17, 8  # read by ONNX Runtime from 1.12 on
 
 
 class Graph:
-    """Nodes, constants, inputs and outputs; values are known by their names."""
+    """Nodes, constants, inputs and outputs; values are known by their names.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    prefix : str
+        Names of values begin with it: those of a body must not be those of the graph around it.
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+        self._part = ""
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
 
-    def input(self, name: str, dtype: Any, shape: list[int | str]) -> str:
-        """Declare an input; a string in `shape` is an axis of any size."""
-        self._inputs.append(_declared(name, dtype, shape))
-        return name
+    @contextmanager
+    def within(self, part: str) -> Iterator[None]:
+        """Put the name of a part before those of the constants that are stored in the block."""
+        before = self._part
+        self._part += part + "."
+        try:
+            yield
+        finally:
+            self._part = before
 
-    def output(self, name: str, value: str, dtype: Any, shape: list[int | str]) -> None:
+    def input(self, name: str, dtype: Any, shape: list[int | str | None]) -> str:
+        """Declare an input; a string or None in `shape` is an axis of any size."""
+        self._inputs.append(_declared(self._prefix + name, dtype, shape))
+        return self._prefix + name
+
+    def output(self, name: str, value: str, dtype: Any, shape: list[int | str | None]) -> None:
         """Declare an output, which is a value computed so far."""
-        self._nodes.append(helper.make_node("Identity", [value], [name]))
-        self._outputs.append(_declared(name, dtype, shape))
+        self._nodes.append(helper.make_node("Identity", [value], [self._prefix + name]))
+        self._outputs.append(_declared(self._prefix + name, dtype, shape))
 
     def constant(self, name: str, array: np.ndarray) -> str:
-        """Store an array."""
+        """Store an array; return its name."""
+        name = self._prefix + self._part + name
         self._constants.append(numpy_helper.from_array(np.asarray(array, order="C"), name))
         return name
 
@@ -45,15 +68,22 @@ class Graph:
 
     def nodes(self, operator: str, inputs: list[str], outputs: int, **attributes: Any) -> list[str]:
         """Append a node with several outputs."""
-        names = [f"{operator}_{len(self._nodes)}_{k}" for k in range(outputs)]
+        names = [f"{self._prefix}{operator}_{len(self._nodes)}_{k}" for k in range(outputs)]
         self._nodes.append(helper.make_node(operator, inputs, names, **attributes))
         return names
 
+    def body(self) -> Graph:
+        """Return a new graph, to be an attribute of the next node of this one."""
+        return Graph(f"{self._prefix}step_{len(self._nodes)}.")
+
+    def proto(self, name: str) -> onnx.GraphProto:
+        """Return the finished graph."""
+        return helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._constants)
+
     def model(self, name: str) -> onnx.ModelProto:
         """Return the finished model, which has been checked."""
-        graph = helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._constants)
         model = helper.make_model(
-            graph,
+            self.proto(name),
             producer_name="fastrnn",
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
@@ -62,7 +92,7 @@ class Graph:
         return model
 
 
-def _declared(name: str, dtype: Any, shape: list[int | str]) -> onnx.ValueInfoProto:
+def _declared(name: str, dtype: Any, shape: list[int | str | None]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(
         name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape
     )

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import TensorProto, helper
 
 from fastrnn.interop.onnx.operators import GRU, LSTM, RNN
-from fastrnn.layers import AttentionPooling, LastPooling
+from fastrnn.interop.onnx.scan import scan
+from fastrnn.layers import AdditiveAttention, AttentionPooling, GeneralAttention, LastPooling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastrnn.interop.onnx.graph import Graph
-    from fastrnn.layers import Dense, Embedding
+    from fastrnn.layers import Attention, Dense, Embedding
     from fastrnn.layers.pooling import Pooling
     from fastrnn.layers.recurrent import Recurrent
 
@@ -56,13 +56,7 @@ def pooling(graph: Graph, layer: Pooling, x: str, lengths: str = "") -> str:
         hidden = graph.node("Tanh", [dense(graph, "pooling.hidden", layer.hidden, x)])
         weights = dense(graph, "pooling.score", layer.score, hidden)  # (T, B, 1)
     if lengths:
-        zero, one = (graph.array(np.int64(k)) for k in (0, 1))
-        T = graph.node("Gather", [graph.node("Shape", [x]), zero])
-        steps = graph.node("Range", [zero, T, one])
-        steps = graph.node("Reshape", [steps, graph.array([-1, 1, 1])])
-        ends = graph.node("Cast", [lengths], to=TensorProto.INT64)
-        ends = graph.node("Reshape", [ends, graph.array([1, -1, 1])])
-        valid = graph.node("Less", [steps, ends])
+        valid = steps_before(graph, x, lengths)
         # What lies beyond the ends may be NaN.
         x = graph.node("Where", [valid, x, graph.array(np.zeros((), layer.dtype))])
         if weights is not None:
@@ -97,6 +91,44 @@ def _last(graph: Graph, layer: LastPooling, x: str, lengths: str) -> str:
     return graph.node("Concat", [forward, backward], axis=1)
 
 
+def attention(
+    graph: Graph, layer: Attention, queries: str, memory: str, lengths: str = ""
+) -> tuple[str, str]:
+    """Append attention of queries (S, B, width) to a memory (T, B, width).
+
+    Returns
+    -------
+    context, weights : str
+        (S, B, width) and (S, B, T).
+    """
+    if lengths:
+        valid = steps_before(graph, memory, lengths)
+        zero, lowest = (graph.array(layer.dtype.type(k)) for k in (0, np.finfo(layer.dtype).min))
+        memory = graph.node("Where", [valid, memory, zero])  # zero times NaN would be NaN
+    queries, memory = (graph.node("Transpose", [x], perm=[1, 0, 2]) for x in (queries, memory))
+    if isinstance(layer, AdditiveAttention):
+        queries = dense(graph, "attention.query", layer.query, queries)
+        keys = dense(graph, "attention.memory", layer.memory, memory)
+        pairs = [(queries, 2), (keys, 1)]
+        pairs = [graph.node("Unsqueeze", [x, graph.array([axis])]) for x, axis in pairs]
+        hidden = graph.node("Tanh", [graph.node("Add", pairs)])  # (B, S, T, A)
+        scores = dense(graph, "attention.score", layer.score, hidden)
+        scores = graph.node("Squeeze", [scores, graph.array([3])])
+    else:
+        if isinstance(layer, GeneralAttention):
+            queries = dense(graph, "attention.query", layer.query, queries)
+        queries = graph.node("Mul", [queries, graph.array(layer.dtype.type(layer.scale))])
+        keys = graph.node("Transpose", [memory], perm=[0, 2, 1])
+        scores = graph.node("MatMul", [queries, keys])
+    if lengths:
+        valid = graph.node("Transpose", [valid], perm=[1, 2, 0])  # (B, 1, T)
+        scores = graph.node("Where", [valid, scores, lowest])
+    weights = graph.node("Softmax", [scores], axis=2)
+    context = graph.node("MatMul", [weights, memory])
+    context, weights = (graph.node("Transpose", [x], perm=[1, 0, 2]) for x in (context, weights))
+    return context, weights
+
+
 def recurrent(
     graph: Graph, layer: Recurrent, x: str, lengths: str = "", initial: Sequence[str] = ()
 ) -> tuple[str, list[str]]:
@@ -113,45 +145,25 @@ def recurrent(
     initial : sequence of str
         Its initial states, (num_layers * num_directions, B, width). Empty: zero, or the learned.
     """
-    operator, activations, attributes = _operator(layer)
     L, D = layer.num_layers, layer.num_directions
     # Runtimes have the operators for layout 0 alone.
     hidden = graph.node("Transpose", [x], perm=[1, 0, 2]) if layer.batch_first else x
-    if layer.learned_state and not initial:
-        initial = _learned(graph, layer, hidden)
+    by_operator = _has_operator(layer, bool(initial))
+    if not initial and (layer.learned_state or not by_operator):
+        initial = _expanded(graph, layer, hidden)
     firsts = [graph.nodes("Split", [s, graph.array([D] * L)], L, axis=0) for s in initial]
     finals: list[list[str]] = [[] for _ in layer.cell.states]
+    valid = steps_before(graph, hidden, lengths) if lengths and not by_operator else ""
     for k in range(L):
-        weights = [weights for _, weights, _ in layer.passes()[k * D : (k + 1) * D]]
-        arrays = _arrays(weights, operator.order, "input_forget" in attributes, layer.dtype)
-        stored = {name: graph.constant(f"{name}_l{k}", array) for name, array in arrays.items()}
         first = [values[k] for values in firsts]
-        if layer.proj_size:
-            project = np.stack([w["weight_hr"].T for w in weights])
-            if first:
-                first[0] = graph.node("MatMul", [first[0], graph.array(_inverse(project))])
-            project = graph.constant(f"weight_hr_l{k}", project)
-        inputs = [hidden, stored["W"], stored["R"], stored.get("B", ""), lengths]
-        if "P" in stored:
-            inputs += [*(first or ["", ""]), stored["P"]]
-        Y, *last = graph.nodes(
-            operator.__name__,
-            inputs if "P" in stored else [*inputs, *first],
-            1 + len(finals),
-            hidden_size=layer.hidden_size,
-            direction="bidirectional" if D == 2 else "reverse" if layer.reverse else "forward",
-            activations=[*activations] * D,
-            **attributes,
-        )
-        if layer.proj_size:
-            Y = graph.node("MatMul", [Y, project])
-            last[0] = graph.node("MatMul", [last[0], project])
+        if by_operator:
+            hidden, last = _operator(graph, layer, k, hidden, lengths, first)
+        else:
+            hidden, last = scan(graph, layer, k, hidden, valid, first)
         for values, value in zip(finals, last):
             values.append(value)
-        hidden = graph.node("Transpose", [Y], perm=[0, 2, 1, 3])  # to (T, B, D, H)
-        hidden = graph.node("Reshape", [hidden, graph.array([0, 0, D * layer.output_size])])
     states = [graph.node("Concat", values, axis=0) for values in finals]
-    if lengths and initial:
+    if lengths and initial and by_operator:
         # Runtimes differ in the state of a sequence without steps.
         column = graph.node("Reshape", [lengths, graph.array([-1, 1])])
         empty = graph.node("Equal", [column, graph.array(np.int32(0))])
@@ -161,35 +173,74 @@ def recurrent(
     return hidden, states
 
 
-def _learned(graph: Graph, layer: Recurrent, x: str) -> list[str]:
-    """Return the learned initial states for the sequences of x (T, B, I)."""
+def _has_operator(layer: Recurrent, with_state: bool) -> bool:
+    """Return whether runtimes have an operator that does what the layer does at inference."""
+    if layer.cell.name.removesuffix("_projected") not in CELLS or layer.extras() is not None:
+        return False
+    if layer.dtype != np.float32:  # ONNX has it, ONNX Runtime has not
+        return False
+    if layer.proj_size and with_state:
+        projections = [weights["weight_hr"] for _, weights, _ in layer.passes()]
+        return all(np.linalg.matrix_rank(p) == layer.proj_size for p in projections)
+    return True
+
+
+def _operator(
+    graph: Graph, layer: Recurrent, k: int, x: str, lengths: str, first: list[str]
+) -> tuple[str, list[str]]:
+    """Append layer `k` of a stack as an operator; see `scan`. `first` may be empty, for zero."""
+    operator, activations, attributes = CELLS[layer.cell.name.removesuffix("_projected")]
+    D = layer.num_directions
+    weights = [weights for _, weights, _ in layer.passes()[k * D : (k + 1) * D]]
+    arrays = _arrays(weights, operator.order, "input_forget" in attributes, layer.dtype)
+    stored = {name: graph.constant(f"{name}_l{k}", array) for name, array in arrays.items()}
+    if layer.proj_size:
+        project = np.stack([w["weight_hr"].T for w in weights])
+        if first:
+            first = [graph.node("MatMul", [first[0], graph.array(_inverse(project))]), first[1]]
+        project = graph.constant(f"weight_hr_l{k}", project)
+    inputs = [x, stored["W"], stored["R"], stored.get("B", ""), lengths]
+    if "P" in stored:
+        inputs += [*(first or ["", ""]), stored["P"]]
+    Y, *last = graph.nodes(
+        operator.__name__,
+        inputs if "P" in stored else [*inputs, *first],
+        1 + len(layer.cell.states),
+        hidden_size=layer.hidden_size,
+        direction="bidirectional" if D == 2 else "reverse" if layer.reverse else "forward",
+        activations=[*activations] * D,
+        **attributes,
+    )
+    if layer.proj_size:
+        Y = graph.node("MatMul", [Y, project])
+        last[0] = graph.node("MatMul", [last[0], project])
+    hidden = graph.node("Transpose", [Y], perm=[0, 2, 1, 3])  # to (T, B, D, H)
+    hidden = graph.node("Reshape", [hidden, graph.array([0, 0, D * layer.output_size])])
+    return hidden, last
+
+
+def _expanded(graph: Graph, layer: Recurrent, x: str) -> list[str]:
+    """Return the initial states, zero or learned, for the sequences of x (T, B, I)."""
     B = graph.node("Gather", [graph.node("Shape", [x]), graph.array([1])])
     states = []
-    for name, width in zip(layer.cell.states, layer.state_widths):
-        whole = graph.constant(f"{name}0", layer.parameters[f"{name}0"][:, None])
-        shape = graph.node("Concat", [graph.array([layer.depth]), B, graph.array([width])], axis=0)
-        states.append(graph.node("Expand", [whole, shape]))
+    for state in layer.initial_state(1):
+        depth, _, width = state.shape
+        ends = [graph.array([depth]), B, graph.array([width])]
+        states.append(
+            graph.node("Expand", [graph.array(state), graph.node("Concat", ends, axis=0)])
+        )
     return states
 
 
-def _operator(layer: Recurrent) -> tuple[type, tuple[str, ...], dict[str, int]]:
-    """Return the operator of a layer, and its activations and attributes.
-
-    Raises
-    ------
-    ValueError
-        If the layer does at inference what ONNX has no place for.
-    """
-    name = layer.cell.name.removesuffix("_projected")
-    if name not in CELLS:
-        raise ValueError(f"model must have a cell that ONNX knows, got {layer.cell.name!r}")
-    for option, is_set in (
-        ("cell_clip", layer.cell_clip != math.inf),
-        ("zoneout", any(layer.zoneout)),
-    ):
-        if is_set:
-            raise ValueError(f"{option} must be off in a model for ONNX, which has no place for it")
-    return CELLS[name]
+def steps_before(graph: Graph, x: str, lengths: str) -> str:
+    """Return which steps of x (T, B, ...) stand before the ends, bool (T, B, 1)."""
+    zero, one = (graph.array(np.int64(k)) for k in (0, 1))
+    T = graph.node("Gather", [graph.node("Shape", [x]), zero])
+    steps = graph.node("Range", [zero, T, one])
+    steps = graph.node("Reshape", [steps, graph.array([-1, 1, 1])])
+    ends = graph.node("Cast", [lengths], to=TensorProto.INT64)
+    ends = graph.node("Reshape", [ends, graph.array([1, -1, 1])])
+    return graph.node("Less", [steps, ends])
 
 
 def _arrays(
@@ -228,6 +279,4 @@ def _arrays(
 
 def _inverse(project: np.ndarray) -> np.ndarray:
     """Return what turns h (D, B, P) into hidden units that `project` (D, H, P) maps to h."""
-    if (np.linalg.matrix_rank(project) < project.shape[2]).any():
-        raise ValueError("state must be False: weight_hr has not full rank")
     return np.linalg.pinv(project.astype(np.float64)).astype(project.dtype)
