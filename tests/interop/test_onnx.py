@@ -327,6 +327,33 @@ def test_model_of_torch(backend):
     assert_close(prepared.run([ids])["scores"], scores, TOLERANCES["float32"])
 
 
+@pytest.mark.slow
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore")  # of the exporters
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_what_torch_exports(tmp_path, kind, exporter):
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript" if exporter == "dynamo" else "onnx")
+
+    class Tagger(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = torch.nn.Embedding(11, 4)
+            self.recurrent = getattr(torch.nn, kind)(4, 5, num_layers=2, bidirectional=True)
+            self.output = torch.nn.Linear(10, 3)
+
+        def forward(self, ids):
+            return self.output(self.recurrent(self.embedding(ids))[0])
+
+    model, ids, path = Tagger().eval(), torch.randint(11, (7, 3)), tmp_path / "model.onnx"
+    names = {"input_names": ["ids"], "output_names": ["scores"]}
+    torch.onnx.export(model, (ids,), path, dynamo=exporter == "dynamo", **names)
+    for run in runtimes(path):
+        expected = model(ids).detach().numpy()
+        assert_close(run({"ids": ids.numpy()})["scores"], expected, TOLERANCES["float32"])
+
+
 def test_devices():
     assert fronnx.supports_device("CPU")
     assert not fronnx.supports_device("CUDA:0")
