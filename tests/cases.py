@@ -21,6 +21,10 @@ LAYERS = {
     "lstm_coupled_projected": partial(fr.LSTM, coupled=True, peepholes=True, proj_size=2),
     "lstm_normalised": partial(fr.LSTM, layer_norm=True),
     "lstm_normalised_projected": partial(fr.LSTM, layer_norm=True, peepholes=True, proj_size=2),
+    "lstm_coupled_normalised": partial(fr.LSTM, coupled=True, layer_norm=True),
+    "lstm_coupled_normalised_projected": partial(
+        fr.LSTM, coupled=True, layer_norm=True, peepholes=True, proj_size=2
+    ),
 }
 
 

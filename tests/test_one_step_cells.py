@@ -23,6 +23,10 @@ CELLS = {
         partial(fr.GRU, reset_after=False),
     ),
     "lstm_normalised": (partial(fr.LSTMCell, layer_norm=True), partial(fr.LSTM, layer_norm=True)),
+    "lstm_coupled_normalised": (
+        partial(fr.LSTMCell, coupled=True, layer_norm=True),
+        partial(fr.LSTM, coupled=True, layer_norm=True),
+    ),
 }
 
 pytestmark = pytest.mark.usefixtures("backend")

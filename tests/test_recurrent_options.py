@@ -178,7 +178,8 @@ layers = st.one_of(
         {
             "kind": st.just(fr.LSTM),
             "peepholes": st.booleans(),
-            "form": st.sampled_from([{}, {"coupled": True}, {"layer_norm": True}]),
+            "coupled": st.booleans(),
+            "layer_norm": st.booleans(),
             "cell_clip": st.sampled_from([None, 0.5]),
             "proj_size": st.sampled_from([0, 3]),
             **common,
@@ -197,10 +198,8 @@ layers = st.one_of(
 def test_any_combination_agrees_with_the_reference(options, sizes, with_lengths, seed):
     pytest.importorskip("fastrnn._core.loops")
     T, B, H = sizes
-    options = {**options, **options.get("form", {}), **options["direction"]}
-    kind = options.pop("kind")
-    for name in ("form", "direction"):
-        options.pop(name, None)
+    options = {**options, **options["direction"]}
+    kind, _ = options.pop("kind"), options.pop("direction")
     lengths = np.random.default_rng(seed).integers(0, T + 1, B) if with_lengths else None
     results = []
     for backend in ("compiled", "reference"):
@@ -449,7 +448,6 @@ def test_models_with_options_are_saved_and_loaded(tmp_path):
     [
         ({"reverse": True, "bidirectional": True}, ValueError, "reverse must be False"),
         ({"reverse": 1}, TypeError, "reverse must be True or False"),
-        ({"coupled": True, "layer_norm": True}, ValueError, "layer_norm must be False"),
         ({"coupled": True, "forget_bias": 1.0}, ValueError, "forget_bias must be None"),
         ({"bias": False, "forget_bias": 1.0}, ValueError, "forget_bias must be None"),
         ({"cell_clip": 0.0}, ValueError, "cell_clip must be a positive number, got 0"),

@@ -8,12 +8,13 @@ of ``peephole`` (absent: 0)::
     m  = sigmoid(o + p_o * c') * tanh(c')
     h' = m                          projected: h' = W_hr m
 
-A coupled cell has the gates i, g, o and the peepholes p_i, p_o. With layer normalisation ::
+A coupled cell has the gates i, g, o and the peepholes p_i, p_o. With layer normalisation (coupled:
+without f) ::
 
     i, f, g, o = gain_ih * N(W_ih x) + gain_hh * N(W_hh h) + bias
     m  = sigmoid(o + p_o * c') * tanh(gain_c * N(c') + bias_c)
 
-where N takes from a row its mean and divides it by sqrt(variance + 1e-5): the rows are all 4*H
+where N takes from a row its mean and divides it by sqrt(variance + 1e-5): the rows are all 4*H (3*H)
 arguments of the gates, and the H of the cell. c' goes on as it is. ``bias`` and ``bias_c`` may be
 absent, which is 0.
 
@@ -107,7 +108,7 @@ def _gates(output, coupled):
     return _stage(slice(0, 3 if coupled else 4), output, forward, adjoint)
 
 
-def _normalised_gates(output):
+def _normalised_gates(output, coupled):
     """Return the same stage with layer normalisation."""
 
     def forward(zx, zh, values):
@@ -115,7 +116,7 @@ def _normalised_gates(output):
         h, deviation_h = _normalise(zh)
         gain_ih, gain_hh, gain_c = values["gain_ih"], values["gain_hh"], values["gain_c"]
         z = gain_ih * x + gain_hh * h + values.get("bias", 0)
-        o, c, saved = _state(z, values, coupled=False)
+        o, c, saved = _state(z, values, coupled)
         y, deviation_c = _normalise(c)
         t = np.tanh(gain_c * y + values.get("bias_c", 0))
         kept = (
@@ -134,7 +135,7 @@ def _normalised_gates(output):
         dm = d_outputs[output]
         da = dm * o * (1 - t * t)
         dc = d_outputs["c"] + _normalise_adjoint(da * gain_c, y, deviation_c)
-        dz, d_values = _state_adjoint(saved, dm * t * o * (1 - o), dc, coupled=False)
+        dz, d_values = _state_adjoint(saved, dm * t * o * (1 - o), dc, coupled)
         d_values |= {
             "gain_ih": (dz * x).sum(axis=0),
             "gain_hh": (dz * h).sum(axis=0),
@@ -146,7 +147,7 @@ def _normalised_gates(output):
         d_zh = _normalise_adjoint(dz * gain_hh, h, deviation_h)
         return d_zx, d_zh, d_values
 
-    return _stage(slice(0, 4), output, forward, adjoint)
+    return _stage(slice(0, 3 if coupled else 4), output, forward, adjoint)
 
 
 def _stage(gates, output, forward, adjoint):
@@ -162,12 +163,24 @@ def _variants(name, gates, make_stage, vectors):
     )
 
 
-_NORMS = (("gain_ih", 4), ("gain_hh", 4), ("bias", 4), ("gain_c", 1), ("bias_c", 1))
+def _vectors(gates):
+    """Return the vectors of a cell with normalisation."""
+    norms = (("gain_ih", gates), ("gain_hh", gates), ("bias", gates), ("gain_c", 1), ("bias_c", 1))
+    return (("peephole", gates - 1), *norms)
+
 
 VARIANTS = (
     *_variants("lstm_peephole", GATES, lambda m: _gates(m, coupled=False), (("peephole", 3),)),
     *_variants(
         "lstm_coupled", COUPLED_GATES, lambda m: _gates(m, coupled=True), (("peephole", 2),)
     ),
-    *_variants("lstm_normalised", GATES, _normalised_gates, (("peephole", 3), *_NORMS)),
+    *_variants(
+        "lstm_normalised", GATES, lambda m: _normalised_gates(m, coupled=False), _vectors(4)
+    ),
+    *_variants(
+        "lstm_coupled_normalised",
+        COUPLED_GATES,
+        lambda m: _normalised_gates(m, coupled=True),
+        _vectors(3),
+    ),
 )

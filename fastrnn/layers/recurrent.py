@@ -662,7 +662,7 @@ class LSTM(Recurrent):
         True has the forget gate :math:`f = 1 - i`, and weights for the gates i, g, o alone.
     layer_norm : bool
         True normalises both products and the cell that h is made of; see
-        `fastrnn.cells.lstm_variants`. Not for a coupled gate.
+        `fastrnn.cells.lstm_variants`.
     cell_clip : float or None
         Largest absolute value of an element of c; its gradient is zero where it is clipped.
     forget_bias : float or None
@@ -676,7 +676,8 @@ class LSTM(Recurrent):
         As for `RNN` with 4*H rows, the gates i, f, g, o; ``weight_hh_lk`` is (4*H, P) and
         ``weight_hr_lk`` (P, H) where there is a projection to P. ``peephole_lk`` (3*H,) for i, f
         and o, or (2*H,). With layer norm, ``gain_ih_lk``, ``gain_hh_lk`` and, in place of the two
-        biases, ``bias_lk`` (4*H,), for the cell ``gain_c_lk`` and ``bias_c_lk`` (H,).
+        biases, ``bias_lk`` (4*H,), for the cell ``gain_c_lk`` and ``bias_c_lk`` (H,). A coupled
+        gate makes every 4*H a 3*H.
 
     Source: `fastrnn.cells.lstm`, `fastrnn.cells.lstm_variants`, ``torch.nn.LSTM``.
     """
@@ -704,20 +705,16 @@ class LSTM(Recurrent):
         self.peepholes = check_bool("peepholes", peepholes)
         self.coupled = check_bool("coupled", coupled)
         self.layer_norm = check_bool("layer_norm", layer_norm)
-        if coupled and layer_norm:
-            raise ValueError("layer_norm must be False where the input gate is coupled, got True")
         if forget_bias is not None:
             forget_bias = check_float("forget_bias", forget_bias)
             if coupled or not bias:
                 raise ValueError(
                     f"forget_bias must be None where the forget gate has no bias, got {forget_bias}"
                 )
-        name = "lstm"
+        name = "lstm_coupled" if coupled else "lstm"
         if layer_norm:
-            name = "lstm_normalised"
-        elif coupled:
-            name = "lstm_coupled"
-        elif peepholes or cell_clip is not None:
+            name += "_normalised"
+        elif not coupled and (peepholes or cell_clip is not None):
             name = "lstm_peephole"
         without = [] if peepholes else ["peephole"]
         super().__init__(

@@ -2,17 +2,9 @@
  * normalisation. Equations: fastrnn/cells/lstm_variants.py.
  *
  * `gates` is 4 for i, f, g, o and 3 for i, g, o, where f = 1 - i. The arguments of the gates stand
- * in the slots from `first` on, which is 0 without normalisation; with it, slots 0-3 hold the
- * input product, 4-7 the recurrent one and 8-11 the arguments. */
-enum {
-    FN(PEEPHOLE),
-    FN(GAIN_IH),
-    FN(GAIN_HH),
-    FN(BIAS),
-    FN(GAIN_C),
-    FN(BIAS_C),
-    FN(NORMALISED) = 8 /* first slot of the arguments */
-};
+ * in the slots from `first` on, which is 0 without normalisation; with it, the first `gates` slots
+ * hold the input product, as many the recurrent one, and the next the arguments. */
+enum { FN(PEEPHOLE), FN(GAIN_IH), FN(GAIN_HH), FN(BIAS), FN(GAIN_C), FN(BIAS_C) };
 
 INLINE V FN(bounded)(FN(spot) at, V c) {
     const real bound = (real)at.frame->cell_clip;
@@ -160,6 +152,7 @@ typedef struct {
 typedef struct {
     FN(moments) ih, hh, c;
     V ih_sum, ih_product, hh_sum, hh_product, c_sum, c_product;
+    int gates; /* a constant, once all of this is inlined */
 } FN(norms);
 
 INLINE void FN(for_each_of_row)(const fr_frame *f, fr_index row, void (*at)(FN(spot), FN(norms) *),
@@ -185,35 +178,35 @@ INLINE V FN(square)(FN(spot) at, V x, const FN(moments) * m) {
 }
 
 INLINE void FN(sum_products)(FN(spot) at, FN(norms) * s) {
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < s->gates; k++) {
         s->ih.sum += FN(activation)(at, k);
-        s->hh.sum += FN(activation)(at, 4 + k);
+        s->hh.sum += FN(activation)(at, s->gates + k);
     }
 }
 INLINE void FN(square_products)(FN(spot) at, FN(norms) * s) {
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < s->gates; k++) {
         s->ih.sum += FN(square)(at, FN(activation)(at, k), &s->ih);
-        s->hh.sum += FN(square)(at, FN(activation)(at, 4 + k), &s->hh);
+        s->hh.sum += FN(square)(at, FN(activation)(at, s->gates + k), &s->hh);
     }
 }
 INLINE void FN(measure_products)(const fr_frame *f, fr_index row, FN(norms) * s) {
     FN(for_each_of_row)(f, row, FN(sum_products), s);
-    FN(set_mean)(&s->ih, 4 * f->units);
-    FN(set_mean)(&s->hh, 4 * f->units);
+    FN(set_mean)(&s->ih, s->gates * f->units);
+    FN(set_mean)(&s->hh, s->gates * f->units);
     FN(for_each_of_row)(f, row, FN(square_products), s);
-    FN(set_scale)(&s->ih, 4 * f->units);
-    FN(set_scale)(&s->hh, 4 * f->units);
+    FN(set_scale)(&s->ih, s->gates * f->units);
+    FN(set_scale)(&s->hh, s->gates * f->units);
 }
 
 INLINE void FN(normalised_state)(FN(spot) at, FN(norms) * s) {
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < s->gates; k++) {
         const V ih = FN(normal)(FN(activation)(at, k), &s->ih);
-        const V hh = FN(normal)(FN(activation)(at, 4 + k), &s->hh);
+        const V hh = FN(normal)(FN(activation)(at, s->gates + k), &s->hh);
         V z = v_fma(FN(vector)(at, FN(GAIN_IH), k), ih, FN(vector)(at, FN(BIAS), k));
         z = v_fma(FN(vector)(at, FN(GAIN_HH), k), hh, z);
-        FN(set_gate)(at, FN(NORMALISED) + k, z);
+        FN(set_gate)(at, 2 * s->gates + k, z);
     }
-    FN(variant_state)(at, 4, FN(NORMALISED), 1);
+    FN(variant_state)(at, s->gates, 2 * s->gates, 1);
     s->c.sum += FN(next_c)(at);
 }
 INLINE void FN(square_next)(FN(spot) at, FN(norms) * s) {
@@ -223,7 +216,7 @@ INLINE void FN(square_next)(FN(spot) at, FN(norms) * s) {
 INLINE V FN(normalised_h)(FN(spot) at, const FN(norms) * s, V c) {
     const V n = FN(normal)(c, &s->c);
     const V y = v_fma(FN(vector)(at, FN(GAIN_C), 0), n, FN(vector)(at, FN(BIAS_C), 0));
-    return FN(activation)(at, FN(NORMALISED) + 3) * FN(v_tanh)(y);
+    return FN(activation)(at, 3 * s->gates - 1) * FN(v_tanh)(y);
 }
 INLINE void FN(normalised_set_h)(FN(spot) at, FN(norms) * s) {
     FN(set_h)(at, FN(normalised_h)(at, s, FN(next_c)(at)));
@@ -231,10 +224,11 @@ INLINE void FN(normalised_set_h)(FN(spot) at, FN(norms) * s) {
 INLINE void FN(normalised_set_extra)(FN(spot) at, FN(norms) * s) {
     FN(set_extra)(at, FN(normalised_h)(at, s, FN(next_c)(at)));
 }
-INLINE void FN(normalised_rows)(const fr_frame *f, void (*set)(FN(spot), FN(norms) *)) {
+INLINE void FN(normalised_rows)(const fr_frame *f, int gates, void (*set)(FN(spot), FN(norms) *)) {
     for (fr_index row = 0; row < f->rows; row++) {
         FN(norms) s;
         memset(&s, 0, sizeof s);
+        s.gates = gates;
         FN(measure_products)(f, row, &s);
         FN(for_each_of_row)(f, row, FN(normalised_state), &s);
         FN(set_mean)(&s.c, f->units);
@@ -244,10 +238,16 @@ INLINE void FN(normalised_rows)(const fr_frame *f, void (*set)(FN(spot), FN(norm
     }
 }
 static void FN(normalised_forward)(const fr_frame *f) {
-    FN(normalised_rows)(f, FN(normalised_set_h));
+    FN(normalised_rows)(f, 4, FN(normalised_set_h));
 }
 static void FN(normalised_gates_forward)(const fr_frame *f) {
-    FN(normalised_rows)(f, FN(normalised_set_extra));
+    FN(normalised_rows)(f, 4, FN(normalised_set_extra));
+}
+static void FN(coupled_normalised_forward)(const fr_frame *f) {
+    FN(normalised_rows)(f, 3, FN(normalised_set_h));
+}
+static void FN(coupled_normalised_gates_forward)(const fr_frame *f) {
+    FN(normalised_rows)(f, 3, FN(normalised_set_extra));
 }
 
 /* The adjoint of x -> normal(x) for the gradient y of it: scale (y - mean(y) - n mean(y n)). */
@@ -257,17 +257,17 @@ INLINE V FN(normal_adjoint)(V y, V n, V scale, V sum, V product, fr_index count)
 }
 
 /* c' once more, as the forward step had it. */
-INLINE V FN(same_c)(FN(spot) at) {
-    return FN(bounded)(at, FN(unbounded_state)(at, 4, FN(NORMALISED)));
+INLINE V FN(same_c)(FN(spot) at, const FN(norms) * s) {
+    return FN(bounded)(at, FN(unbounded_state)(at, s->gates, 2 * s->gates));
 }
-INLINE void FN(sum_same)(FN(spot) at, FN(norms) * s) { s->c.sum += FN(same_c)(at); }
+INLINE void FN(sum_same)(FN(spot) at, FN(norms) * s) { s->c.sum += FN(same_c)(at, s); }
 INLINE void FN(square_same)(FN(spot) at, FN(norms) * s) {
-    s->c.sum += FN(square)(at, FN(same_c)(at), &s->c);
+    s->c.sum += FN(square)(at, FN(same_c)(at, s), &s->c);
 }
 /* Gradient of the normalised c'; sets that of its gain and bias and of the argument of o. */
 INLINE V FN(d_normal_c)(FN(spot) at, const FN(norms) * s, V d_h, V *d_gain, V *d_bias, V *d_o) {
     const V one = v_set1(1), gain = FN(vector)(at, FN(GAIN_C), 0);
-    const V n = FN(normal)(FN(same_c)(at), &s->c), o = FN(activation)(at, FN(NORMALISED) + 3);
+    const V n = FN(normal)(FN(same_c)(at, s), &s->c), o = FN(activation)(at, 3 * s->gates - 1);
     const V t = FN(v_tanh)(v_fma(gain, n, FN(vector)(at, FN(BIAS_C), 0)));
     *d_o = d_h * t * o * (one - o);
     *d_bias = d_h * o * (one - t * t);
@@ -278,20 +278,20 @@ INLINE void FN(sum_d_c)(FN(spot) at, FN(norms) * s, V d_h) {
     V d_gain, d_bias, d_o;
     const V y = FN(d_normal_c)(at, s, d_h, &d_gain, &d_bias, &d_o);
     s->c_sum += y;
-    s->c_product += y * FN(normal)(FN(same_c)(at), &s->c);
+    s->c_product += y * FN(normal)(FN(same_c)(at, s), &s->c);
 }
 INLINE void FN(gates_adjoint_of_row)(FN(spot) at, FN(norms) * s, V d_h) {
     V d_gain, d_bias, d_o;
     const V y = FN(d_normal_c)(at, s, d_h, &d_gain, &d_bias, &d_o);
-    const V n = FN(normal)(FN(same_c)(at), &s->c);
+    const V n = FN(normal)(FN(same_c)(at, s), &s->c);
     const V d_c = FN(normal_adjoint)(y, n, s->c.scale, s->c_sum, s->c_product, at.frame->units);
     FN(add_d_vector)(at, FN(GAIN_C), 0, d_gain);
     FN(add_d_vector)(at, FN(BIAS_C), 0, d_bias);
-    FN(variant_state_adjoint)(at, 4, FN(NORMALISED), d_o, d_c + FN(d_next)(at, 1));
-    for (int k = 0; k < 4; k++) {
-        const V d_z = FN(activation)(at, FN(NORMALISED) + k);
+    FN(variant_state_adjoint)(at, s->gates, 2 * s->gates, d_o, d_c + FN(d_next)(at, 1));
+    for (int k = 0; k < s->gates; k++) {
+        const V d_z = FN(activation)(at, 2 * s->gates + k);
         const V ih = FN(normal)(FN(activation)(at, k), &s->ih);
-        const V hh = FN(normal)(FN(activation)(at, 4 + k), &s->hh);
+        const V hh = FN(normal)(FN(activation)(at, s->gates + k), &s->hh);
         const V d_ih = d_z * FN(vector)(at, FN(GAIN_IH), k);
         const V d_hh = d_z * FN(vector)(at, FN(GAIN_HH), k);
         FN(add_d_vector)(at, FN(BIAS), k, d_z);
@@ -304,16 +304,16 @@ INLINE void FN(gates_adjoint_of_row)(FN(spot) at, FN(norms) * s, V d_h) {
     }
 }
 INLINE void FN(products_adjoint)(FN(spot) at, FN(norms) * s) {
-    for (int k = 0; k < 4; k++) {
-        const V d_z = FN(activation)(at, FN(NORMALISED) + k);
+    for (int k = 0; k < s->gates; k++) {
+        const V d_z = FN(activation)(at, 2 * s->gates + k);
         const V ih = FN(normal)(FN(activation)(at, k), &s->ih);
-        const V hh = FN(normal)(FN(activation)(at, 4 + k), &s->hh);
+        const V hh = FN(normal)(FN(activation)(at, s->gates + k), &s->hh);
         FN(set_gate)(at, k,
                      FN(normal_adjoint)(d_z * FN(vector)(at, FN(GAIN_IH), k), ih, s->ih.scale,
-                                        s->ih_sum, s->ih_product, 4 * at.frame->units));
-        FN(set_gate)(at, 4 + k,
+                                        s->ih_sum, s->ih_product, s->gates * at.frame->units));
+        FN(set_gate)(at, s->gates + k,
                      FN(normal_adjoint)(d_z * FN(vector)(at, FN(GAIN_HH), k), hh, s->hh.scale,
-                                        s->hh_sum, s->hh_product, 4 * at.frame->units));
+                                        s->hh_sum, s->hh_product, s->gates * at.frame->units));
     }
 }
 
@@ -327,11 +327,13 @@ INLINE void FN(gates_adjoint_of_h)(FN(spot) at, FN(norms) * s) {
 INLINE void FN(gates_adjoint_of_extra)(FN(spot) at, FN(norms) * s) {
     FN(gates_adjoint_of_row)(at, s, FN(d_extra)(at));
 }
-INLINE void FN(normalised_rows_adjoint)(const fr_frame *f, void (*sum)(FN(spot), FN(norms) *),
-                                        void (*gates)(FN(spot), FN(norms) *)) {
+INLINE void FN(normalised_rows_adjoint)(const fr_frame *f, int gates,
+                                        void (*sum)(FN(spot), FN(norms) *),
+                                        void (*adjoint)(FN(spot), FN(norms) *)) {
     for (fr_index row = 0; row < f->rows; row++) {
         FN(norms) s;
         memset(&s, 0, sizeof s);
+        s.gates = gates;
         FN(measure_products)(f, row, &s);
         FN(for_each_of_row)(f, row, FN(sum_same), &s);
         FN(set_mean)(&s.c, f->units);
@@ -340,7 +342,7 @@ INLINE void FN(normalised_rows_adjoint)(const fr_frame *f, void (*sum)(FN(spot),
         FN(for_each_of_row)(f, row, sum, &s);
         s.c_sum = v_set1(v_sum(s.c_sum));
         s.c_product = v_set1(v_sum(s.c_product));
-        FN(for_each_of_row)(f, row, gates, &s);
+        FN(for_each_of_row)(f, row, adjoint, &s);
         s.ih_sum = v_set1(v_sum(s.ih_sum));
         s.ih_product = v_set1(v_sum(s.ih_product));
         s.hh_sum = v_set1(v_sum(s.hh_sum));
@@ -349,21 +351,39 @@ INLINE void FN(normalised_rows_adjoint)(const fr_frame *f, void (*sum)(FN(spot),
     }
 }
 static void FN(normalised_adjoint)(const fr_frame *f) {
-    FN(normalised_rows_adjoint)(f, FN(sum_d_c_of_h), FN(gates_adjoint_of_h));
+    FN(normalised_rows_adjoint)(f, 4, FN(sum_d_c_of_h), FN(gates_adjoint_of_h));
 }
 static void FN(normalised_gates_adjoint)(const fr_frame *f) {
-    FN(normalised_rows_adjoint)(f, FN(sum_d_c_of_extra), FN(gates_adjoint_of_extra));
+    FN(normalised_rows_adjoint)(f, 4, FN(sum_d_c_of_extra), FN(gates_adjoint_of_extra));
+}
+static void FN(coupled_normalised_adjoint)(const fr_frame *f) {
+    FN(normalised_rows_adjoint)(f, 3, FN(sum_d_c_of_h), FN(gates_adjoint_of_h));
+}
+static void FN(coupled_normalised_gates_adjoint)(const fr_frame *f) {
+    FN(normalised_rows_adjoint)(f, 3, FN(sum_d_c_of_extra), FN(gates_adjoint_of_extra));
 }
 
 INLINE void FN(normalised_projection_forward_at)(FN(spot) at) {
     FN(set_h)(at, FN(activation)(at, 12));
 }
 INLINE void FN(normalised_projection_adjoint_at)(FN(spot) at) { FN(set_gate)(at, 12, FN(d_h)(at)); }
+INLINE void FN(coupled_normalised_projection_forward_at)(FN(spot) at) {
+    FN(set_h)(at, FN(activation)(at, 9));
+}
+INLINE void FN(coupled_normalised_projection_adjoint_at)(FN(spot) at) {
+    FN(set_gate)(at, 9, FN(d_h)(at));
+}
 static void FN(normalised_projection_forward)(const fr_frame *f) {
     FN(for_each_vector)(f, FN(normalised_projection_forward_at));
 }
 static void FN(normalised_projection_adjoint)(const fr_frame *f) {
     FN(for_each_vector)(f, FN(normalised_projection_adjoint_at));
+}
+static void FN(coupled_normalised_projection_forward)(const fr_frame *f) {
+    FN(for_each_vector)(f, FN(coupled_normalised_projection_forward_at));
+}
+static void FN(coupled_normalised_projection_adjoint)(const fr_frame *f) {
+    FN(for_each_vector)(f, FN(coupled_normalised_projection_adjoint_at));
 }
 
 /* clang-format off */
@@ -371,9 +391,12 @@ static void FN(normalised_projection_adjoint)(const fr_frame *f) {
 #define COUPLED_VECTORS {{"peephole", 2}}
 #define NORMALISED_VECTORS                                                                         \
     {{"peephole", 3}, {"gain_ih", 4}, {"gain_hh", 4}, {"bias", 4}, {"gain_c", 1}, {"bias_c", 1}}
+#define COUPLED_NORMALISED_VECTORS                                                                 \
+    {{"peephole", 2}, {"gain_ih", 3}, {"gain_hh", 3}, {"bias", 3}, {"gain_c", 1}, {"bias_c", 1}}
 #define PEEPHOLE_STAGE FR_OPERAND_H, FR_WEIGHT_HH, 0, 4, {0, 1, 2, 3}
 #define COUPLED_STAGE FR_OPERAND_H, FR_WEIGHT_HH, 0, 3, {0, 1, 2}
 #define NORMALISED_STAGE FR_OPERAND_H, FR_WEIGHT_HH, 0, 4, {4, 5, 6, 7}
+#define COUPLED_NORMALISED_STAGE FR_OPERAND_H, FR_WEIGHT_HH, 0, 3, {3, 4, 5}
 #define PROJECTION_STAGE FR_OPERAND_EXTRA, FR_WEIGHT_HR, 0, 1
 #define LSTM_VARIANTS                                                                              \
     {.name = "lstm_peephole", .states = 2, .gates = 4, .slots = 4, .stages = 1,                    \
@@ -400,5 +423,17 @@ static void FN(normalised_projection_adjoint)(const fr_frame *f) {
      .stage = {{NORMALISED_STAGE, FN(normalised_gates_forward), FN(normalised_gates_adjoint)},     \
                {PROJECTION_STAGE, {12}, FN(normalised_projection_forward),                         \
                 FN(normalised_projection_adjoint)}},                                               \
-     .vector = NORMALISED_VECTORS},
+     .vector = NORMALISED_VECTORS},                                                                \
+    {.name = "lstm_coupled_normalised", .states = 2, .gates = 3, .slots = 9, .stages = 1,          \
+     .whole_rows = 1,                                                                              \
+     .stage = {{COUPLED_NORMALISED_STAGE, FN(coupled_normalised_forward),                          \
+                FN(coupled_normalised_adjoint)}},                                                  \
+     .vector = COUPLED_NORMALISED_VECTORS},                                                        \
+    {.name = "lstm_coupled_normalised_projected", .states = 2, .gates = 3, .slots = 10,            \
+     .stages = 2, .whole_rows = 1,                                                                 \
+     .stage = {{COUPLED_NORMALISED_STAGE, FN(coupled_normalised_gates_forward),                    \
+                FN(coupled_normalised_gates_adjoint)},                                             \
+               {PROJECTION_STAGE, {9}, FN(coupled_normalised_projection_forward),                  \
+                FN(coupled_normalised_projection_adjoint)}},                                       \
+     .vector = COUPLED_NORMALISED_VECTORS},
 /* clang-format on */
