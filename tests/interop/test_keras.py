@@ -67,6 +67,8 @@ def test_wrong_inputs_are_refused():
         merged(np.zeros((2, 4)))
     with pytest.raises(ValueError, match="at least 1 step"):
         merged(np.zeros((2, 0, 4)))
+    with pytest.raises(ValueError, match="x must have input_layer, got ids"):
+        tagger({"ids": [[1, 2]]})
 
 
 # -------------------------------------------------------------------------------- live comparison
@@ -105,7 +107,11 @@ def recurrent(draw, keras, return_sequences, bidirectional=False):
     if not bidirectional:
         return layer
     mode = draw(st.sampled_from(["sum", "mul", "ave", "concat"]))
-    return keras.layers.Bidirectional(layer, merge_mode=mode)
+    backward = None
+    if draw(st.booleans()):
+        other = getattr(keras.layers, draw(st.sampled_from(["SimpleRNN", "LSTM", "GRU"])))
+        backward = other(3, return_sequences=return_sequences, go_backwards=True)
+    return keras.layers.Bidirectional(layer, merge_mode=mode, backward_layer=backward)
 
 
 @pytest.mark.slow
@@ -137,6 +143,88 @@ def test_random_models_predict_as_in_keras(keras, tmp_path_factory, data):
     path = tmp_path_factory.mktemp("keras") / "model.keras"
     model.save(path)
     check(frkeras.load(path)(IDS), model.predict(IDS, verbose=0))
+
+
+def listed(outputs):
+    """Return outputs of any form as a list."""
+    if isinstance(outputs, dict):
+        return [outputs[name] for name in sorted(outputs)]
+    return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+
+
+def graphs(keras):
+    """Yield functional models that are no chains, and what they read."""
+    L = keras.layers
+    rng = np.random.default_rng(0)
+    vectors, wide = rng.standard_normal((5, 5, 4), np.float32), rng.standard_normal((5, 3))
+    vectors[0, 3:] = vectors[1, 1] = vectors[2, :2] = 0
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    other = keras.Input((None,), dtype="int32", name="other")
+    x, w = keras.Input((None, 4), name="x"), keras.Input((3,), name="w")
+    embedded = L.Embedding(6, 4, mask_zero=True)(ids)
+
+    _, *state = L.LSTM(3, return_state=True)(embedded)
+    out, *_ = L.LSTM(3, return_sequences=True, return_state=True)(x, initial_state=state)
+    yield "encoder and decoder", keras.Model([ids, x], L.Dense(2)(out)), [IDS, vectors]
+
+    out, *state = L.Bidirectional(L.LSTM(3, return_state=True, return_sequences=True))(
+        L.Masking()(x)
+    )
+    last = L.Bidirectional(L.LSTM(3), merge_mode="sum")(x, initial_state=state)
+    yield "states in both directions", keras.Model(x, [last, out, *state]), vectors
+
+    pair = L.Bidirectional(L.GRU(3, return_sequences=True), merge_mode=None)(L.Masking()(x))
+    yield "masks side by side", keras.Model(x, L.SimpleRNN(2)(L.Concatenate()(pair))), vectors
+
+    joined = L.Concatenate()([L.GRU(3, go_backwards=True)(embedded), w])
+    outputs = {"u": L.Dense(2)(joined), "v": L.Dense(1)(joined)}
+    yield "names", keras.Model({"a": ids, "b": w}, outputs), {"a": IDS, "b": wide}
+
+    table, reader = L.Embedding(6, 4, mask_zero=True), L.LSTM(3)
+    both = L.Add()([reader(table(ids)), reader(table(other))])
+    yield "shared layers", keras.Model([ids, other], both), [IDS, IDS[::-1]]
+
+    kinds = (L.Add, L.Subtract, L.Multiply, L.Average, L.Maximum, L.Minimum)
+    pair = [L.Dense(3)(x), L.Dense(3)(x)]
+    yield "merges", keras.Model(x, [kind()(pair) for kind in kinds]), vectors
+    merged = L.Add()([L.GRU(4, return_sequences=True)(embedded), embedded])
+    yield "masked merge", keras.Model(ids, L.GRU(2)(merged)), IDS
+
+    inner = keras.Model(x, [L.GRU(3)(x), L.LSTM(3)(x)])
+    chain = keras.Sequential([keras.Input((None, 4)), L.GRU(4, return_sequences=True)])
+    yield "nested", keras.Model(x, L.Multiply()(inner(chain(L.Masking()(x))))), vectors
+
+    states = L.GRU(3, return_sequences=True)(L.Masking()(x))
+    pooled = [L.GlobalAveragePooling1D()(states), L.GlobalMaxPooling1D()(states)]
+    yield "pooling", keras.Model(x, [L.Concatenate()(pooled)]), vectors
+
+    dropped = L.GaussianNoise(0.1)(L.SpatialDropout1D(0.3)(embedded))
+    again = L.GRU(2, return_sequences=True)(L.RepeatVector(3)(L.LSTM(3, dropout=0.5)(dropped)))
+    yield "other layers", keras.Model(ids, L.Activation("softmax")(again)), IDS
+
+    mask = keras.Input((None,), dtype="bool", name="mask")
+    yield "a given mask", keras.Model([x, mask], L.GRU(3)(x, mask=mask)), [vectors, IDS != 0]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
+def test_graphs_predict_as_in_keras(keras, tmp_path):
+    rng = np.random.default_rng(0)
+    for name, model, x in graphs(keras):
+        for weight in model.weights:
+            weight.assign(rng.standard_normal(weight.shape) * 0.5)
+        model.save(tmp_path / "model.keras")
+        model.save_weights(tmp_path / "model.weights.h5")
+        expected = model.predict(x, verbose=0)
+        for loaded in (
+            frkeras.load(tmp_path / "model.keras"),
+            frkeras.load(tmp_path / "model.weights.h5", model.to_json()),
+        ):
+            actual = loaded(x)
+            assert isinstance(actual, dict) == isinstance(expected, dict), name
+            found, wanted = listed(actual), listed(expected)
+            assert [a.shape for a in found] == [a.shape for a in wanted], name
+            check(found, wanted)
 
 
 @pytest.mark.slow
@@ -279,7 +367,7 @@ def layer(config, k):
         (lambda c: layer(c, 1).update(class_name=["GRU"]), "is not supported"),
         (lambda c: layer(c, 1).update(module="mine"), r"\(Embedding\) is not supported"),
         (lambda c: layer(c, 2)["config"].update(stateful=True), r"\(GRU\): setting stateful"),
-        (lambda c: layer(c, 2)["config"].update(return_state=True), "setting return_state"),
+        (lambda c: layer(c, 2)["config"].update(return_state=1), "return_state must be True or"),
         (lambda c: layer(c, 2)["config"].update(new_option=2), "setting new_option = 2"),
         (lambda c: layer(c, 2)["config"].update(units=-3), "units must be a positive integer"),
         (lambda c: layer(c, 2)["config"].update(units=10**12), r"vars/0 must be \('any', 3"),
@@ -307,19 +395,49 @@ def inbound(config, k):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: inbound(c, -1).append(inbound(c, -1)[0]), "must be called once"),
-        (lambda c: inbound(c, -1)[0]["args"].append(2), "must take the output of"),
-        (lambda c: inbound(c, -1)[0].update(args=[]), "must take the output of"),
-        (lambda c: inbound(c, -1)[0]["kwargs"].update(initial_state=[1]), "initial_state"),
-        (lambda c: inbound(c, -1)[0].update(args=inbound(c, 2)[0]["args"]), "output of"),
-        (lambda c: c["config"].update(output_layers=["masking", 0, 0]), "output_layers must be"),
-        (lambda c: c["config"].update(input_layers=[]), "input_layers must be one layer's"),
-        (lambda c: layer(c, 2)["config"].update(mask_value=1.0), "mask must be that of the layers"),
+        (lambda c: inbound(c, -1)[0]["args"].append(2), "arguments must be outputs of layers"),
+        (lambda c: inbound(c, -1)[0].update(args=[]), "a call must have arguments"),
+        (lambda c: inbound(c, -1)[0].update(args=[[]]), "arguments must be outputs of layers"),
+        (lambda c: inbound(c, -1)[0].update(args=[{}]), r"arguments \[\] are not supported"),
+        (
+            lambda c: inbound(c, -1)[0].update(args=[{"a": inbound(c, 2)[0]["args"][0]}]),
+            r"arguments \[.a.\] are not supported",
+        ),
+        (
+            lambda c: inbound(c, -1)[0].update(args=[inbound(c, -1)[0]["args"] * 2]),
+            "must take one input, got 2",
+        ),
+        (lambda c: inbound(c, -1)[0]["kwargs"].update(initial_state=[1]), "outputs of layers"),
+        (lambda c: inbound(c, -1)[0]["kwargs"].update(constants=[1]), "argument constants is not"),
+        (lambda c: inbound(c, 1)[0]["kwargs"].update(initial_state=1), "argument 1 is not"),
+        (lambda c: layer(c, -1).update(inbound_nodes=None), "must have a name and its calls"),
+        (lambda c: layer(c, -1).update(inbound_nodes=[3]), "a call must have arguments"),
+        (lambda c: layer(c, -1).update(name=None), "must have a name and its calls"),
+        (lambda c: c["config"].update(output_layers=["masking", 0, 3]), "output_layers must be"),
+        (lambda c: c["config"].update(output_layers=[["lstm", 0, 0], 3]), "keras_history must be"),
+        (lambda c: c["config"].update(input_layers=[]), "keras_history must be an output"),
+        (lambda c: c["config"].update(input_layers=["other", 0, 0]), "must take outputs of layers"),
+        (lambda c: history(c, -1).__setitem__(0, "lstm"), "must take outputs of layers"),
+        (lambda c: history(c, -1).__setitem__(2, 1), "must take outputs of layers"),
     ],
 )
-def test_functional_models_that_are_no_chain(tmp_path, change, message):
+def test_bad_calls_are_named(tmp_path, change, message):
     with pytest.raises(ValueError, match=message):
         frkeras.load(with_config(tmp_path / "model.keras", change, "masked"))
+
+
+def history(config, k):
+    """Return which value the layer is called with."""
+    return inbound(config, k)[0]["args"][0]["config"]["keras_history"]
+
+
+def test_models_nested_without_end(tmp_path):
+    config = {"class_name": "Dense"}
+    for _ in range(300):
+        config = {"class_name": "Sequential", "config": {"name": "m", "layers": [config]}}
+    path = write(tmp_path / "model.keras", members() | {"config.json": json.dumps(config)})
+    with pytest.raises(ValueError, match=r"model 'm': model 'm': .*|nested deeper"):
+        frkeras.load(path)
 
 
 GRU = "layers/gru/cell/vars"

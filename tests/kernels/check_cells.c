@@ -122,18 +122,35 @@ static void run(const fr_cell *cell, fr_index units, int bare, int keep, step *s
     free_matrices(0);
 }
 
-/* A step with one input moved, by the model. */
-static step moved(const fr_cell *cell, fr_index units, step s, int input, double by) {
-    for (fr_index i = 0; i < ROWS; i++)
-        for (fr_index j = 0; j < units; j++) s.inputs[input][i][j] += by;
+/* A step with a unit of one input moved in each row, by the model. */
+static step moved(const fr_cell *cell, fr_index units, step s, int input, fr_index unit,
+                  double by) {
+    for (fr_index i = 0; i < ROWS; i++) s.inputs[input][i][unit] += by;
     run(cell, units, 1, 0, &s);
     return s;
+}
+
+/* The adjoint that was run against central differences of the model. Units of a row may depend on
+ * each other, so they are moved one after the other. */
+static void check_adjoint(const fr_cell *cell, fr_index units, const step *s, int input,
+                          double *worst) {
+    const double h = 1e-5;
+    for (fr_index unit = 0; unit < units; unit++) {
+        const step low = moved(cell, units, *s, input, unit, -h);
+        const step high = moved(cell, units, *s, input, unit, h);
+        for (fr_index i = 0; i < ROWS; i++) {
+            double slope = 0;
+            for (int n = 0; n < cell->states; n++)
+                for (fr_index j = 0; j < units; j++)
+                    slope += s->d_next[n][i][j] * (high.next[n][i][j] - low.next[n][i][j]);
+            grow(worst, s->d_inputs[input][i][unit], slope / (2 * h));
+        }
+    }
 }
 
 static void check_cell(int which, fr_index units, int bare, double worst[2]) {
     const fr_kernels *tested = K, *model = fr_kernels_scalar[1];
     const fr_cell *cell = &tested->cells[which], *model_cell = &model->cells[which];
-    const double h = 1e-5;
     step s = {0};
     for (fr_index i = 0; i < ROWS; i++)
         for (fr_index j = 0; j < units; j++) {
@@ -147,19 +164,14 @@ static void check_cell(int which, fr_index units, int bare, double worst[2]) {
 
     K = model;
     run(model_cell, units, 1, 0, &plain);
-    /* Each unit is moved at once, so those of a row must not meet; Python tests the other cells. */
-    for (int input = 0; !cell->whole_rows && input < STATES + cell->states; input++) {
+    for (int input = 0; input < STATES + cell->states; input++) {
         const int direct = input != STATES || cell->d_state_direct;
-        if (!direct || (input >= cell->slots && input < STATES)) continue;
-        const step low = moved(model_cell, units, s, input, -h);
-        const step high = moved(model_cell, units, s, input, h);
-        for (fr_index i = 0; i < ROWS; i++)
-            for (fr_index j = 0; j < units; j++) {
-                double slope = 0;
-                for (int n = 0; n < cell->states; n++)
-                    slope += s.d_next[n][i][j] * (high.next[n][i][j] - low.next[n][i][j]) / (2 * h);
-                grow(&worst[1], s.d_inputs[input][i][j], slope);
-            }
+        /* A cell that normalises its products puts what it makes of them into slots of their own. */
+        const int made = cell->whole_rows && input >= 2 * cell->gates && input < 3 * cell->gates;
+        /* The elements of a short row may be almost equal, where its norm bends too sharply. */
+        const int sharp = cell->whole_rows && units < 7;
+        if (direct && !made && !sharp && (input < cell->slots || input >= STATES))
+            check_adjoint(model_cell, units, &s, input, &worst[1]);
     }
     for (int n = 0; n < cell->states; n++)
         for (fr_index i = 0; i < ROWS; i++)

@@ -2,7 +2,8 @@
 
 Each is made from its configuration and the variables that it finds, and takes and returns values
 and a mask: ``y, mask = layer(x, mask)`` with x (B, T, width), (B, width) or, for ids, (B, T), and
-the mask bool (B, T), True where a step counts, or None. Equations, weights and masks are those of
+the mask bool (B, T), True where a step counts, or None. Both are tuples where there are several
+outputs, and lists where a layer merges several inputs. Equations, weights and masks are those of
 Keras 3: kernels are (inputs, gates * units), gates i, f, c, o and z, r, h.
 
 Source: https://keras.io/api/layers/ and the code of Keras 3.
@@ -10,6 +11,9 @@ Source: https://keras.io/api/layers/ and the code of Keras 3.
 
 from __future__ import annotations
 
+import math
+import re
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +31,7 @@ from fastrnn.interop.keras.activations import ACTIVATIONS
 from fastrnn.layers.packing import Packing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from fastrnn.interop.keras.files import Weights
 
@@ -36,7 +40,7 @@ if TYPE_CHECKING:
 # Settings of training alone, and names.
 INERT = {
     "activity_regularizer", "dropout", "name", "noise_shape", "rate", "recurrent_dropout", "seed",
-    "trainable", "unit_forget_bias", "unroll", "use_cudnn", "implementation",
+    "stddev", "trainable", "unit_forget_bias", "unroll", "use_cudnn", "implementation",
     *(f"{part}_{kind}"
       for part in ("kernel", "recurrent", "bias", "embeddings")
       for kind in ("initializer", "regularizer", "constraint")),
@@ -100,13 +104,23 @@ class Layer:
         Sizes of the last axis; None for any, and for whatever the input's is.
     """
 
-    group = ""  # its name in the weights file, where it has to have one
+    takes_state = False  # whether a call may have an initial state
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name
         self.dtype = settings.dtype()
         self.input_width: int | None = None
         self.output_width: int | None = None
+
+    def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return the widths of the outputs for inputs of these; ValueError if they do not fit."""
+        if len(inputs) != 1:
+            raise ValueError(f"layer {self.name!r} must take one input, got {len(inputs)}")
+        if None not in (inputs[0], self.input_width) and inputs[0] != self.input_width:
+            raise ValueError(
+                f"layer {self.name!r} must take {inputs[0]} inputs, got {self.input_width}"
+            )
+        return (self.output_width or inputs[0],)
 
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[Any, Mask]:
         """Return the layer's output and its mask."""
@@ -115,8 +129,6 @@ class Layer:
 
 class InputLayer(Layer):
     """The place of the input."""
-
-    group = "input_layer"
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         # The layer that follows knows what it takes; Keras calls ids float32 as well.
@@ -128,16 +140,12 @@ class InputLayer(Layer):
 class Dropout(Layer):
     """Nothing at inference."""
 
-    group = "dropout"
-
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
 
 
 class Embedding(Layer):
     """A vector for each id; ``mask_zero`` masks id 0."""
-
-    group = "embedding"
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
@@ -155,8 +163,6 @@ class Embedding(Layer):
 class Masking(Layer):
     """Masks the steps at which all values are `mask_value`, and sets them to zero."""
 
-    group = "masking"
-
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
         self.mask_value = settings.take("mask_value", 0.0)
@@ -171,8 +177,6 @@ class Masking(Layer):
 
 class Dense(Layer):
     """An affine map of the last axis and an activation."""
-
-    group = "dense"
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
@@ -194,12 +198,9 @@ class Dense(Layer):
 class TimeDistributed(Layer):
     """Another layer at every step, which for those it may hold is the layer itself."""
 
-    group = "time_distributed"
-    inner = {"Dense": Dense, "Dropout": Dropout}
-
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
-        self.layer = make_layer(settings.take("layer"), weights, "layer", self.inner)
+        self.layer = make_layer(settings.take("layer"), weights, "layer", OF_STEPS)
         self.input_width = self.layer.input_width
         self.output_width = self.layer.output_width
 
@@ -217,12 +218,14 @@ class Recurrent(Layer):
     order: tuple[int, ...] = (0,)  # our gates, by their places in the kernels
     states = 1
     two_biases = False
+    takes_state = True
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
         self.units = H = settings.size("units")
         self.output_width = H
         self.return_sequences = settings.flag("return_sequences")
+        self.return_state = settings.flag("return_state")
         self.go_backwards = settings.flag("go_backwards")
         self.zero_output_for_mask = settings.flag("zero_output_for_mask")
         use_bias = settings.flag("use_bias", True)
@@ -247,7 +250,13 @@ class Recurrent(Layer):
         blocks = array.T.reshape(len(self.order), self.units, -1)[list(self.order)]
         return np.ascontiguousarray(blocks.reshape(array.T.shape))
 
-    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
+    def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
+        super().widths(inputs)
+        return (self.units,) * (1 + self.return_state * self.states)
+
+    def __call__(
+        self, x: np.ndarray, mask: Mask, state: Sequence[np.ndarray] = ()
+    ) -> tuple[Any, Any]:
         x = check_array("x", x, self.dtype, ("B", "T", self.input_width))
         steps = mask
         if self.go_backwards:
@@ -261,14 +270,28 @@ class Recurrent(Layer):
         packing = Packing(x.shape[:2], True, lengths)
         rows = np.ascontiguousarray(packing.pack(x))
         out = np.empty((len(rows), self.units), self.dtype)
-        state = [np.zeros((packing.B, self.units), self.dtype)] * self.states
-        h = run(self.cell, self.weights, rows, packing.offsets, state, out)[0]
+        state = state or [np.zeros((packing.B, self.units), self.dtype)] * self.states
+        if len(state) != self.states:
+            raise ValueError(f"initial_state must be {self.states} arrays, got {len(state)}")
+        first = [
+            packing.sort(check_array("initial_state", a, self.dtype, (packing.B, self.units))[None])
+            for a in state
+        ]
+        final = run(self.cell, self.weights, rows, packing.offsets, [a[0] for a in first], out)
+        final = [packing.restore(array[None])[0] for array in final]
+        y, mask = self._output(packing.unpack(out), final[0], mask, steps)
+        if self.return_state:
+            return (y, *final), (mask, *[None] * self.states)
+        return y, mask
+
+    def _output(
+        self, y: np.ndarray, last: np.ndarray, mask: Mask, steps: Mask
+    ) -> tuple[np.ndarray, Mask]:
+        """Return h at each step, or the last, as Keras returns it."""
         if not self.return_sequences:
-            last = packing.restore(h[None])[0]
             if steps is not None and self.zero_output_for_mask:
                 last = np.where(steps[:, -1:], last, 0)
             return last, None
-        y = packing.unpack(out)
         if steps is not None:
             before = np.cumsum(steps, axis=1) - 1
             shown = steps if self.zero_output_for_mask else before >= 0
@@ -280,8 +303,6 @@ class Recurrent(Layer):
 class SimpleRNN(Recurrent):
     """h' = f(x W + h U + b)."""
 
-    group = "simple_rnn"
-
     def _cell(self, settings: Settings) -> Any:
         return simple_cell(settings.activation("activation", "tanh"))
 
@@ -289,7 +310,6 @@ class SimpleRNN(Recurrent):
 class LSTM(Recurrent):
     """Gates i, f, c, o in the kernels."""
 
-    group = "lstm"
     order = (0, 1, 2, 3)
     states = 2
 
@@ -302,7 +322,6 @@ class LSTM(Recurrent):
 class GRU(Recurrent):
     """Gates z, r, h in the kernels; two biases with ``reset_after``."""
 
-    group = "gru"
     order = (1, 0, 2)
 
     def _cell(self, settings: Settings) -> Any:
@@ -322,7 +341,7 @@ MERGE = {
 class Bidirectional(Layer):
     """Two recurrent layers that read from either end; ``merge_mode`` None returns both outputs."""
 
-    group = "bidirectional"
+    takes_state = True
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
@@ -336,8 +355,9 @@ class Bidirectional(Layer):
                 "config": options | {"go_backwards": not self.forward.go_backwards}
             }
         self.backward = make_layer(backward, weights, "backward_layer", RECURRENT)
-        if self.forward.return_sequences != self.backward.return_sequences:
-            raise ValueError("return_sequences must be the same in both directions")
+        for setting in ("return_sequences", "return_state"):
+            if getattr(self.forward, setting) != getattr(self.backward, setting):
+                raise ValueError(f"{setting} must be the same in both directions")
         if self.forward.go_backwards == self.backward.go_backwards:
             raise ValueError("go_backwards must be different in the two directions")
         for layer in (self.forward, self.backward):
@@ -353,14 +373,161 @@ class Bidirectional(Layer):
             raise ValueError(f"units must be the same for merge_mode {merge_mode!r}, got {widths}")
         self.output_width = sum(widths) if merge_mode == "concat" else widths[0]
 
-    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[Any, Mask]:
-        forward, mask_after = self.forward(x, mask)
-        backward, _ = self.backward(x, mask)
+    def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
+        super().widths(inputs)
+        forward, *states = self.forward.widths(inputs)
+        backward, *other = self.backward.widths(inputs)
+        merged = (forward, backward) if self.merge is None else (self.output_width,)
+        return (*merged, *states, *other)
+
+    def __call__(
+        self, x: np.ndarray, mask: Mask, state: Sequence[np.ndarray] = ()
+    ) -> tuple[Any, Any]:
+        half = len(state) // 2
+        forward, mask_after = self.forward(x, mask, state[:half])
+        backward, _ = self.backward(x, mask, state[half:])
+        states: tuple[np.ndarray, ...] = ()
+        if self.forward.return_state:
+            (forward, *states), (backward, *other) = forward, backward
+            mask_after, states = mask_after[0], (*states, *other)
         if self.backward.return_sequences:
             backward = backward[:, ::-1]
+        nothing = (None,) * len(states)
         if self.merge is None:
-            return (forward, backward), None
-        return self.merge(forward, backward), mask_after
+            return (forward, backward, *states), (mask_after, mask_after, *nothing)
+        merged = self.merge(forward, backward)
+        return ((merged, *states), (mask_after, *nothing)) if states else (merged, mask_after)
+
+
+class GlobalPooling(Layer):
+    """The mean of the steps that count, or the largest values of all steps."""
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        super().__init__(settings)
+        self.mean = settings.kind == "GlobalAveragePooling1D"
+        if settings.take("data_format", "channels_last") != "channels_last":
+            raise ValueError("data_format must be 'channels_last'")
+
+    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
+        x = check_array("x", x, self.dtype, ("B", "T", "width"))
+        if not self.mean:
+            return x.max(axis=1), None
+        if mask is None:
+            return x.mean(axis=1), None
+        with np.errstate(invalid="ignore"):  # Keras too says NaN where no step counts
+            total = np.where(mask[..., None], x, 0).sum(axis=1)
+            return total / mask.sum(axis=1, keepdims=True).astype(self.dtype), None
+
+
+class RepeatVector(Layer):
+    """A vector at each of n steps."""
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        super().__init__(settings)
+        self.n = settings.size("n")
+
+    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
+        x = check_array("x", x, self.dtype, ("B", "width"))
+        return np.repeat(x[:, None], self.n, axis=1), None
+
+
+class Activation(Layer):
+    """An activation function alone."""
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        super().__init__(settings)
+        self.activation = settings.activation("activation")
+
+    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
+        return self.activation(check_array("x", x, self.dtype, (None,) * np.ndim(x))), mask
+
+
+class Merge(Layer):
+    """Several inputs of one shape to one, element by element, or side by side in the last axis."""
+
+    functions = {
+        "Add": sum,
+        "Average": lambda arrays: sum(arrays) / len(arrays),
+        "Concatenate": lambda arrays: np.concatenate(arrays, axis=-1),
+        "Maximum": np.maximum.reduce,
+        "Minimum": np.minimum.reduce,
+        "Multiply": math.prod,
+        "Subtract": lambda arrays: arrays[0] - arrays[1],
+    }
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        super().__init__(settings)
+        self.concatenates = settings.kind == "Concatenate"
+        self.function = self.functions[settings.kind]
+        if self.concatenates and settings.take("axis", -1) != -1:
+            raise ValueError("axis must be -1")
+
+    def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
+        if len(inputs) < 2:
+            raise ValueError(f"layer {self.name!r} must take two inputs or more, got {len(inputs)}")
+        if None in inputs:
+            return (None,)
+        if self.concatenates:
+            return (sum(inputs),)
+        if len(set(inputs)) > 1:
+            raise ValueError(f"layer {self.name!r} must take inputs of one width, got {inputs}")
+        return (inputs[0],)
+
+    def __call__(self, x: Sequence[np.ndarray], mask: Sequence[Mask]) -> tuple[np.ndarray, Mask]:
+        shape = np.shape(x[0])
+        shape = (*shape[:-1], None) if self.concatenates else shape
+        y = self.function([check_array("x", array, self.dtype, shape) for array in x])
+        if any(one is None for one in mask):
+            # To Keras all steps count then that are put side by side.
+            some = self.concatenates and any(one is not None for one in mask)
+            return y, np.ones(y.shape[:-1], bool) if some else None
+        return y, np.logical_or.reduce(mask)
+
+
+class Operation(Layer):
+    """What functional models compute masks with, as ``Any(NotEqual(x, 0))``, all on bool arrays."""
+
+    kinds = {
+        "Any": 1,
+        "Concatenate": None,
+        "ExpandDims": 1,
+        "LogicalOr": 2,
+        "NotEqual": 2,
+        "OnesLike": 1,
+        "ZerosLike": 1,
+    }
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        self.name, self.numbers = settings.name, ()
+        self.arguments = self.kinds[settings.kind]
+        check_choice("dtype", settings.take("dtype", "bool"), ("bool",))
+        axis, keepdims = settings.take("axis", -1), settings.flag("keepdims")
+        if isinstance(axis, bool) or not isinstance(axis, int):
+            raise ValueError(f"axis must be an integer, got {axis!r:.80}")
+        self.function = {
+            "Any": lambda x: x.any(axis=axis, keepdims=keepdims),
+            "Concatenate": lambda *arrays: np.concatenate(arrays, axis=axis),
+            "ExpandDims": lambda x: np.expand_dims(x, axis),
+            "LogicalOr": np.logical_or,
+            "NotEqual": np.not_equal,
+            "OnesLike": lambda x: np.ones(x.shape, bool),
+            "ZerosLike": lambda x: np.zeros(x.shape, bool),
+        }[settings.kind]
+
+    def of(self, inputs: int, numbers: Sequence[Any]) -> Operation:
+        """Return the operation on so many inputs and these numbers."""
+        known = all(type(number) in (int, float) for number in numbers)
+        if not known or self.arguments not in (None, inputs + len(numbers)):
+            raise ValueError(f"arguments {list(numbers)!r:.80} are not supported")
+        operation = copy(self)
+        operation.numbers = tuple(numbers)
+        return operation
+
+    def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
+        return (None,)
+
+    def __call__(self, x: Sequence[np.ndarray], mask: Any) -> tuple[np.ndarray, Mask]:
+        return self.function(*x, *self.numbers), None
 
 
 RECURRENT = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
@@ -369,10 +536,22 @@ LAYERS = RECURRENT | {
     "Embedding": Embedding,
     "Masking": Masking,
     "Bidirectional": Bidirectional,
-    "Dropout": Dropout,
     "TimeDistributed": TimeDistributed,
     "Dense": Dense,
+    "Activation": Activation,
+    "RepeatVector": RepeatVector,
+    **dict.fromkeys(("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise"), Dropout),
+    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), GlobalPooling),
+    **dict.fromkeys(Merge.functions, Merge),
 }
+OF_STEPS = {name: LAYERS[name] for name in ("Activation", "Dense", "Dropout")}
+OPERATIONS = dict.fromkeys(Operation.kinds, Operation)
+
+
+def snake_case(kind: str) -> str:
+    """Return the name of a class as Keras writes it in a weights file: SimpleRNN, simple_rnn."""
+    kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
 
 
 def make_layer(
@@ -399,8 +578,9 @@ def make_layer(
     """
     settings = Settings(config)
     where = f"layer {settings.name!r} ({settings.kind})"
-    known = isinstance(settings.kind, str) and config.get("module") == "keras.layers"
-    if not known or settings.kind not in allowed:
+    home = "keras.src.ops.numpy" if allowed is OPERATIONS else "keras.layers"
+    known = isinstance(settings.kind, str) and settings.kind in allowed
+    if not known or config.get("module") != home:
         raise ValueError(f"{where} is not supported here; supported are {', '.join(allowed)}")
     try:
         layer = allowed[settings.kind](settings, weights[group])

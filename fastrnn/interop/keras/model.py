@@ -1,14 +1,15 @@
-"""Models that Keras 3 saved: chains of the layers of `fastrnn.interop.keras.layers`."""
+"""Models that Keras 3 saved: calls of the layers of `fastrnn.interop.keras.layers`."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastrnn._validation import as_array
 from fastrnn.interop.keras.files import (
     Weights,
     open_weights,
@@ -18,57 +19,146 @@ from fastrnn.interop.keras.files import (
 )
 from fastrnn.interop.keras.layers import (
     LAYERS,
-    RECURRENT,
-    Bidirectional,
+    OPERATIONS,
     Layer,
+    Operation,
     make_layer,
+    snake_case,
 )
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from collections.abc import Callable, Sequence
+
+# A value: a layer's name, the number of its call, the number of the output.
+Key = tuple[str, int, int]
+INPUT: Key = ("input", 0, 0)  # of a Sequential model
+
+
+class Call(NamedTuple):
+    """A layer applied to values that are known by then.
+
+    Attributes
+    ----------
+    name, number : str, int
+        Which call of which layer: its outputs are the values (name, number, k).
+    layer : Layer
+    inputs : Key, or list of Key
+        A list for layers that take one.
+    mask : Key or None
+        Of a mask that is given, in place of that of the inputs.
+    state : list of Key
+    """
+
+    name: str
+    number: int
+    layer: Layer
+    inputs: Any
+    mask: Key | None = None
+    state: Sequence[Key] = ()
+
+    @property
+    def needs(self) -> list[Key]:
+        """What has to be known before the call."""
+        return [*_keys(self.inputs), *([self.mask] if self.mask else []), *self.state]
+
+    def run(self, known: dict[Key, tuple[np.ndarray, Any]]) -> None:
+        """Add the outputs and their masks to the known values."""
+        x, mask = (_replaced(self.inputs, lambda key, k=k: known[key][k]) for k in range(2))
+        if self.mask is not None:
+            mask = known[self.mask][0]
+        elif self.state:  # Keras hands masks on by itself where a call has one argument alone
+            mask = None
+        options = {"state": [known[key][0] for key in self.state]} if self.state else {}
+        y, mask = self.layer(x, mask, **options)
+        pairs = zip(y, mask) if isinstance(y, tuple) else [(y, mask)]
+        known.update({(self.name, self.number, k): pair for k, pair in enumerate(pairs)})
 
 
 class KerasModel:
-    """A chain of layers, for inference; made by `load`.
+    """Layers and the calls of them, for inference; made by `load`.
 
     Attributes
     ----------
     layers : list of Layer
-        In the order in which they run, with their names in the Keras model.
+        With their names in the Keras model.
+    input_names : list of str
     """
 
-    def __init__(self, layers: list[Layer]) -> None:
+    def __init__(self, layers: list[Layer], calls: list[Call], inputs: Any, outputs: Any) -> None:
         self.layers = layers
+        named = isinstance(inputs, Mapping)
+        self.input_names = list(inputs) if named else [name for name, _, _ in _keys(inputs)]
+        self.outputs = outputs
+        self._inputs = inputs
+        self._calls = calls
 
-    def __call__(self, x: ArrayLike) -> Any:
+    def __call__(self, x: Any) -> Any:
         """Return what ``model.predict(x)`` returns in Keras.
 
         Parameters
         ----------
         x : array_like
-            (B, T, I), (B, I), or integer ids (B, T), as the first layer takes it.
+            (B, T, I), (B, I), or integer ids (B, T), as the first layer takes it. Where the model
+            has several inputs a tuple or list of them, or a mapping from their names.
 
         Returns
         -------
-        y : ndarray, or pair of ndarray
-            A pair where the last layer is Bidirectional with ``merge_mode=None``.
+        y : ndarray, or tuple or dict of ndarray
+            A tuple where the model has several outputs, a dict where they have names.
 
         Raises
         ------
         ValueError, TypeError
-            If `x` has the wrong shape or type, or T = 0.
+            If an input is missing, or has the wrong shape or type, or T = 0.
         """
-        y, mask = np.asarray(x), None
-        for layer in self.layers:
-            y, mask = layer(y, mask)
-        return y
+        names = self.input_names
+        if isinstance(x, Mapping):
+            if set(x) != set(names):
+                raise ValueError(f"x must have {', '.join(names)}, got {', '.join(map(str, x))}")
+            x = [x[name] for name in names]
+        elif len(names) == 1:
+            x = [x]
+        elif not isinstance(x, (tuple, list)) or len(x) != len(names):
+            found = len(x) if isinstance(x, (tuple, list)) else type(x).__name__
+            raise ValueError(f"x must be {len(names)} arrays ({', '.join(names)}), got {found}")
+        return self.run([(as_array("x", array), None) for array in x])[0]
+
+    def run(self, given: list[tuple[np.ndarray, Any]]) -> list[Any]:
+        """Return the outputs, and their masks, of inputs with theirs."""
+        known = dict(zip(_keys(self._inputs), given))
+        for call in self._calls:
+            call.run(known)
+        found = [_replaced(self.outputs, lambda key, k=k: known[key][k]) for k in range(2)]
+        return [tuple(part) if isinstance(part, list) else part for part in found]
+
+
+class Submodel(Layer):
+    """A model in another, as a layer."""
+
+    def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
+        self.name = _mapping(config.get("config")).get("name")
+        try:
+            self.model = _model(config, weights)
+        except ValueError as error:
+            raise ValueError(f"model {self.name!r}: {error}") from error
+
+    def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
+        if len(inputs) != len(self.model.input_names):
+            raise ValueError(f"must take {len(self.model.input_names)} inputs, got {len(inputs)}")
+        return (None,) * len(_keys(self.model.outputs))
+
+    def __call__(self, x: Any, mask: Any) -> tuple[Any, Any]:
+        single = len(self.model.input_names) == 1
+        y, mask = self.model.run([(x, mask)] if single else list(zip(x, mask)))
+        if isinstance(y, dict):
+            y, mask = tuple(y.values()), tuple(mask.values())
+        return y, mask
 
 
 def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = None) -> KerasModel:
     """Load a Keras 3 model, without Keras.
 
-    Sequential models and functional ones that are a chain, made of Embedding, Masking, SimpleRNN,
-    LSTM, GRU, Bidirectional, Dense, Dropout and TimeDistributed (of Dense or Dropout).
+    Sequential and functional models, also one in another, of the layers that docs/keras.md names.
 
     Parameters
     ----------
@@ -102,144 +192,180 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
     else:
         raise ValueError(f"path must end with .keras or .weights.h5, got {name!r}")
     with file, reading_weights():
-        return _model(config, Weights(file)["layers"])
+        try:
+            return _model(config, Weights(file))
+        except RecursionError:
+            raise ValueError("config must not be nested deeper than Python's stack") from None
 
 
 def _model(config: Any, weights: Weights) -> KerasModel:
     kind = config.get("class_name") if isinstance(config, Mapping) else None
-    if kind not in ("Sequential", "Functional"):
+    if not isinstance(kind, str) or kind not in MODELS:
         raise ValueError(f"model must be Sequential or Functional, got {kind!r:.80}")
     settings = config.get("config")
     configs = settings.get("layers") if isinstance(settings, Mapping) else None
     if not isinstance(configs, list) or not configs:
         raise ValueError("model must have a list of layers")
-    if kind == "Functional":
-        configs = _chain(configs, settings)
+    return MODELS[kind](settings, configs, _layers(configs, weights["layers"]))
+
+
+def _layers(configs: list[Any], weights: Weights) -> list[Layer]:
+    """Return the layers of a model, with their variables."""
     layers = []
     seen: Counter[str] = Counter()
     for one in configs:
-        kind = one.get("class_name") if isinstance(one, Mapping) else None
-        group = LAYERS[kind].group if isinstance(kind, str) and kind in LAYERS else ""
+        kind, module = (_mapping(one).get(key) for key in ("class_name", "module"))
+        if isinstance(module, str) and module.startswith("keras.src.ops"):
+            layers.append(make_layer(one, weights, "", OPERATIONS))
+            continue
         # Groups are called by their kind: dense, dense_1, dense_2.
+        group = snake_case(kind) if isinstance(kind, str) else ""
         numbered = f"{group}_{seen[group]}" if seen[group] else group
         seen[group] += 1
-        layers.append(make_layer(one, weights, numbered, LAYERS))
-    _check_widths(layers)
-    return KerasModel(layers)
-
-
-def _check_widths(layers: list[Layer]) -> None:
-    """Refuse layers of which one does not take what the one before returns."""
-    width, last = None, None
-    for layer in layers:
-        if isinstance(last, Bidirectional) and last.merge is None:
-            raise ValueError(f"layer {last.name!r}: merge_mode None must be in the last layer")
-        if None not in (width, layer.input_width) and width != layer.input_width:
-            raise ValueError(
-                f"layer {layer.name!r} must take {width} inputs, got {layer.input_width}"
-            )
-        width, last = layer.output_width or width, layer
-
-
-def _chain(configs: list[Any], settings: Mapping[str, Any]) -> list[Any]:
-    """Return the layers of a functional model in the order in which they run.
-
-    Keras writes masks down as nodes of their own, ``Any(NotEqual(x, 0))``, and as arguments of the
-    layers that use them. Our layers hand masks on themselves; here those are only compared.
-    """
-    nodes: dict[str, Mapping[str, Any]] = {}
-    for config in configs:
-        if not isinstance(config, Mapping) or not isinstance(config.get("name"), str):
-            raise ValueError("every layer of a functional model must have a name")
-        if config["name"] in nodes:
-            raise ValueError(f"layer {config['name']!r} must be there once, found twice")
-        nodes[config["name"]] = config
-    last = _name(settings.get("input_layers"), "input_layers")
-    output = _name(settings.get("output_layers"), "output_layers")
-    masks: dict[str, tuple[Any, ...]] = {}
-    mask: tuple[Any, ...] | None = None
-    chain: list[Any] = []
-    for name, config in nodes.items():
-        inputs, arguments, given = _inbound(config)
-        if not chain:
-            if name != last or inputs:
-                raise ValueError(f"layer {name!r} must be the model's only input")
-            chain.append(config)
-            continue
-        kind = config.get("class_name")
-        if kind == "NotEqual" and len(inputs) == 1:
-            masks[name] = ("not equal", inputs[0], *arguments)
-            continue
-        if kind == "Any" and len(inputs) == 1 and inputs[0] in masks:
-            options = _mapping(config.get("config"))
-            masks[name] = ("any", options.get("axis"), options.get("keepdims"), masks[inputs[0]])
-            continue
-        if inputs != [last] or arguments:
-            raise ValueError(f"layer {name!r} must take the output of {last!r} alone")
-        if given is not None and masks.get(given) != mask:
-            raise ValueError(f"layer {name!r}: mask must be that of the layers before it")
-        mask = _mask_after(config, last, mask)
-        chain.append(config)
-        last = name
-    if last != output:
-        raise ValueError(f"output_layers must be {last!r}, got {output!r}")
-    return chain
-
-
-def _mask_after(config: Mapping[str, Any], before: str, mask: Any) -> Any:
-    """Return the mask of a layer's output, which follows the layer `before`, in nested tuples."""
-    kind, options = config.get("class_name"), _mapping(config.get("config"))
-    if kind == "Embedding":
-        return ("not equal", before, 0) if options.get("mask_zero") else None
-    if kind == "Masking":
-        return ("any", -1, False, ("not equal", before, options.get("mask_value")))
-    if kind == "Bidirectional":
-        options = _mapping(_mapping(options.get("layer")).get("config"))
-    elif kind not in RECURRENT:
-        return mask
-    return mask if options.get("return_sequences") else None
-
-
-def _inbound(config: Mapping[str, Any]) -> tuple[list[str], list[Any], str | None]:
-    """Return the layers whose outputs a layer takes, its other arguments, and its mask's node."""
-    name, calls = config["name"], config.get("inbound_nodes")
-    if calls == []:
-        return [], [], None
-    if not isinstance(calls, list) or len(calls) != 1:
-        raise ValueError(f"layer {name!r} must be called once")
-    call = _mapping(calls[0])
-    inputs, arguments = [], []
-    for value in call.get("args") or ():
-        source = _source(value)
-        if source is None:
-            arguments.append(value)
+        if group and kind in MODELS:
+            layers.append(Submodel(one, weights[numbered]))
         else:
-            inputs.append(source)
-    options = dict(_mapping(call.get("kwargs")))
+            layers.append(make_layer(one, weights, numbered, LAYERS))
+    return layers
+
+
+def _sequential(settings: Mapping[str, Any], configs: list[Any], layers: list[Layer]) -> KerasModel:
+    key = INPUT
+    calls = []
+    for k, layer in enumerate(layers):
+        calls.append(Call(str(k), 0, layer, key))
+        key = (str(k), 0, 0)
+    known = _ordered(calls, [INPUT])[1]
+    outputs = [other for other in known if other[0] == key[0]]
+    return KerasModel(layers, calls, INPUT, outputs if len(outputs) > 1 else key)
+
+
+def _functional(settings: Mapping[str, Any], configs: list[Any], layers: list[Layer]) -> KerasModel:
+    names: set[str] = set()
+    inputs, outputs = (_replaced(settings.get(f"{n}_layers"), _as_key) for n in ("input", "output"))
+    calls = []
+    for config, layer in zip(configs, layers):
+        name, nodes = config.get("name"), config.get("inbound_nodes")
+        if not isinstance(name, str) or not isinstance(nodes, list):
+            raise ValueError("every layer of a functional model must have a name and its calls")
+        if name in names:
+            raise ValueError(f"layer {name!r} must be there once, found twice")
+        names.add(name)
+        for number, node in enumerate(nodes):
+            try:
+                calls.append(_call(name, number, layer, _mapping(node)))
+            except ValueError as error:
+                raise ValueError(f"layer {name!r}: {error}") from error
+    calls, known = _ordered(calls, _keys(inputs))
+    for key in _keys(outputs):
+        if key not in known:
+            raise ValueError(f"output_layers must be outputs of layers, got {list(key)}")
+    if isinstance(outputs, list) and len(outputs) == 1:  # Keras returns it alone
+        (outputs,) = outputs
+    return KerasModel(layers, calls, inputs, outputs)
+
+
+MODELS = {"Sequential": _sequential, "Functional": _functional}
+
+
+def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call:
+    """Return one call of a layer, of which the configuration has the arguments."""
+    arguments = node.get("args")
+    options = dict(_mapping(node.get("kwargs")))
+    if not isinstance(arguments, list) or not arguments:
+        raise ValueError(f"a call must have arguments, got {arguments!r:.80}")
+    options = dict(_mapping(node.get("kwargs")))
     options.pop("training", None)
-    mask = _source(options.pop("mask", None))
+    mask, state = options.pop("mask", None), options.pop("initial_state", None)
     used = [key for key, value in options.items() if value is not None]
     if used:
-        raise ValueError(f"layer {name!r}: argument {used[0]} is not supported")
-    return inputs, arguments, mask
+        raise ValueError(f"argument {used[0]} is not supported")
+    if isinstance(layer, Operation) and mask is None and state is None:
+        listed = arguments[0] if isinstance(arguments[0], list) else arguments
+        tensors = [value for value in listed if isinstance(value, Mapping)]
+        numbers = [value for value in listed if not isinstance(value, Mapping)]
+        return Call(
+            name, number, layer.of(len(tensors), numbers), [_tensor(value) for value in tensors]
+        )
+    x, *more = arguments
+    if more and state is None:
+        state, *more = more
+    if more or (state is not None and not layer.takes_state):
+        raise ValueError(f"argument {(more or [state])[0]!r:.80} is not supported")
+    inputs = _replaced(x, _tensor)
+    if isinstance(inputs, Mapping):
+        names = layer.model.input_names if isinstance(layer, Submodel) else []
+        if not names or set(inputs) != set(names):
+            raise ValueError(f"arguments {list(inputs)} are not supported")
+        inputs = [inputs[key] for key in names]
+    if isinstance(inputs, list) and len(inputs) == 1:
+        (inputs,) = inputs
+    return Call(
+        name,
+        number,
+        layer,
+        inputs,
+        None if mask is None else _tensor(mask),
+        [] if state is None else _keys(_replaced(state, _tensor)),
+    )
 
 
-def _source(value: Any) -> str | None:
-    """Return the name of the layer whose only output a value is, or None."""
+def _ordered(calls: list[Call], given: list[Key]) -> tuple[list[Call], dict[Key, int | None]]:
+    """Return the calls in an order in which they can be run, and the widths of all values.
+
+    Raises
+    ------
+    ValueError
+        If a call needs what no other makes, or does not take the width that it is given.
+    """
+    widths: dict[Key, int | None] = dict.fromkeys(given)
+    ordered, waiting = [], calls
+    while waiting:
+        ready = []
+        left = []
+        for call in waiting:
+            if all(key in widths for key in call.needs):
+                ready.append(call)
+                found = call.layer.widths([widths[key] for key in _keys(call.inputs)])
+                widths.update({(call.name, call.number, k): w for k, w in enumerate(found)})
+            else:
+                left.append(call)
+        if not ready:
+            missing = [key for key in left[0].needs if key not in widths]
+            raise ValueError(f"layer {left[0].name!r} must take outputs of layers, got {missing}")
+        ordered, waiting = ordered + ready, left
+    return ordered, widths
+
+
+def _tensor(value: Any) -> Key:
+    """Return the value that an argument of a call is."""
     value = _mapping(value)
     if value.get("class_name") != "__keras_tensor__":
-        return None
-    return _name(_mapping(value.get("config")).get("keras_history"), "keras_history")
+        raise ValueError("arguments must be outputs of layers")
+    return _as_key(_mapping(value.get("config")).get("keras_history"))
 
 
-def _name(history: Any, key: str) -> str:
-    """Return the layer of ``[name, 0, 0]``, also where that stands in a list of its own."""
-    if isinstance(history, list) and len(history) == 1:
-        history = history[0]
+def _as_key(history: Any) -> Key:
     match history:
-        case [str(name), 0, 0]:
-            return name
-    raise ValueError(f"{key} must be one layer's only output, got {history!r:.80}")
+        case [str(name), int(number), int(k)]:
+            return name, number, k
+    raise ValueError(f"keras_history must be an output of a layer, got {history!r:.80}")
+
+
+def _replaced(values: Any, function: Callable[[Any], Any]) -> Any:
+    """Return a value, or a list or mapping of such, with each replaced."""
+    if isinstance(values, Mapping) and "class_name" not in values:
+        return {name: function(value) for name, value in values.items()}
+    if isinstance(values, list) and values and isinstance(values[0], (list, tuple, Mapping)):
+        return [function(value) for value in values]
+    return function(values)
+
+
+def _keys(values: Any) -> list[Key]:
+    """Return the keys of a nest, in order."""
+    if isinstance(values, Mapping):
+        return list(values.values())
+    return list(values) if isinstance(values, list) else [values]
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
