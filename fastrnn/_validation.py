@@ -102,6 +102,15 @@ def check_dtype(dtype: Any) -> np.dtype:
     return checked
 
 
+def check_seed(seed: Any) -> np.random.Generator:
+    """Return the generator that a seed begins, or a generator itself; TypeError or ValueError."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        expected = "a non-negative integer, a numpy.random.Generator or None"
+        raise type(error)(f"seed must be {expected}, got {_describe(seed)}") from None
+
+
 def check_array(
     name: str, value: Any, dtype: np.dtype, shape: Sequence[int | str | None], *, copy: bool = False
 ) -> np.ndarray:
@@ -224,6 +233,11 @@ def _as_integers(name: str, value: Any) -> np.ndarray:
 
 def as_array(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of whatever shape and dtype; ValueError for unequal lists."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        number = np.ma.count_masked(value)
+        raise ValueError(
+            f"{name} must have no masked elements, got {number}; lengths say what counts"
+        )
     try:
         return np.asarray(value)
     except ValueError:

@@ -54,6 +54,8 @@ class Parameters(Mapping[str, np.ndarray]):
     ValueError
         If the dtype is neither float32 nor float64, or the arrays are more than :func:`at_most`
         allows.
+    MemoryError
+        If there is no memory for them.
     """
 
     def __init__(
@@ -69,7 +71,13 @@ class Parameters(Mapping[str, np.ndarray]):
         self._gradient_views: dict[str, np.ndarray] = {}
         self.gradients: Mapping[str, np.ndarray] = MappingProxyType(self._gradient_views)
         size = sum(_padded(math.prod(shape), dtype) for shape in self._shapes.values())
-        self._bind(_aligned_zeros(size, dtype), _aligned_zeros(size, dtype))
+        try:
+            buffers = _aligned_zeros(size, dtype), _aligned_zeros(size, dtype)
+        except (MemoryError, ValueError, OverflowError):
+            name = max(self._shapes, key=lambda name: math.prod(self._shapes[name]))
+            found = f"{size:,} of {dtype}, {name} {self._shapes[name]} the largest"
+            raise MemoryError(f"parameters must fit into memory, got {found}") from None
+        self._bind(*buffers)
 
     def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
         """Make the two buffers this object's memory, and its parts' memory; copy nothing."""

@@ -59,8 +59,9 @@ def random_call(layer: Any, T: int, B: int, lengths: Any = None, seed: int = 0) 
     def state() -> Any:
         return as_state(normal(layer.depth, B, width) for width in layer.state_widths)
 
-    x = normal(T, B, layer.input_size)
-    d_output = normal(T, B, layer.num_directions * layer.output_size)
+    leading = (B, T) if layer.batch_first else (T, B)
+    x = normal(*leading, layer.input_size)
+    d_output = normal(*leading, layer.num_directions * layer.output_size)
     return Call(x, state(), lengths, d_output, state())
 
 

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from cases import LAYERS, as_tuple, random_call, run
-from hypothesis import given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 
@@ -169,6 +169,7 @@ common = {
     "zoneout": probabilities,
     "learned_state": st.booleans(),
     "init": st.sampled_from(["uniform", "orthogonal", "glorot_uniform"]),
+    "batch_first": st.booleans(),
     "direction": st.sampled_from([{}, {"reverse": True}, {"bidirectional": True}]),
 }
 layers = st.one_of(
@@ -188,6 +189,13 @@ layers = st.one_of(
 )
 
 
+def drawn(options, H, seed):
+    """Return the layer of drawn options."""
+    options = {**options, **options["direction"]}
+    kind, _ = options.pop("kind"), options.pop("direction")
+    return scramble(kind(I, H, dtype="float64", seed=seed, **options))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     options=layers,
@@ -198,18 +206,62 @@ layers = st.one_of(
 def test_any_combination_agrees_with_the_reference(options, sizes, with_lengths, seed):
     pytest.importorskip("fastrnn._core.loops")
     T, B, H = sizes
-    options = {**options, **options["direction"]}
-    kind, _ = options.pop("kind"), options.pop("direction")
     lengths = np.random.default_rng(seed).integers(0, T + 1, B) if with_lengths else None
     results = []
     for backend in ("compiled", "reference"):
-        layer = scramble(kind(I, H, dtype="float64", seed=seed, **options))
+        layer = drawn(options, H, seed)
         with fr.use_backend(backend):
             results.append(run(layer, random_call(layer, T, B, lengths)))
             output, _ = layer(random_call(layer, T, B).x)
             results[-1]["inference"] = output
     for name, array in results[0].items():
         assert_close(array, results[1][name], TOLERANCES["float64"], name)
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    options=layers,
+    sizes=st.tuples(st.integers(1, 5), st.integers(1, 4), st.integers(4, 17)),
+    with_lengths=st.booleans(),
+    with_state=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_any_combination_has_its_central_difference(
+    backend, options, sizes, with_lengths, with_state, seed
+):
+    """Along a direction in all inputs and parameters at once, by two steps (Richardson)."""
+    T, B, H = sizes
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, T + 1, B) if with_lengths else None
+    layer = drawn(options, H, seed)
+    call = random_call(layer, T, B, lengths)
+    if not with_state:
+        call = call._replace(state=None)
+    start = layer.generator.bit_generator.state
+    results = run(layer, call)
+    arrays = {"d_x": call.x, **layer.parameters}
+    if with_state:
+        arrays |= {f"d_state {k}": array for k, array in enumerate(as_tuple(call.state))}
+    before = {key: array.copy() for key, array in arrays.items()}
+    along = {key: rng.standard_normal(array.shape) for key, array in arrays.items()}
+
+    def loss(step):
+        for key, array in arrays.items():
+            array[...] = before[key] + step * along[key]
+        layer.generator.bit_generator.state = start
+        output, state, _ = layer.vjp(call.x, call.state, call.lengths)
+        pairs = [(output, call.d_output), *zip(as_tuple(state), as_tuple(call.d_state))]
+        return sum(np.sum(array * d) for array, d in pairs)
+
+    coarse, fine = ((loss(h) - loss(-h)) / (2 * h) for h in (2e-5, 1e-5))
+    expected = fine + (fine - coarse) / 3
+    assume(abs(fine - coarse) < 1e-3 * max(1, abs(fine)))  # else a kink lies between
+    found = sum(np.sum(results[key] * along[key]) for key in arrays)
+    scale = max(1.0, sum(np.abs(results[key] * along[key]).sum() for key in arrays))
+    assert abs(found - expected) <= CENTRAL_DIFFERENCES * scale
 
 
 # ------------------------------------------------------------------- against formulas of their own

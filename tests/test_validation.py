@@ -155,3 +155,44 @@ def test_nonlinearity_stands_where_pytorch_has_it():
     assert fr.RNN(3, 6, 1, "relu", False).cell.name == "rnn_relu"
     with pytest.raises(ValueError, match="nonlinearity must be one of 'tanh', 'relu', got 'x'"):
         fr.RNN(3, 6, nonlinearity="x")
+
+
+def test_seeds():
+    generator = np.random.default_rng(0)
+    assert check.check_seed(generator) is generator
+    assert check.check_seed(7).random() == np.random.default_rng(7).random()
+    for seed, error in ((-1, ValueError), ("a", TypeError), (1.5, TypeError)):
+        with pytest.raises(error, match=r"^seed must be a non-negative integer, .* or None, got "):
+            fr.LSTM(2, 3, seed=seed)
+        with pytest.raises(error, match=r"^seed must be"):
+            fr.Dropout(0.5, seed=seed)
+
+
+def test_masked_elements_are_no_data():
+    x = np.ma.array(np.zeros((3, 2, 2)), mask=False)
+    layer = fr.GRU(2, 3, seed=0)
+    np.testing.assert_array_equal(layer(x)[0], layer(np.zeros((3, 2, 2)))[0])
+    x[1, 0] = np.ma.masked
+    with pytest.raises(ValueError, match=r"^x must have no masked elements, got 2; lengths say"):
+        layer(x)
+    with pytest.raises(ValueError, match=r"^lengths must have no masked elements, got 1"):
+        layer(np.zeros((3, 2, 2)), lengths=np.ma.array([1, 2], mask=[0, 1]))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda: fr.LSTM(4, 2**31), lambda: fr.Dense(2**62, 4), lambda: fr.GRUCell(2**40, 2**40)],
+)
+def test_sizes_beyond_memory_are_named(make):
+    with pytest.raises(
+        MemoryError, match=r"^parameters must fit into memory, got [\d,]+ of float32"
+    ):
+        make()
+
+
+def test_embeddings_of_another_kind():
+    layer = fr.GRU(2, 3, seed=0)
+    with pytest.raises(TypeError, match=r"^embedding must be an Embedding, got str$"):
+        layer.on_ids([[1]], "x")
+    with pytest.raises(ValueError, match=r"^embedding must be float32, got float64$"):
+        layer.vjp_on_ids([[1]], fr.Embedding(4, 2, dtype="float64"))

@@ -14,6 +14,7 @@ from fastrnn._validation import (
     check_lengths,
     check_positive_float,
     check_positive_int,
+    check_seed,
 )
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
@@ -279,7 +280,7 @@ class AdditiveAttention(Attention):
     ) -> None:
         super().__init__(query_size, memory_size, dtype)
         self.size = check_positive_int("size", query_size if size is None else size)
-        generator = np.random.default_rng(seed)
+        generator = check_seed(seed)
         self.query = Dense(query_size, self.size, dtype=dtype, seed=generator)
         self.memory = Dense(memory_size, self.size, bias=False, dtype=dtype, seed=generator)
         self.score = Dense(self.size, 1, bias=False, dtype=dtype, seed=generator)

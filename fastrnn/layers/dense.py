@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_bool, check_dtype, check_positive_int
+from fastrnn._validation import check_array, check_bool, check_dtype, check_positive_int, check_seed
 from fastrnn.backends import active_backend
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.parameters import Parameters
@@ -53,7 +53,7 @@ class Dense(Module):
         shapes = {"weight": (self.out_features, self.in_features)}
         if self.bias:
             shapes["bias"] = (self.out_features,)
-        generator = np.random.default_rng(seed)
+        generator = check_seed(seed)
         self.parameters = Parameters(shapes, self.dtype)
         bound = 1 / math.sqrt(self.in_features)
         for array in self.parameters.values():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_non_negative_int, check_probability
+from fastrnn._validation import check_array, check_non_negative_int, check_probability, check_seed
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.parameters import Parameters
 
@@ -48,7 +48,7 @@ class Dropout(Module):
         self.shared_axis = None
         if shared_axis is not None:
             self.shared_axis = check_non_negative_int("shared_axis", shared_axis)
-        self.generator = np.random.default_rng(seed)
+        self.generator = check_seed(seed)
         self.parameters = Parameters({}, "float32")
 
     def __call__(self, x: ArrayLike) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_dtype, check_ids, check_positive_int
+from fastrnn._validation import check_array, check_dtype, check_ids, check_positive_int, check_seed
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.parameters import Parameters
 
@@ -47,7 +47,7 @@ class Embedding(Module):
         self.embedding_dim = check_positive_int("embedding_dim", embedding_dim)
         self.dtype = check_dtype(dtype)
         shape = (self.num_embeddings, self.embedding_dim)
-        generator = np.random.default_rng(seed)
+        generator = check_seed(seed)
         self.parameters = Parameters({"weight": shape}, self.dtype)
         self.parameters["weight"][...] = generator.standard_normal(shape)
 

@@ -14,6 +14,7 @@ from fastrnn._validation import (
     check_dtype,
     check_lengths,
     check_positive_int,
+    check_seed,
 )
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
@@ -213,7 +214,7 @@ class AttentionPooling(WeightedPooling):
 
     def __init__(self, size: int, *, dtype: DTypeLike = "float32", seed: Any = None) -> None:
         super().__init__(size, dtype)
-        generator = np.random.default_rng(seed)
+        generator = check_seed(seed)
         self.hidden = Dense(size, size, dtype=dtype, seed=generator)
         self.score = Dense(size, 1, bias=False, dtype=dtype, seed=generator)
         self.parameters = join({"hidden": self.hidden, "score": self.score})

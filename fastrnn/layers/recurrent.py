@@ -19,12 +19,14 @@ from fastrnn._validation import (
     check_positive_float,
     check_positive_int,
     check_probability,
+    check_seed,
 )
 from fastrnn.backends import active_backend
 from fastrnn.cells import CELLS, CellSpec, Extras
 from fastrnn.initializers import check_init, initialize
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dropout import Dropout
+from fastrnn.layers.embedding import Embedding
 from fastrnn.layers.packing import Packing
 from fastrnn.parameters import Parameters
 from fastrnn.streaming import Stream
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from numpy.typing import ArrayLike, DTypeLike
-
-    from fastrnn.layers.embedding import Embedding
 
     State = ArrayLike | tuple[ArrayLike, ArrayLike]
 
@@ -139,7 +139,7 @@ class Recurrent(Module):
         self.learned_state = check_bool("learned_state", learned_state)
         init = check_init(init)
         self.dtype = check_dtype(dtype)
-        self.generator = np.random.default_rng(seed)
+        self.generator = check_seed(seed)
         self._between = Dropout(self.dropout, seed=self.generator)
         self._recurrent_dropout = Dropout(self.recurrent_dropout, seed=self.generator)
         self.num_directions = 2 if self.bidirectional else 1
@@ -442,6 +442,10 @@ class Recurrent(Module):
         self, ids: Any, embedding: Embedding | None, state: Any, lengths: Any, keep_tape: bool
     ) -> tuple[Any, ...]:
         if embedding is not None:
+            if not isinstance(embedding, Embedding):
+                raise TypeError(f"embedding must be an Embedding, got {type(embedding).__name__}")
+            if embedding.dtype != self.dtype:
+                raise ValueError(f"embedding must be {self.dtype}, got {embedding.dtype}")
             table = embedding.parameters["weight"]
             check_array("embedding", table, self.dtype, ("V", self.input_size))
         symbols = self.input_size if embedding is None else embedding.num_embeddings
