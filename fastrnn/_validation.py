@@ -134,7 +134,7 @@ def check_array(
     TypeError
         A complex, object, string or otherwise non-numeric array.
     ValueError
-        Another shape, or nested lists of unequal lengths.
+        Another shape, nested lists of unequal lengths, or integers that `dtype` has not.
     """
     array = value if type(value) is np.ndarray else as_array(name, value)
     found = array.shape
@@ -142,6 +142,11 @@ def check_array(
         raise ValueError(f"{name} must be {_format(shape)}, got {_format(found)}")
     if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
         raise TypeError(f"{name} must be castable to {dtype}, got dtype {array.dtype}")
+    if dtype.kind in "iu" and array.dtype not in (dtype, bool) and array.size:
+        # NumPy would take them modulo 2 ** 32, or 2 ** 64.
+        for number in (array.min(), array.max()):
+            if not np.iinfo(dtype).min <= int(number) <= np.iinfo(dtype).max:
+                raise ValueError(f"{name} must be {dtype}, got {number}")
     if copy:
         return np.array(array, dtype, order="C")
     if array.dtype is dtype and array.flags.c_contiguous and array.flags.aligned:

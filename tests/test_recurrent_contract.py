@@ -57,7 +57,7 @@ class TestAxes:
     @pytest.mark.parametrize("batch_first", [False, True])
     def test_one_sequence_without_a_batch_axis(self, make, batch_first):
         layer = make(2, batch_first=batch_first)
-        call = random_call(layer, T, 1)
+        call = random_call(make(2), T, 1)
         alone = call._replace(
             x=call.x[:, 0],
             state=as_state(array[:, 0] for array in as_tuple(call.state)),

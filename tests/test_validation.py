@@ -196,3 +196,11 @@ def test_embeddings_of_another_kind():
         layer.on_ids([[1]], "x")
     with pytest.raises(ValueError, match=r"^embedding must be float32, got float64$"):
         layer.vjp_on_ids([[1]], fr.Embedding(4, 2, dtype="float64"))
+
+
+def test_integers_that_another_width_has_not():
+    small = np.dtype(np.int32)
+    np.testing.assert_array_equal(check.check_array("ids", [1, -2], small, ("B",)), [1, -2])
+    for number in (2**31, -(2**31) - 1, np.uint64(2**64 - 1)):
+        with pytest.raises(ValueError, match=rf"^ids must be int32, got {number}$"):
+            check.check_array("ids", np.array([1, number]), small, ("B",))

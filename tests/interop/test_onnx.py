@@ -423,6 +423,17 @@ def test_inputs_must_be_the_graphs():
         prepared.run([fed["X"], fed["X"]])
     with pytest.raises(ValueError, match="missing: X, unknown: x"):
         prepared.run({"x": fed["X"]})
+    with pytest.raises(
+        TypeError, match="inputs must be a sequence or a mapping of arrays, got int"
+    ):
+        prepared.run(3)
+
+
+def test_lengths_that_int32_has_not(tmp_path):
+    fronnx.export(fr.GRU(2, 3, seed=0), tmp_path / "layer.onnx", lengths=True)
+    prepared = fronnx.prepare(onnx.load(tmp_path / "layer.onnx"))
+    with pytest.raises(ValueError, match=r"^lengths must be int32, got 1099511627777$"):
+        prepared.run({"x": np.zeros((4, 1, 2)), "lengths": [2**40 + 1]})
 
 
 def test_other_opsets_operators_and_domains_are_named():

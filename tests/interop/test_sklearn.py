@@ -292,3 +292,9 @@ def test_wrong_parameters_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         classifier.fit(SEQUENCES, LABELS)
     assert not hasattr(classifier, "model_")
+
+
+def test_a_tagger_wants_labels_for_each_sequence():
+    for y in (None, 3, "abc"):
+        with pytest.raises(TypeError, match="y must be labels for each sequence, got"):
+            fr.interop.sklearn.RNNTagger(4).fit([np.zeros((3, 2))], y)

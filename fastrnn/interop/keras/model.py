@@ -179,7 +179,7 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
         If the file is truncated or is not what Keras 3 writes, or a layer or setting is not
         supported; the message names it.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if name.endswith(".keras"):
         if config is not None:
             raise ValueError("config must be None for a .keras file, which holds its own")

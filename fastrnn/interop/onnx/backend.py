@@ -66,6 +66,9 @@ class PreparedModel(onnx.backend.base.BackendRep):
             raise TypeError(f"run has no option {', '.join(kwargs)}")
         if isinstance(inputs, np.ndarray):
             inputs = [inputs]
+        if not isinstance(inputs, (Mapping, Sequence)):
+            kind = type(inputs).__name__
+            raise TypeError(f"inputs must be a sequence or a mapping of arrays, got {kind}")
         if not isinstance(inputs, Mapping):
             if len(inputs) != len(self.input_names):
                 expected = f"{len(self.input_names)} arrays ({', '.join(self.input_names)})"
