@@ -490,8 +490,8 @@ class RNNTagger(_Labels):
         return [X], y if y is _NO_Y else [y]
 
     def _check_y(self, y: Any) -> list[np.ndarray]:
-        if isinstance(y, str) or not hasattr(y, "__iter__"):
-            raise TypeError(f"y must be labels for each sequence, got {type(y).__name__}")
+        if y is None:
+            raise TypeError("y must be labels for each sequence, got NoneType")
         return [column_or_1d(labels) for labels in y]
 
     def _targets(self, y: Any, classes: Any) -> tuple[np.ndarray, list[np.ndarray]]:

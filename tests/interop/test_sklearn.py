@@ -295,6 +295,5 @@ def test_wrong_parameters_are_refused(options, message):
 
 
 def test_a_tagger_wants_labels_for_each_sequence():
-    for y in (None, 3, "abc"):
-        with pytest.raises(TypeError, match="y must be labels for each sequence, got"):
-            fr.interop.sklearn.RNNTagger(4).fit([np.zeros((3, 2))], y)
+    with pytest.raises(TypeError, match="y must be labels for each sequence, got NoneType"):
+        RNNTagger(4).fit([np.zeros((3, 2))], None)
