@@ -53,6 +53,7 @@ def test_probabilities_of_all_images_sum_to_one():
     assert np.exp(-np.array(nats)).sum() == pytest.approx(1)
 
 
+@pytest.mark.data
 def test_a_melody_is_a_midi_file():
     mido = pytest.importorskip("mido")
     from _midi import midi

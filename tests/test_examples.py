@@ -37,6 +37,7 @@ def test_an_example_reports_scores(run, tmp_path, monkeypatch, capsys):
     assert "after 1 epochs" in capsys.readouterr().out
 
 
+@pytest.mark.sklearn
 def test_the_shared_scores_are_scikit_learns(monkeypatch):
     metrics = pytest.importorskip("sklearn.metrics")
     monkeypatch.syspath_prepend(str(EXAMPLES))
