@@ -72,33 +72,20 @@ class Captioner(Writer):
         input_size = check_positive_int("input_size", input_size)
         vocabulary_size = check_positive_int("vocabulary_size", vocabulary_size)
         seeds = spawn(seed, 2)
-        self.decoder = Decoder(
-            input_size,
-            vocabulary_size,
-            hidden_size,
-            num_layers=num_layers,
-            cell=cell,
-            embedding_size=embedding_size,
-            dropout=dropout,
-            input_dropout=input_dropout,
-            embedding_scale=embedding_scale,
-            dtype=dtype,
-            seed=seeds[0],
-        )
-        kept = (
-            "hidden_size",
-            "num_layers",
-            "cell",
-            "embedding_size",
-            "dropout",
-            "input_dropout",
-            "embedding_scale",
-            "dtype",
-        )
+        shared = {
+            "num_layers": num_layers,
+            "cell": cell,
+            "embedding_size": embedding_size,
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "embedding_scale": embedding_scale,
+            "dtype": dtype,
+        }
+        self.decoder = Decoder(input_size, vocabulary_size, hidden_size, **shared, seed=seeds[0])
         self.config = {
             "input_size": input_size,
             "vocabulary_size": vocabulary_size,
-            **{name: self.decoder.config[name] for name in kept},
+            **{name: self.decoder.config[name] for name in ("hidden_size", *shared)},
             "scheduled_sampling": check_probability("scheduled_sampling", scheduled_sampling),
             **check_marks(bos, eos, vocabulary_size),
         }
