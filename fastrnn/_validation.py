@@ -219,11 +219,9 @@ def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
     if plain and np.maximum.reduce(array.view(np.uint64), axis=None, initial=0) < upper:
         return array
     if array.size and (array.min() < 0 or array.max() >= upper):
-        place = np.argwhere((array < 0) | (array >= upper))[0]
-        found = array[tuple(place)]
-        raise ValueError(
-            f"{name} must be in 0..{upper - 1}, got {found} at {_format(tuple(place.tolist()))}"
-        )
+        place = tuple(np.argwhere((array < 0) | (array >= upper))[0].tolist())
+        where = f" at {_format(place)}" if place else ""
+        raise ValueError(f"{name} must be in 0..{upper - 1}, got {array[place]}{where}")
     return np.require(array, np.int64, ("C", "A"))
 
 

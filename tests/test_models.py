@@ -121,3 +121,9 @@ def test_the_weight_of_a_batch_is_the_number_of_its_targets():
     model = LanguageModel(5, 3)
     assert model.count(np.zeros((4, 2), int)) == 8
     assert model.count(pad([[1, 2, 3], [4]])) == 4
+
+
+@pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (1.5, TypeError), ("a", TypeError)])
+def test_a_seed_is_a_non_negative_integer(seed, error):
+    with pytest.raises(error, match="seed must be a non-negative integer, got"):
+        LanguageModel(5, 3, seed=seed)

@@ -118,6 +118,8 @@ def test_ids():
         check.check_ids("ids", [[0, 1], [5, 6]], 5)
     with pytest.raises(ValueError, match=r"^ids must be in 0\.\.4, got -1 at \(0,\)$"):
         check.check_ids("ids", [-1], 5)
+    with pytest.raises(ValueError, match=r"^ids must be in 0\.\.4, got 5$"):
+        check.check_ids("ids", 5, 5)
     with pytest.raises(TypeError, match=r"^ids must be integers, got dtype float64$"):
         check.check_ids("ids", [0.0], 5)
 

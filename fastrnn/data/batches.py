@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastrnn._validation import (
+    as_array,
     check_array,
     check_non_negative_int,
     check_positive_int,
@@ -171,8 +172,8 @@ class Batches(Sequence[tuple[Any, Any]]):
     ----------
     inputs, targets : list of array_like, ndarray, or tuple of these
         One entry an example. A list holds sequences (see :func:`pad`), which a batch gives as
-        :class:`Padded`; an array has the examples along its first axis, and a batch its rows. A
-        tuple of such gives a tuple.
+        :class:`Padded`; an array has the examples along its first axis, and a batch its rows, as
+        does a list of single numbers. A tuple of such gives a tuple.
     batch_size : int
         Examples of a batch; the last one may have fewer.
     pool : int
@@ -255,6 +256,8 @@ def _examples(name: str, value: Any) -> Any:
     """Check examples, so that no batch of them can be refused."""
     if isinstance(value, tuple):
         return tuple(_examples(f"{name}[{k}]", column) for k, column in enumerate(value))
+    if isinstance(value, list) and value and np.isscalar(value[0]):
+        value = as_array(name, value)
     if isinstance(value, list):
         return check_sequences(name, value) if value else value
     if isinstance(value, np.ndarray) and value.ndim:

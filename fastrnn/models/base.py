@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from fastrnn._validation import check_non_negative_int
 from fastrnn.checkpoint import (
     CheckpointError,
     Sections,
@@ -128,6 +129,7 @@ def model_from(sections: Sections, path: str | Path) -> Model:
 def spawn(seed: int | np.random.SeedSequence | None, number: int) -> list[np.random.Generator]:
     """Return independent generators for the parts of a model."""
     if not isinstance(seed, (np.random.SeedSequence, np.random.Generator)):
+        seed = None if seed is None else check_non_negative_int("seed", seed)
         seed = np.random.SeedSequence(seed)
     children = seed.spawn(number)
     return [np.random.default_rng(child) for child in children]

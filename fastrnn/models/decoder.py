@@ -448,7 +448,7 @@ class Writer(Model):
 
     def _check(self, targets: Any, B: int) -> Padded:
         """Return targets of valid ids, zeros beyond their ends."""
-        targets = as_padded(targets)
+        targets = as_padded(targets, "targets")
         values = check_array("targets", targets.values, np.dtype(np.int64), ("S", B))
         lengths = check_lengths(targets.lengths, *values.shape)
         values = np.where(_valid(Padded(values, lengths)), values, 0)

@@ -253,4 +253,6 @@ def _check(first: Any, eos: Any, max_length: Any) -> tuple[np.ndarray, int, int]
 def check_finite(scores: np.ndarray) -> None:
     """Refuse to draw from scores that are not finite; ValueError."""
     if not np.isfinite(scores).all():
-        raise ValueError("the model's scores are not finite; train it again with a lower rate")
+        raise ValueError(
+            "the model's scores are not finite; check its inputs, or train it at a lower rate"
+        )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import as_array
+from fastrnn._validation import as_array, check_sequences
 from fastrnn.data import Padded, pad
 from fastrnn.layers.base import Pullback
 from fastrnn.losses.class_weights import check_class_weights, check_num_classes
@@ -79,8 +79,8 @@ class PooledStream(HeadStream):
         self._pooling.reset()
 
 
-def as_padded(sequences: Padded | Sequence[ArrayLike]) -> Padded:
-    """Return sequences side by side.
+def as_padded(sequences: Padded | Sequence[ArrayLike], name: str = "sequences") -> Padded:
+    """Return sequences side by side; an error calls them `name`.
 
     Raises
     ------
@@ -89,11 +89,12 @@ def as_padded(sequences: Padded | Sequence[ArrayLike]) -> Padded:
     TypeError
         If they are not numbers.
     """
-    padded = sequences if isinstance(sequences, Padded) else pad(sequences)
-    empty = np.flatnonzero(np.equal(padded.lengths, 0))
+    if not isinstance(sequences, Padded):
+        sequences = pad(check_sequences(name, sequences))
+    empty = np.flatnonzero(np.equal(sequences.lengths, 0))
     if empty.size:
-        raise ValueError(f"sequences must have 1 step at least, got none in sequences[{empty[0]}]")
-    return padded
+        raise ValueError(f"{name} must have 1 step at least, got none in {name}[{empty[0]}]")
+    return sequences
 
 
 def as_rows(targets: ArrayLike, width: int) -> np.ndarray:

@@ -69,7 +69,7 @@ class SequenceTagger(FramewiseModel):
         d_scores : ndarray, shape (T, B, K)
         """
         scores, lengths = output
-        targets = as_padded(targets)
+        targets = as_padded(targets, "targets")
         if not np.array_equal(targets.lengths, lengths):
             raise ValueError(
                 "targets must have a label for each step: lengths must be "

@@ -115,10 +115,10 @@ def test_mixed_dtypes_become_the_one_that_holds_them_all():
 
 REFUSED = [
     ([], ValueError, "{name} must be one sequence or more, got none"),
+    ([3, 4], ValueError, r"{name}\[0\] must be \(T,\) or \(T, I\), got \(\)"),
     ([[1, 2], [[1, 2]]], ValueError, r"{name}\[1\] must be \(T,\), got \(1, 2\)"),
     ([np.ones((2, 3)), np.ones((2, 4))], ValueError, r"\[1\] must be \(T, 3\), got \(2, 4\)"),
     ([np.ones((2, 3)), []], ValueError, r"{name}\[1\] must be \(T, 3\), got \(0,\)"),
-    ([3, 4], ValueError, r"{name}\[0\] must be \(T,\) or \(T, I\), got \(\)"),
     ([np.ones((1, 2, 3))], ValueError, r"must be \(T,\) or \(T, I\), got \(1, 2, 3\)"),
     ([[1], [[1, 2], [3]]], ValueError, r"{name}\[1\] must be an array, got lists of unequal"),
     ([[1], ["a"]], TypeError, r"{name}\[1\] must be of numbers, got dtype <U1"),
@@ -133,7 +133,7 @@ def test_sequences_that_do_not_fit_are_refused(sequences, error, message):
         pad(sequences)
 
 
-@pytest.mark.parametrize(("sequences", "error", "message"), REFUSED[1:])
+@pytest.mark.parametrize(("sequences", "error", "message"), REFUSED[2:])
 def test_batches_refuse_before_the_first_is_made(sequences, error, message):
     count = len(sequences)
     with pytest.raises(error, match=message.format(name="inputs")):
@@ -240,6 +240,13 @@ def test_arrays_and_tuples_keep_their_rows_together():
         assert np.array_equal(pictures[:, 0, 0], numbers)
         assert np.array_equal(padded.values[0], numbers)
         assert np.array_equal(padded.lengths, 5 - numbers)
+
+
+def test_a_list_of_numbers_is_an_array():
+    batches = Batches([[1], [2, 3], [4]], [0, 1, 0], 2)
+    assert [targets.tolist() for _, targets in batches] == [[0, 1], [0]]
+    with pytest.raises(ValueError, match="targets must be an array, got lists of unequal"):
+        Batches([[1], [2, 3]], [0, [1]], 2)
 
 
 def test_sequences_of_one_length_are_sorted_by_those_of_the_targets():
