@@ -12,8 +12,6 @@ import numpy as np
 
 import fastrnn as fr
 
-words_and_marks = fr.data.RegexTokenizer("\\w+['\u2019]?|[^\\w\\s]", lowercase=True)
-
 
 def arguments(description: str, epochs: int | dict[str, int], **options: Any) -> argparse.Namespace:
     """Read the command line of an example.
@@ -32,7 +30,7 @@ def arguments(description: str, epochs: int | dict[str, int], **options: Any) ->
     -------
     args : argparse.Namespace
         ``data`` (a folder or None), ``epochs``, ``seed``, ``quick``, ``output`` (a folder for what
-        is written, which exists), ``json`` (a file or None) and those of `options`.
+        is written), ``json`` (a file or None), whose folders exist, and those of `options`.
     """
     parser = argparse.ArgumentParser(
         description=description.partition("\n\n")[0],
@@ -63,7 +61,12 @@ def arguments(description: str, epochs: int | dict[str, int], **options: Any) ->
         args.epochs = 1
     elif "epochs" not in args:
         args.epochs = epochs[args.set]
-    args.output.mkdir(parents=True, exist_ok=True)
+    # What is wrong is said now, not after the training.
+    for name, least in (("epochs", 1), ("seed", 0)):
+        if getattr(args, name) < least:
+            parser.error(f"argument --{name}: must be {least} at least, got {getattr(args, name)}")
+    for folder in (args.output, *([args.json.parent] if args.json else [])):
+        folder.mkdir(parents=True, exist_ok=True)
     return args
 
 
@@ -100,6 +103,16 @@ def classification_scores(truth: np.ndarray, predicted: np.ndarray) -> dict[str,
     }
 
 
+def pyplot(path: Path) -> Any:
+    """Return Matplotlib's pyplot, or None and say so where it is not installed."""
+    try:
+        import matplotlib.pyplot
+    except ImportError:
+        print(f'no {path.name}: Matplotlib is not installed (pip install "fastrnn[examples]")')
+        return None
+    return matplotlib.pyplot
+
+
 def picture(path: Path, draw: Callable[[Any], None], **options: Any) -> None:
     """Save what `draw` makes of Matplotlib's axes, where Matplotlib is installed.
 
@@ -111,10 +124,8 @@ def picture(path: Path, draw: Callable[[Any], None], **options: Any) -> None:
     **options
         ``nrows``, ``figsize`` and others.
     """
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError:
-        print(f"no {path.name}: Matplotlib is not installed")
+    plt = pyplot(path)
+    if plt is None:
         return
     figure, axes = plt.subplots(layout="constrained", **options)
     draw(axes)
@@ -137,13 +148,18 @@ class Pairs(NamedTuple):
         return self.source.encode(words, eos=not words)
 
 
-def split_pairs(pairs: list[tuple[str, str]], min_count: int = 1, repeated: bool = True) -> Pairs:
-    """Cut pairs of sentences into words, and let a tenth of the different first ones test.
+def split_pairs(
+    pairs: list[tuple[str, str]],
+    tokens: fr.data.RegexTokenizer,
+    min_count: int = 1,
+    repeated: bool = True,
+) -> Pairs:
+    """Cut pairs of sentences into tokens, and let a tenth of the different first ones test.
 
-    Words that the training pairs have less often than `min_count` times are unknown; without
-    `repeated`, pairs of the same words count once.
+    Tokens that the training pairs have less often than `min_count` times are unknown; without
+    `repeated`, pairs of the same tokens count once.
     """
-    cut = [(tuple(words_and_marks(a)), tuple(words_and_marks(b))) for a, b in pairs]
+    cut = [(tuple(tokens(a)), tuple(tokens(b))) for a, b in pairs]
     answers: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for first, second in cut if repeated else dict.fromkeys(cut):
         answers.setdefault(first, []).append(second)
@@ -199,7 +215,8 @@ def written_scores(
     try:
         import sacrebleu
     except ImportError:
-        print('no BLEU: sacrebleu is not installed (pip install "fastrnn[examples]")')
+        if not name:  # said once
+            print('no BLEU: sacrebleu is not installed (pip install "fastrnn[examples]")')
         return scores
     most = max(map(len, references))
     streams = [

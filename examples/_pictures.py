@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import picture
+from _common import picture, pyplot
 
 # Of a pose: pairs of its joints (left and right hand, head, spine, wrists; neck) that a line joins.
 BONES = ((2, 3), (6, 4), (4, 0), (6, 5), (5, 1))
@@ -42,12 +42,10 @@ def sheet(sides: dict[str, np.ndarray], path: Path) -> None:
 
 def animation(motions: dict[str, np.ndarray], path: Path, frames_per_second: int = 20) -> None:
     """Write a GIF of people that move, (T, 18) coordinates of six joints, side by side."""
-    try:
-        import matplotlib.pyplot as plt
-        from matplotlib.animation import FuncAnimation, PillowWriter
-    except ImportError:
-        print(f"no {path.name}: Matplotlib is not installed")
+    plt = pyplot(path)
+    if plt is None:
         return
+    from matplotlib.animation import FuncAnimation, PillowWriter
 
     figure, panels = plt.subplots(
         1, len(motions), figsize=(7, 5), sharex=True, sharey=True, layout="constrained"

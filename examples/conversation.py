@@ -13,10 +13,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from _common import Pairs, arguments, predicted_scores, report, split_pairs, words_and_marks
+from _common import Pairs, arguments, predicted_scores, report, split_pairs
 
 import fastrnn as fr
 
+words_and_marks = fr.data.RegexTokenizer(r"[\w']+|[^\w\s]", lowercase=True)
 SAID = ("Hello", "What is your favorite movie?", "Who are you?", "Do you like music?")
 
 
@@ -24,7 +25,7 @@ def load(args: Any) -> Pairs:
     """Split the different pairs by their utterance; words that occur once are unknown."""
     triples = fr.data.load("chatterbot", args.data, sample=args.quick)
     pairs = [(said, reply) for _, said, reply in triples]
-    return split_pairs(pairs, min_count=2, repeated=False)
+    return split_pairs(pairs, words_and_marks, min_count=2, repeated=False)
 
 
 def build(args: Any, data: Pairs) -> tuple[Any, fr.data.Batches, dict[str, Any]]:

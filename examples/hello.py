@@ -10,6 +10,8 @@ Run: python examples/hello.py
 
 from __future__ import annotations
 
+import argparse
+
 import numpy as np
 
 import fastrnn as fr
@@ -73,4 +75,5 @@ def main() -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__.partition("\n\n")[0]).parse_args()
     main()

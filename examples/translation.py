@@ -19,12 +19,13 @@ from _common import Pairs, arguments, picture, predicted_scores, report, split_p
 import fastrnn as fr
 
 SHOWN = 6
+words_and_marks = fr.data.RegexTokenizer("\\w+['\u2019]?|[^\\w\\s]", lowercase=True)  # l' un
 
 
 def load(args: Any) -> Pairs:
     """Split the pairs by their English side, so that no tested sentence was trained on."""
     triples = fr.data.load("eng-fra", args.data, sample=args.quick)
-    return split_pairs([(english, french) for english, french, _ in triples])
+    return split_pairs([(english, french) for english, french, _ in triples], words_and_marks)
 
 
 def build(args: Any, data: Pairs) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
@@ -44,7 +45,8 @@ def main() -> None:
     data = load(args)
     model, batches, settings = build(args, data)
     trainer = fr.fit(model, batches, args.epochs, **settings)
-    sources = [data.read(words) for words in data.test_words]
+    sentences = list(data.test_words)
+    sources = [data.read(words) for words in sentences]
     references = list(data.test_words.values())
     scores = {}
     for name, beam_size in (("beam_", 5), ("", 1)):
@@ -60,10 +62,13 @@ def main() -> None:
             target = np.append(ids[k], data.target.eos)
             weights = model.attention_weights([sources[k]], [target])[:, 0]
             axis.imshow(weights, cmap="Blues", vmin=0, vmax=1)
-            read = [data.source.tokens[i] for i in sources[k]]
+            words = zip(sentences[k], sources[k] == data.source.unk)
+            read = [f"({word})" if unknown else word for word, unknown in words]
             axis.set_xticks(range(len(read)), read, rotation=45, ha="right")
             axis.set_yticks(range(len(target)), [data.target.tokens[i] for i in target])
-        axes.flat[0].figure.suptitle("Where in the English sentence each French word looked")
+        axes.flat[0].figure.suptitle(
+            "Where each French word looked; unknown words in brackets"
+        )
 
     picture(args.output / "translation.png", draw, nrows=2, ncols=SHOWN // 2, figsize=(12, 8))
 
