@@ -63,7 +63,7 @@ class _Layer(_Accelerated):
         packed = sequences if isinstance(sequences, PackedSequence) else None
         x = sequences if packed is None else packed.data
         states = _states(hx, 2 if self.mode == "LSTM" else 1)
-        if not isinstance(x, Tensor) or x.dim() not in (2, 3) or states is None:
+        if not isinstance(x, Tensor) or x.is_nested or x.dim() not in (2, 3) or states is None:
             return None
         stack = stack_of(
             self.mode,

@@ -13,6 +13,7 @@ from torch.autograd import forward_ad
 
 from fastrnn.backends import active_backend
 from fastrnn.cells import CELLS, CellSpec
+from fastrnn.interop.torch.threads import asleep
 
 Weights = dict[str, np.ndarray]
 
@@ -30,6 +31,7 @@ class Stack(NamedTuple):
     passes: int
     names: tuple[str, ...]  # of a pass's weights, in PyTorch's order
     shapes: list[tuple[int, ...]]  # of the weights of all passes
+    products: int  # multiplications for a row of the input, over all passes
     widths: tuple[int, ...]  # of the states; the first is that of a pass's output
 
 
@@ -44,7 +46,8 @@ def stack_of(mode: str, I: int, H: int, bias: bool, layers: int, directions: int
         shapes += (shape + [(rows,), (rows,)] * bias + [(P, H)] * (P > 0)) * directions
     names = ("weight_ih", "weight_hh") + ("bias_ih", "bias_hh") * bias + ("weight_hr",) * (P > 0)
     widths = tuple(width if name == "h" else H for name in cell.states)
-    return Stack(mode, cell, directions, layers * directions, names, shapes, widths)
+    products = sum(shape[0] * shape[1] for shape in shapes if len(shape) == 2)
+    return Stack(mode, cell, directions, layers * directions, names, shapes, products, widths)
 
 
 class Call(NamedTuple):
@@ -63,6 +66,11 @@ class Call(NamedTuple):
     batch_first: bool = False
     packed: bool = False
     dropout: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        """Operations of the products of a forward run."""
+        return 2.0 * self.offsets[-1] * self.stack.products
 
     def rows(self, sequences: Tensor) -> np.ndarray:
         """Return packed rows (N, width), a view where the tensor is contiguous in time order."""
@@ -131,24 +139,26 @@ class _Run:
         ]
         arrays = [np.ascontiguousarray(t.numpy(force=True)) for t in tensors[first_weight:]]
         final = []
-        for k, weights in enumerate(call.by_pass(arrays)):
-            layer, direction = divmod(k, stack.directions)
-            if direction == 0:
-                below, rows = rows, np.empty((len(rows), stack.directions * P), dtype)
-                if layer and call.dropout:
-                    below *= masks[layer - 1].numpy()
-            last, tape = self.backend.scan(
-                stack.cell,
-                weights,
-                below,
-                call.offsets,
-                tuple([array[k] for array in initial]),
-                rows[:, direction * P : (direction + 1) * P],
-                reverse=direction == 1,
-                keep_tape=keep_tape,
-            )
-            final.append(last)
-            self.tapes.append(tape)
+        with asleep(call.flops):
+            for k, weights in enumerate(call.by_pass(arrays)):
+                layer, direction = divmod(k, stack.directions)
+                if direction == 0:
+                    shape = len(rows), stack.directions * P
+                    below, rows = rows, self.backend.empty(shape, dtype)
+                    if layer and call.dropout:
+                        below *= masks[layer - 1].numpy()
+                last, tape = self.backend.scan(
+                    stack.cell,
+                    weights,
+                    below,
+                    call.offsets,
+                    tuple([array[k] for array in initial]),
+                    rows[:, direction * P : (direction + 1) * P],
+                    reverse=direction == 1,
+                    keep_tape=keep_tape,
+                )
+                final.append(last)
+                self.tapes.append(tape)
         self.outputs = (call.sequences(rows), *call.state_tensors(final))
 
     def adjoint(self, d_outputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
@@ -157,23 +167,26 @@ class _Run:
         P = stack.widths[0]
         d_rows = None if d_outputs[0] is None else call.rows(d_outputs[0])
         d_final = call.states(d_outputs[1:])
-        d_weights = [np.zeros(shape, _DTYPES[call.dtype]) for shape in stack.shapes]
+        d_weights = [self.backend.empty(shape, _DTYPES[call.dtype]) for shape in stack.shapes]
+        for array in d_weights:
+            array.fill(0)
         d_initial, d_below = [], None
-        for k, gradients in reversed(list(enumerate(call.by_pass(d_weights)))):
-            layer, direction = divmod(k, stack.directions)
-            d_x, d_first = self.backend.scan_adjoint(
-                self.tapes.pop(),
-                None if d_rows is None else d_rows[:, direction * P : (direction + 1) * P],
-                tuple([None if d is None else d[k] for d in d_final]),
-                gradients,
-            )
-            d_initial.append(d_first)
-            # Both directions read the same rows.
-            d_below = d_x if d_below is None else d_below + d_x
-            if direction == 0:
-                d_rows, d_below = d_below, None
-                if layer and call.dropout:
-                    d_rows *= self.masks[layer - 1].numpy()
+        with asleep(2 * call.flops):
+            for k, gradients in reversed(list(enumerate(call.by_pass(d_weights)))):
+                layer, direction = divmod(k, stack.directions)
+                d_x, d_first = self.backend.scan_adjoint(
+                    self.tapes.pop(),
+                    None if d_rows is None else d_rows[:, direction * P : (direction + 1) * P],
+                    tuple([None if d is None else d[k] for d in d_final]),
+                    gradients,
+                )
+                d_initial.append(d_first)
+                # Both directions read the same rows.
+                d_below = d_x if d_below is None else np.add(d_below, d_x, out=d_below)
+                if direction == 0:
+                    d_rows, d_below = d_below, None
+                    if layer and call.dropout:
+                        d_rows *= self.masks[layer - 1].numpy()
         d_states = call.state_tensors(d_initial[::-1])
         return (call.sequences(d_rows), *d_states, *map(torch.from_numpy, d_weights))
 
@@ -325,6 +338,7 @@ def ordinary(call: Call, tensors: Sequence[Tensor | None]) -> bool:
     shapes += stack.shapes
     if dtype not in _DTYPES or len(tensors) != len(shapes) or 0 in (*shapes[0], *stack.widths):
         return False
+    records = torch.is_grad_enabled()
     for t, shape in zip(tensors, shapes):
         if t is not None and not (
             type(t) in _PLAIN
@@ -332,6 +346,7 @@ def ordinary(call: Call, tensors: Sequence[Tensor | None]) -> bool:
             and t.is_cpu
             and t.layout is torch.strided
             and t.shape == shape
+            and not (records and t.is_inference())  # a graph may not keep it
         ):
             return False
     return True

@@ -1,0 +1,65 @@
+"""PyTorch's threads put to sleep while ours work.
+
+The threads of GNU's OpenMP, which PyTorch's binaries for Linux use, spin for milliseconds after a
+parallel region before they sleep. Ours, woken in that time, would have to share the cores with
+them: on two threads a step of a 2x128 GRU took 1.4 times as long. So while our kernels run, those
+threads sit in a parallel region of their own, in which they wait for a semaphore and thus sleep.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from fastrnn._config import get_num_threads
+
+# Work that is worth it, half a millisecond on a core: where a neighbour holds their cores, threads
+# take a time slice to wake.
+FLOPS_A_SLEEP = 5e7
+
+_SEMAPHORE = ctypes.c_long * 8  # room for a sem_t
+_libc = _openmp = None
+if sys.platform == "linux":
+    _libc = ctypes.CDLL(None)
+    _openmp = ctypes.CDLL(torch._C.__file__)  # finds names in all that PyTorch is linked with
+    # LLVM's and Intel's have GNU's names beside their own, but wait in other ways.
+    if not hasattr(_openmp, "GOMP_parallel_start") or hasattr(_openmp, "__kmpc_fork_call"):
+        _openmp = None
+
+
+def _forget() -> None:
+    """Leave OpenMP alone: in the child of a fork it would wait for threads that are not there."""
+    global _openmp
+    _openmp = None
+
+
+if _openmp is not None:
+    os.register_at_fork(after_in_child=_forget)
+
+
+@contextmanager
+def asleep(flops: float) -> Iterator[None]:
+    """Let PyTorch's threads sleep during work that is worth it.
+
+    Inside, PyTorch's own operations run on one thread.
+    """
+    count = torch.get_num_threads()
+    if _openmp is None or flops < FLOPS_A_SLEEP or count == 1 or get_num_threads() == 1:
+        yield
+        return
+    semaphore, level = _SEMAPHORE(), _openmp.omp_get_level()
+    _libc.sem_init(semaphore, 0, 0)
+    try:
+        # All threads but this one call sem_wait(semaphore).
+        _openmp.GOMP_parallel_start(_libc.sem_wait, semaphore, count)
+        yield
+    finally:
+        if _openmp.omp_get_level() > level:  # Ctrl-C may have come before the region was entered
+            for _ in range(count - 1):
+                _libc.sem_post(semaphore)
+            _openmp.GOMP_parallel_end()
