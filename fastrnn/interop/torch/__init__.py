@@ -80,10 +80,11 @@ class _Layer(_Accelerated):
             if packed.batch_sizes.dtype is not torch.int64 or packed.batch_sizes.dim() != 1:
                 return None
             sizes = packed.batch_sizes.numpy()
-            offsets = np.concatenate(([0], np.cumsum(sizes)))
-            if (np.diff(sizes) > 0).any() or leading != (offsets[-1],):
+            B = int(sizes[0]) if len(sizes) else 0
+            offsets = np.zeros(len(sizes) + 1, np.int64)
+            sizes.cumsum(out=offsets[1:])
+            if not B or (sizes[1:] > sizes[:-1]).any() or leading != (offsets[-1],):
                 return None
-            B = int(sizes[0])
             states = [_permuted(t, packed.sorted_indices) for t in states]
         else:
             batch_first = self.batch_first and len(leading) == 2

@@ -18,9 +18,10 @@ import torch
 
 from fastrnn._config import get_num_threads
 
-# Work that is worth it, half a millisecond on a core: where a neighbour holds their cores, threads
-# take a time slice to wake.
-FLOPS_A_SLEEP = 5e7
+# Work that is worth it, times the square of the number of threads: waking them takes a time in
+# proportion to it (15 us for one, a time slice where a neighbour holds its core), the work is
+# divided by it. On two threads half a millisecond of one core.
+FLOPS_A_SLEEP = 1.2e7
 
 _SEMAPHORE = ctypes.c_long * 8  # room for a sem_t
 _libc = _openmp = None
@@ -49,7 +50,8 @@ def asleep(flops: float) -> Iterator[None]:
     Inside, PyTorch's own operations run on one thread.
     """
     count = torch.get_num_threads()
-    if _openmp is None or flops < FLOPS_A_SLEEP or count == 1 or get_num_threads() == 1:
+    worth = flops >= FLOPS_A_SLEEP * count**2
+    if _openmp is None or not worth or count == 1 or get_num_threads() == 1:
         yield
         return
     semaphore, level = _SEMAPHORE(), _openmp.omp_get_level()
