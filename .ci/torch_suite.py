@@ -1,8 +1,9 @@
 """PyTorch's own tests of its recurrent modules, on ours: ``python .ci/torch_suite.py [FILE ...]``.
 
 Fetches PyTorch's sources as Debian keeps them and runs their tests that have to do with recurrent
-modules and packed sequences twice, with ``torch.nn``'s own classes and with ours in their places.
-What passes with PyTorch's has to pass with ours; what does not is of another version of PyTorch.
+modules and packed sequences, with our classes in the places of ``torch.nn``'s. What fails is run
+again with PyTorch's own, and has to fail there too: it is of another version of PyTorch.
+``--full`` runs all of them with both, also those that take minutes, and compares.
 Needs torch, pytest, hypothesis and expecttest. Files are named as in PyTorch's folder ``test``.
 """
 
@@ -33,7 +34,8 @@ SOURCES = {
 FILES = ["test_nn.py", "test_modules.py", "test_expanded_weights.py", "nn/*.py"]
 # In the name of a test or anywhere in its source.
 WANTED = re.compile(r"RNN|LSTM|GRU|rnn|lstm|gru|Packed|pack(_padded)?_seq|pad_packed_seq")
-SIDES = ("torch", "ours")
+# Up to minutes each. What is left checks cells, and gradients of layers in the other mode.
+SLOW = re.compile(r"test_(gradgrad_nn_(RNN|LSTM|GRU)_|grad_nn_(RNN|LSTM|GRU)_train)")
 
 Results = dict[str, list[Any]]  # outcome, calls of our kernels, and why it failed
 
@@ -73,48 +75,68 @@ def extract(archive: Path, folder: Path) -> None:
                 files.extract(member, folder, filter="data")
 
 
-def run(side: str, patterns: list[str], folder: Path, every: bool) -> subprocess.Popen[bytes]:
-    """Start the tests of one side, with this file as a plugin of pytest."""
+def run(side: str, tests: list[str], folder: Path, slow: bool = False) -> Results:
+    """Run the tests of files, or those that are named, with this file as a plugin of pytest.
+
+    Raises
+    ------
+    RuntimeError
+        If they do not run.
+    """
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    results = folder / f"{side}.json"
     environment = os.environ | {
         "TORCH_SUITE_SIDE": side,
-        "TORCH_SUITE_RESULTS": str(folder / f"{side}.json"),
-        "TORCH_SUITE_EVERY": "1" if every else "",
+        "TORCH_SUITE_RESULTS": str(results),
+        "TORCH_SUITE_SLOW": "1" if slow else "",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         "PYTORCH_TESTING_DEVICE_ONLY_FOR": "cpu",
-        "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "pytest", "-p", "torch_suite", "-c", os.devnull, "--rootdir"]
     command += [".", "-q", "--no-header", "--no-summary", "-p", "no:cacheprovider", "-W", "ignore"]
+    done = subprocess.run(
+        [*command, *tests], cwd=folder / "test", env=environment, capture_output=True, text=True
+    )
+    if done.returncode not in (0, 1):  # all pass, or not all do
+        raise RuntimeError((done.stdout + done.stderr)[-4000:])
+    return json.loads(results.read_text())
+
+
+def count(results: Results) -> str:
+    """Return how many tests had which outcome."""
+    counts = Counter(outcome for outcome, *_ in results.values())
+    return ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common())
+
+
+def check(folder: Path, files: list[str], full: bool) -> list[str]:
+    """Run the tests and say how they went; return those that ours alone do not pass."""
     tests = folder / "test"
-    command += [str(file.relative_to(tests)) for name in patterns for file in tests.glob(name)]
-    with open(folder / f"{side}.log", "wb") as log:
-        return subprocess.Popen(command, cwd=tests, env=environment, stdout=log, stderr=log)
-
-
-def compare(results: dict[str, Results]) -> int:
-    """Say what passes on each side; return how many tests ours fail that PyTorch's pass."""
-    for side in SIDES:
-        counts = Counter(outcome for outcome, *_ in results[side].values())
-        print(f"{side}: " + ", ".join(f"{n} {outcome}" for outcome, n in counts.most_common()))
-    theirs, ours = (results[side] for side in SIDES)
-    skewed = [name for name in theirs if theirs[name][0] == "failed"]
-    if skewed:
-        print("fail with PyTorch's own:", ", ".join(skewed))
+    found = [str(path.relative_to(tests)) for name in files for path in tests.glob(name)]
+    ours = run("ours", found, folder, slow=full)
+    print(f"with our modules: {count(ours)}")
     used = sum(calls > 0 for _, calls, _ in ours.values())
-    print(f"{used} tests ran our kernels, {sum(r[1] for r in ours.values())} times")
-    broken = [name for name in theirs if theirs[name][0] == "passed" != ours.get(name, [""])[0]]
+    print(f"{used} tests ran our kernels, {sum(calls for _, calls, _ in ours.values())} times")
+    failed = [name for name, (outcome, *_) in ours.items() if outcome == "failed"]
+    theirs = {}
+    if full or failed:
+        theirs = run("torch", found if full else failed, folder, slow=full)
+        print(f"with PyTorch's modules{'' if full else ' those that failed'}: {count(theirs)}")
+    broken = [name for name, (outcome, *_) in theirs.items() if outcome == "passed"]
+    broken = [name for name in broken if ours.get(name, [""])[0] != "passed"]
+    for name in failed:
+        if name not in broken:
+            print(f"fails with both: {name}")
     for name in broken:
-        print(f"\n{name}: {ours.get(name, ['is missing', 0, ''])[2]}")
-    return len(broken)
+        print(f"\n{name}\n{ours[name][2] if name in ours else 'did not run'}")
+    return broken
 
 
 def main() -> int:
-    """Run both sides; return 0 where ours pass what PyTorch's pass."""
+    """Return 0 where ours pass what PyTorch's pass, or where there is nothing to run."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("files", nargs="*", default=FILES, metavar="FILE")
     parser.add_argument("--version", choices=SOURCES, help="of PyTorch's sources")
-    parser.add_argument("--every", action="store_true", help="run all tests of the files")
+    parser.add_argument("--full", action="store_true", help="run all tests with both")
     args = parser.parse_args()
     reasons = []
     for version in [args.version] if args.version else SOURCES:
@@ -127,18 +149,11 @@ def main() -> int:
     else:
         print("PyTorch's tests were skipped, their sources could not be fetched:", *reasons)
         return 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        extract(archive, folder)
-        processes = [run(side, args.files, folder, args.every) for side in SIDES]
-        for side, process in zip(SIDES, processes):
-            if process.wait() not in (0, 1):  # tests ran, if some failed
-                print((folder / f"{side}.log").read_text()[-4000:])
-                return 1
-        results = {side: json.loads((folder / f"{side}.json").read_text()) for side in SIDES}
-    print(f"PyTorch {version}'s tests:")
-    broken = compare(results)
-    print(f"\n{broken} tests pass with PyTorch's modules and not with ours")
+    with tempfile.TemporaryDirectory() as folder:
+        extract(archive, Path(folder))
+        print(f"the tests of PyTorch {version}")
+        broken = check(Path(folder), args.files, args.full)
+    print(f"{len(broken)} tests pass with PyTorch's modules and not with ours")
     return bool(broken)
 
 
@@ -174,8 +189,12 @@ class Recorder:
         scan._Run.__init__ = counted
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        if not os.environ["TORCH_SUITE_EVERY"]:
-            items[:] = [item for item in items if WANTED.search(item.name + source(item))]
+        items[:] = [
+            item
+            for item in items
+            if WANTED.search(item.name + source(item))
+            and (os.environ["TORCH_SUITE_SLOW"] or not SLOW.search(item.name))
+        ]
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         outcome, calls, why = self.results.get(report.nodeid, ["passed", 0, ""])
