@@ -37,7 +37,7 @@ def active_in_a_new_process(code="", **environment):
 
 
 # Makes the extension look as if it were not built.
-ABSENT = "import sys; sys.modules['fastrnn._core.loops'] = None"
+ABSENT = "import sys; sys.modules['fastrnn._core.scan'] = None"
 
 
 def test_the_environment_chooses():

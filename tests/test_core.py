@@ -141,7 +141,7 @@ try:
     print("ready", flush=True)
     {call}
 except KeyboardInterrupt:
-    print("loops.pyx" in traceback.format_exc(), flush=True)
+    print("scan.pyx" in traceback.format_exc(), flush=True)
 """
     child = python(code)
     assert child.stdout.readline().strip() == "ready"

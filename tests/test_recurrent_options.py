@@ -204,7 +204,7 @@ def drawn(options, H, seed):
     seed=st.integers(0, 99),
 )
 def test_any_combination_agrees_with_the_reference(options, sizes, with_lengths, seed):
-    pytest.importorskip("fastrnn._core.loops")
+    pytest.importorskip("fastrnn._core.scan")
     T, B, H = sizes
     lengths = np.random.default_rng(seed).integers(0, T + 1, B) if with_lengths else None
     results = []

@@ -26,7 +26,7 @@ from fastrnn._core.memory import empty
 
 cnp.import_array()
 
-# As in loops.pyx: what is worth a thread, in flops and in elements of a pass.
+# As in scan.pyx: what is worth a thread, in flops and in elements of a pass.
 cdef double FLOPS_A_THREAD = 2e6
 cdef double ELEMENTS_A_THREAD = 1e5
 # Up to this many rows the weights are read where they are, for row by row, and not packed.

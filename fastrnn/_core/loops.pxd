@@ -1,0 +1,92 @@
+"""What `loops.pyx` runs; `scan.pyx` fills it in."""
+from libc.stdint cimport int64_t
+
+from fastrnn._core.kernels cimport FR_MAX_VECTORS, fr_cell, fr_kernels
+
+cdef enum:
+    # Up to this many rows a product with unpacked weights, row by row, beats packing them.
+    FEW_ROWS = 4
+
+
+cdef struct StageWeights:
+    char *weight                # (gates * units, depth), block first_gate and on
+    Py_ssize_t units, depth, row
+    # Packed, or NULL where rows are multiplied one by one.
+    char *forward
+    char *adjoint
+    Py_ssize_t forward_panel, adjoint_panel
+    Py_ssize_t gate_panels      # panels of one gate in `forward`
+
+cdef struct Run:
+    # What a thread needs to know; every array is described at `Scan`.
+    const fr_kernels *kernels
+    const fr_cell *cell
+    # inputs is I, a name that C's complex numbers have taken.
+    Py_ssize_t item, T, N, B, inputs, H, P
+    const int64_t *offsets
+    bint reverse, keep, split_units, hoist
+    # The input is x (N, inputs), or row ids[n] of a table, inputs wide and `symbols` high; without
+    # a table, of the identity.
+    char *x
+    const int64_t *ids
+    Py_ssize_t symbols
+    char *table
+    char *table_product         # (symbols, gates * H), where it is cheaper than N rows; or NULL
+    char *weight_ih
+    char *packed_ih             # for the input product, or its adjoint; NULL where rows are few
+    Py_ssize_t panel_ih
+    StageWeights stage[2]
+    char *gates
+    char *bias
+    char *state[2]
+    char *initial[2]
+    char *final[2]
+    Py_ssize_t width[2]
+    # Elements from one row to the next: widths, padded.
+    Py_ssize_t gates_row, extra_row
+    Py_ssize_t state_row[2]
+    char *extra
+    char *out
+    Py_ssize_t out_row
+    Py_ssize_t chunk_rows
+    # the steps now run, in their order, and their rows
+    Py_ssize_t first_step, last_step, first_row, last_row
+    bint backwards
+    # options; NULL and infinity where they are not asked for
+    double cell_clip
+    char *vector[6]             # the cell's own parameters
+    char *recurrent_mask        # (B, P)
+    char *masked                # laid out like state[0]: what it leaves of the operands
+    char *zoneout[2]            # (N, width), or one row for all
+    Py_ssize_t zoneout_row[2]
+    # adjoint
+    char *d_out
+    Py_ssize_t d_out_row
+    char *d_state[2]
+    char *d_extra
+    char *d_x
+    char *d_table
+    char *d_table_product
+    char *d_weight_ih
+    char *d_bias_ih
+    char *d_stage_weight[2]
+    char *d_stage_bias[2]
+    char *workspace             # FR_WORKSPACE bytes a thread
+    char *d_masked
+    char *d_kept[2]             # what zoneout hands past a step
+    char *d_vectors             # (tasks, vector_size), a sum for each task
+    Py_ssize_t vector_size
+    # interruption: steps from this one on, and products, are left out
+    Py_ssize_t stop_at
+    bint stopped
+
+
+cdef inline int vectors_of(const fr_cell *cell) noexcept nogil:
+    cdef int v = 0
+    while v < FR_MAX_VECTORS and cell.vector[v].name != NULL:
+        v += 1
+    return v
+
+
+cdef void run_forward(Run *r, int size) noexcept nogil
+cdef void run_adjoint(Run *r, int size) noexcept nogil

@@ -1,0 +1,473 @@
+"""A run of a cell over all steps, from Python: arrays are checked, and memory is laid out.
+
+Whatever `loops.pyx` reads or writes is found here.
+"""
+cimport numpy as cnp
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t
+from libc.string cimport memcpy, memset, strcmp
+
+from fastrnn._core.blas cimport restore_threads, use_one_thread
+from fastrnn._core.kernels cimport (
+    FR_OPERAND_EXTRA,
+    FR_WEIGHT_HR,
+    FR_WORKSPACE,
+    active,
+    fr_stage,
+    thread_count,
+)
+from fastrnn._core.loops cimport (
+    FEW_ROWS,
+    Run,
+    StageWeights,
+    run_adjoint,
+    run_forward,
+    vectors_of,
+)
+from fastrnn._core.memory cimport Block, allocate
+
+import numpy as np
+
+from fastrnn._core.memory import empty
+
+cnp.import_array()
+
+# Work that is worth a second thread: waking one costs some microseconds, a million flops take 10.
+cdef double FLOPS_A_THREAD = 2e6
+# Work of a step, over all threads, that is worth a barrier.
+cdef double FLOPS_A_BARRIER = 4e5
+# With fewer rows of a step on a thread, the input product is hoisted out of the loop, and without a
+# tape made for so many rows at a time.
+cdef Py_ssize_t ROWS_A_STEP = 16
+cdef Py_ssize_t CHUNK_ROWS = 512
+# So many steps pay for a copy of the weights whose rows are whole lines of the cache.
+cdef Py_ssize_t STEPS_TO_ALIGN = 8
+
+
+cdef char *data(cnp.ndarray array) noexcept:
+    return cnp.PyArray_BYTES(array)
+
+
+cdef cnp.ndarray checked(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns):
+    """A contiguous array (rows, columns) of the element type, or (rows,) for columns = -1."""
+    cdef cnp.ndarray array
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
+    array = value
+    cdef int axes = 1 if columns < 0 else 2
+    if (cnp.PyArray_TYPE(array) != typenum or not cnp.PyArray_IS_C_CONTIGUOUS(array)
+            or cnp.PyArray_NDIM(array) != axes or cnp.PyArray_DIM(array, 0) != rows
+            or (axes == 2 and cnp.PyArray_DIM(array, 1) != columns)):
+        raise ValueError(f"{name} must be contiguous {(rows, columns)[:axes]}, "
+                         f"got {(<object>array).dtype} {(<object>array).shape}")
+    return array
+
+
+cdef cnp.ndarray strided(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns,
+                         Py_ssize_t *row):
+    """An array (rows, columns) whose columns are neighbours; sets the stride of its rows."""
+    cdef cnp.ndarray array = value
+    cdef Py_ssize_t item = cnp.PyArray_ITEMSIZE(array)
+    if (cnp.PyArray_TYPE(array) != typenum or cnp.PyArray_NDIM(array) != 2
+            or cnp.PyArray_DIM(array, 0) != rows or cnp.PyArray_DIM(array, 1) != columns
+            or (rows > 0 and columns > 1 and cnp.PyArray_STRIDE(array, 1) != item)
+            or (rows > 1 and cnp.PyArray_STRIDE(array, 0) % item)):
+        raise ValueError(f"{name} must be ({rows}, {columns}) with neighbouring columns, "
+                         f"got {(<object>array).dtype} {(<object>array).shape}")
+    row[0] = cnp.PyArray_STRIDE(array, 0) // item
+    return array
+
+
+cdef Py_ssize_t padded(Py_ssize_t columns, Py_ssize_t item) noexcept nogil:
+    """A stride for rows: whole cache lines, and no multiple of 512 bytes, at which rows would
+    compete for the same few sets of the cache."""
+    cdef Py_ssize_t line = 64 // item, lines = (columns + line - 1) // line
+    return (lines + (lines % 8 == 0)) * line
+
+
+cdef int reraise() except -1:
+    """Let the exception go on that a look for Ctrl-C has set."""
+    return -1
+
+
+cdef class Scan:
+    """One run of a cell over all steps, which is also the tape of its adjoint.
+
+    Buffers, with N packed rows, S slots and a tape (without one: a chunk of steps for the gates,
+    two steps for the states, one for the extra operand)::
+
+        gates  (N, S, H)   input product, then activations, in the adjoint gradients in place
+        state  (N, width)  each state before each step
+        extra  (N, H)      operand of a second stage
+    """
+    cdef Run run
+    cdef list owners
+    cdef tuple initial
+    cdef dict weights
+    cdef int typenum
+    cdef bint used
+
+    def __cinit__(self, str cell, dict weights, object x, object offsets, tuple state, object out,
+                  bint reverse, bint keep, object extras=None):
+        cdef Run *r = &self.run
+        cdef cnp.ndarray array
+        cdef int k
+        memset(r, 0, sizeof(Run))
+        array = weights["weight_ih"]
+        self.typenum = cnp.PyArray_TYPE(array)
+        if self.typenum not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+            raise TypeError(f"weights must be float32 or float64, got {array.dtype}")
+        r.item = cnp.PyArray_ITEMSIZE(array)
+        r.kernels = active(r.item)
+        r.cell = r.kernels.cells
+        name = cell.encode()
+        while r.cell.name != NULL and strcmp(r.cell.name, <bytes>name) != 0:
+            r.cell += 1
+        if r.cell.name == NULL:
+            raise ValueError(f"cell must have compiled kernels, got {cell!r}")
+        self.owners = []
+        self.weights = weights
+        self.initial = state
+        self.find_sizes(x, offsets, state)
+        r.reverse = reverse
+        r.keep = keep
+        r.stop_at = r.T + 1
+        self.find_input(x)
+        r.out = self.own(strided("out", out, self.typenum, r.N, r.P, &r.out_row))
+        for k in range(r.cell.states):
+            r.width[k] = r.P if k == 0 else r.H
+            r.state_row[k] = padded(r.width[k], r.item)
+            array = checked("state", state[k], self.typenum, r.B, r.width[k])
+            r.initial[k] = self.own(array)
+        r.gates_row = padded(r.cell.slots * r.H, r.item)
+        r.extra_row = padded(r.H, r.item)
+        self.find_weights()
+        self.add_biases()
+        self.find_vectors()
+        r.cell_clip = INFINITY
+        if extras is not None:
+            self.find_extras(extras)
+
+    cdef int find_sizes(self, object x, object offsets, tuple state) except -1:
+        cdef Run *r = &self.run
+        cdef cnp.ndarray steps = checked("offsets", offsets, cnp.NPY_INT64, len(offsets), -1)
+        cdef int64_t t, previous, size
+        r.T = len(offsets) - 1
+        r.offsets = <const int64_t *>data(steps)
+        self.owners.append(steps)
+        r.N = len(x)
+        r.inputs = self.weights["weight_ih"].shape[1]
+        r.B, r.P = state[0].shape
+        r.H = self.weights["weight_ih"].shape[0] // r.cell.gates
+        previous = r.B
+        for t in range(r.T):
+            size = r.offsets[t + 1] - r.offsets[t]
+            if size < 0 or size > previous:
+                raise ValueError("offsets must have steps that never grow")
+            previous = size
+        if r.T < 0 or r.offsets[0] != 0 or r.offsets[r.T] != r.N:
+            raise ValueError(f"offsets must run from 0 to {r.N}")
+        if max(r.cell.slots * r.H, r.inputs) >= 2**31:
+            raise OverflowError("hidden_size and input_size must stay below 2**31 / slots")
+        return 0
+
+    cdef int find_input(self, object x) except -1:
+        cdef Run *r = &self.run
+        cdef Py_ssize_t n
+        if x.ndim == 2:
+            r.x = self.own(checked("x", x, self.typenum, r.N, r.inputs))
+            return 0
+        r.ids = <const int64_t *>self.own(checked("ids", x, cnp.NPY_INT64, r.N, -1))
+        r.symbols = r.inputs
+        table = self.weights.get("embedding")
+        if table is not None:
+            r.symbols = len(table)
+            r.table = self.own(checked("embedding", table, self.typenum, r.symbols, r.inputs))
+        for n in range(r.N):
+            if r.ids[n] < 0 or r.ids[n] >= r.symbols:
+                raise ValueError(f"ids must be in 0..{r.symbols - 1}, got {r.ids[n]}")
+        if r.symbols <= r.N:
+            r.table_product = self.new(r.symbols, r.cell.gates * r.H)
+        elif table is not None:
+            r.x = self.own(table.take(x, axis=0))
+        return 0
+
+    cdef int find_weights(self) except -1:
+        cdef Run *r = &self.run
+        cdef const fr_stage *stage
+        cdef StageWeights *w
+        cdef int k
+        r.weight_ih = self.weight("weight_ih", r.cell.gates * r.H, r.inputs)
+        for k in range(r.cell.stages):
+            stage = &r.cell.stage[k]
+            w = &r.stage[k]
+            w.units = r.P if stage.weight == FR_WEIGHT_HR else r.H
+            w.depth = w.row = r.H if stage.operand == FR_OPERAND_EXTRA else r.P
+            if stage.weight == FR_WEIGHT_HR:
+                w.weight = self.weight("weight_hr", r.P, r.H)
+            else:
+                w.weight = self.weight("weight_hh", r.cell.gates * r.H, w.depth)
+                w.weight += stage.first_gate * r.H * w.depth * r.item
+        return 0
+
+    cdef int align_weights(self) except -1:
+        """Copy weights that single rows read at every step, such that their rows are whole lines.
+
+        A vector that lies in two lines of the cache is read twice.
+        """
+        cdef Run *r = &self.run
+        cdef StageWeights *w
+        cdef Py_ssize_t rows, row, i
+        cdef char *copy
+        cdef int k
+        for k in range(r.cell.stages):
+            w = &r.stage[k]
+            if w.depth * r.item % 64 == 0:
+                continue
+            rows = r.cell.stage[k].gates * w.units
+            row = padded(w.depth, r.item)
+            copy = self.new(rows, row)
+            for i in range(rows):
+                memcpy(copy + i * row * r.item, w.weight + i * w.row * r.item, w.depth * r.item)
+            w.weight = copy
+            w.row = row
+        return 0
+
+    cdef int add_biases(self) except -1:
+        """Lay the biases out by slots, those of the two products added where they share one."""
+        cdef Run *r = &self.run
+        cdef const fr_stage *stage
+        cdef int k, g
+        cdef Py_ssize_t rows = r.cell.gates * r.H, slot = r.H * r.item
+        cdef cnp.ndarray bias_hh
+        if "bias_ih" not in self.weights:
+            return 0
+        bias_ih = checked("bias_ih", self.weights["bias_ih"], self.typenum, rows, -1)
+        bias_hh = checked("bias_hh", self.weights["bias_hh"], self.typenum, rows, -1)
+        r.bias = self.new(r.cell.slots, r.H)
+        memset(r.bias, 0, r.cell.slots * slot)
+        memcpy(r.bias, data(bias_ih), r.cell.gates * slot)
+        for k in range(r.cell.stages):
+            stage = &r.cell.stage[k]
+            if stage.weight != FR_WEIGHT_HR:
+                for g in range(stage.gates):
+                    r.kernels.add_column_sums(1, r.H, data(bias_hh) + (stage.first_gate + g) * slot,
+                                              0, r.bias + stage.slot[g] * slot)
+        return 0
+
+    cdef int find_vectors(self) except -1:
+        """Find the cell's own parameters; one that the layer does not have is zero."""
+        cdef Run *r = &self.run
+        cdef Py_ssize_t size
+        cdef int v
+        for v in range(vectors_of(r.cell)):
+            name = r.cell.vector[v].name.decode()
+            size = r.cell.vector[v].blocks * r.H
+            r.vector_size += size
+            array = self.weights.get(name)
+            if array is None:
+                array = np.zeros(size, element_type(self.typenum))
+            r.vector[v] = self.own(checked(name, array, self.typenum, size, -1))
+        return 0
+
+    cdef int find_extras(self, object extras) except -1:
+        cdef Run *r = &self.run
+        cdef Py_ssize_t rows
+        cdef int k
+        r.cell_clip = extras.cell_clip
+        if extras.recurrent_mask is not None:
+            r.recurrent_mask = self.own(
+                checked("recurrent_mask", extras.recurrent_mask, self.typenum, r.B, r.P))
+        if extras.zoneout is None:
+            return 0
+        for k in range(r.cell.states):
+            rows = 1 if len(extras.zoneout[k]) == 1 else r.N
+            r.zoneout_row[k] = 0 if rows == 1 else r.width[k]
+            r.zoneout[k] = self.own(
+                checked("zoneout", extras.zoneout[k], self.typenum, rows, r.width[k]))
+        return 0
+
+    cdef char *own(self, cnp.ndarray array) except? NULL:
+        """Keep the array alive with this object; return its memory."""
+        self.owners.append(array)
+        return data(array)
+
+    cdef char *weight(self, str name, Py_ssize_t rows, Py_ssize_t columns) except? NULL:
+        return self.own(checked(name, self.weights[name], self.typenum, rows, columns))
+
+    cdef char *new(self, Py_ssize_t rows, Py_ssize_t columns) except? NULL:
+        """New memory for (rows, columns) elements, at a multiple of 64 bytes."""
+        cdef Block block = allocate(rows * columns * self.run.item)
+        self.owners.append(block)
+        return block.start
+
+    cdef int threads(self, double work):
+        """Choose the number of threads and what they divide, from sizes alone."""
+        cdef Run *r = &self.run
+        cdef int size = <int>min(<double>thread_count(), 1 + work / FLOPS_A_THREAD)
+        if r.cell.whole_rows:
+            size = <int>min(<double>size, <double>r.B)
+        r.split_units = r.B < 2 * size and not r.cell.whole_rows
+        if r.split_units:
+            # Else not even the products over all steps are worth it: a thread that sleeps through
+            # the loop takes 50 us to wake (LSTM 64, B1 T200: 720 us in place of 610).
+            if 2. * r.B * r.cell.gates * r.H * r.P < FLOPS_A_BARRIER:
+                size = 1
+            size = min(size, <int>((r.H + r.kernels.tile_cols - 1) // r.kernels.tile_cols))
+        size = max(1, size)
+        r.hoist = r.split_units or r.N < ROWS_A_STEP * size * r.T
+        return size
+
+    cdef double flops(self):
+        cdef Run *r = &self.run
+        return 2. * r.N * r.cell.gates * r.H * (r.P if r.x == NULL else r.inputs + r.P)
+
+    def forward(self):
+        """Run all steps, fill `out`; return the final states as new arrays."""
+        cdef Run *r = &self.run
+        cdef StageWeights *w
+        cdef Py_ssize_t tile = r.kernels.tile_cols, rows
+        cdef int k, size
+        final = []
+        for k in range(r.cell.states):
+            rows = r.N if r.keep else 2 * r.B
+            r.state[k] = self.new(rows, r.state_row[k])
+            array = self.initial[k].copy()
+            r.final[k] = data(array)
+            final.append(array)
+        if r.N == 0:
+            return tuple(final)
+        size = self.threads(self.flops())
+        r.chunk_rows = r.N
+        if not r.keep:
+            r.chunk_rows = min(r.N, max(r.B, CHUNK_ROWS)) if r.hoist else r.B
+        r.gates = self.new(r.chunk_rows, r.gates_row)
+        if r.cell.stages > 1:
+            r.extra = self.new(r.N if r.keep else r.B, r.extra_row)
+        if r.recurrent_mask != NULL:
+            r.masked = self.new(r.N if r.keep else r.B, r.state_row[0])
+        if r.hoist and r.N > FEW_ROWS and r.x != NULL:
+            r.workspace = self.new(size, FR_WORKSPACE // r.item)
+        elif r.x != NULL and not r.hoist:
+            r.panel_ih = r.inputs * tile
+            r.packed_ih = self.new((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
+        if r.N > FEW_ROWS and r.B > 1:
+            for k in range(r.cell.stages):
+                w = &r.stage[k]
+                w.forward_panel = w.depth * tile
+                w.gate_panels = (w.units + tile - 1) // tile
+                w.forward = self.new(r.cell.stage[k].gates * w.gate_panels, w.forward_panel)
+        elif r.T >= STEPS_TO_ALIGN:
+            self.align_weights()
+        use_one_thread()
+        with nogil:
+            run_forward(r, size)
+        restore_threads()
+        if r.stopped:
+            reraise()
+        return tuple(final)
+
+    def adjoint(self, object d_out, tuple d_final, dict gradients):
+        """Run backwards, add into `gradients`; return d_x and gradients of the initial states."""
+        cdef Run *r = &self.run
+        cdef StageWeights *w
+        cdef const fr_stage *stage
+        cdef Py_ssize_t tile = r.kernels.tile_cols, n
+        cdef int k, size
+        if self.used or not r.keep:
+            raise RuntimeError("a tape can be used once")
+        if d_out is not None:
+            array = strided("d_out", d_out, self.typenum, r.N, r.P, &r.d_out_row)
+            r.d_out = data(array)
+        d_initial = []
+        for k in range(r.cell.states):
+            d_state = np.zeros((r.B, r.state_row[k]), element_type(self.typenum))
+            if d_final is not None and d_final[k] is not None:
+                d_state[:, :r.width[k]] = checked("d_state", d_final[k], self.typenum, r.B,
+                                                  r.width[k])
+            r.d_state[k] = data(d_state)
+            d_initial.append(d_state[:, :r.width[k]])
+        d_x = None
+        if r.x != NULL:
+            d_x = empty((r.N, r.inputs), element_type(self.typenum))
+            r.d_x = data(d_x)
+        if r.table != NULL:
+            r.d_table = data(checked("embedding", gradients["embedding"], self.typenum, r.symbols,
+                                     r.inputs))
+        if r.table_product != NULL:
+            r.d_table_product = self.new(r.symbols, r.cell.gates * r.H)
+        r.d_weight_ih = data(
+            checked("weight_ih", gradients["weight_ih"], self.typenum, r.cell.gates * r.H,
+                    r.inputs))
+        if r.bias != NULL:
+            r.d_bias_ih = data(
+                checked("bias_ih", gradients["bias_ih"], self.typenum, r.cell.gates * r.H, -1))
+        for k in range(r.cell.stages):
+            stage = &r.cell.stage[k]
+            w = &r.stage[k]
+            if stage.weight == FR_WEIGHT_HR:
+                r.d_stage_weight[k] = data(
+                    checked("weight_hr", gradients["weight_hr"], self.typenum, r.P, r.H))
+                continue
+            r.d_stage_weight[k] = data(checked("weight_hh", gradients["weight_hh"], self.typenum,
+                                               r.cell.gates * r.H, w.depth))
+            r.d_stage_weight[k] += stage.first_gate * r.H * w.depth * r.item
+            if r.bias != NULL:
+                r.d_stage_bias[k] = data(
+                    checked("bias_hh", gradients["bias_hh"], self.typenum, r.cell.gates * r.H, -1))
+                r.d_stage_bias[k] += stage.first_gate * r.H * r.item
+        self.used = True
+        if r.N == 0:
+            return None if r.ids != NULL else d_x, tuple(d_initial)
+        if r.cell.stages > 1:
+            r.d_extra = self.new(r.B, r.extra_row)
+        if r.recurrent_mask != NULL:
+            r.d_masked = self.new(r.B, r.state_row[0])
+        if r.zoneout[0] != NULL:
+            for k in range(r.cell.states):
+                r.d_kept[k] = self.new(r.B, r.state_row[k])
+        if r.N > FEW_ROWS and r.B > 1:
+            for k in range(r.cell.stages):
+                w = &r.stage[k]
+                w.adjoint_panel = r.cell.stage[k].gates * w.units * tile
+                w.adjoint = self.new((w.depth + tile - 1) // tile, w.adjoint_panel)
+        size = self.threads(2 * self.flops())
+        r.packed_ih = NULL
+        if r.x != NULL and not r.hoist:
+            r.panel_ih = r.cell.gates * r.H * tile
+            r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
+        r.workspace = self.new(size, FR_WORKSPACE // r.item)
+        if r.vector_size > 0:
+            d_vectors = np.zeros((size, r.vector_size), element_type(self.typenum))
+            r.d_vectors = data(d_vectors)
+        r.stop_at = r.T + 1
+        use_one_thread()
+        with nogil:
+            run_adjoint(r, size)
+        restore_threads()
+        if r.stopped:
+            reraise()
+        if r.vector_size > 0:
+            self.add_vector_gradients(d_vectors.sum(axis=0), gradients)
+        if r.ids != NULL and r.d_x != NULL:
+            for n in range(r.N):
+                r.kernels.add_column_sums(1, r.inputs, r.d_x + n * r.inputs * r.item, 0,
+                                          r.d_table + r.ids[n] * r.inputs * r.item)
+            d_x = None
+        return d_x, tuple(d_initial)
+
+    cdef int add_vector_gradients(self, object total, dict gradients) except -1:
+        cdef Py_ssize_t start = 0, size
+        cdef int v
+        for v in range(vectors_of(self.run.cell)):
+            name = self.run.cell.vector[v].name.decode()
+            size = self.run.cell.vector[v].blocks * self.run.H
+            if name in gradients:
+                array = checked(name, gradients[name], self.typenum, size, -1)
+                array += total[start:start + size]
+            start += size
+        return 0
+
+
+cdef object element_type(int typenum):
+    return np.float32 if typenum == cnp.NPY_FLOAT else np.float64
