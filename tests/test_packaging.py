@@ -14,7 +14,7 @@ import pytest
 import fastrnn as fr
 
 PACKAGE = Path(fr.__file__).parent
-EXTENSIONS = ["blas", "kernels", "loops", "passes", "scan", "stream"]
+EXTENSIONS = ["blas", "ctc", "kernels", "loops", "memory", "passes", "scan", "stream"]
 
 # Set it as the build had it: FASTRNN_NO_EXTENSION=1 builds the package without its compiled part.
 compiled = pytest.mark.skipif(
