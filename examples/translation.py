@@ -66,9 +66,7 @@ def main() -> None:
             read = [f"({word})" if unknown else word for word, unknown in words]
             axis.set_xticks(range(len(read)), read, rotation=45, ha="right")
             axis.set_yticks(range(len(target)), [data.target.tokens[i] for i in target])
-        axes.flat[0].figure.suptitle(
-            "Where each French word looked; unknown words in brackets"
-        )
+        axes.flat[0].figure.suptitle("Where each French word looked; unknown words in brackets")
 
     picture(args.output / "translation.png", draw, nrows=2, ncols=SHOWN // 2, figsize=(12, 8))
 

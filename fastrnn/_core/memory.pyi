@@ -1,4 +1,6 @@
 from numpy import ndarray
 from numpy.typing import DTypeLike
 
+class Block: ...
+
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> ndarray: ...

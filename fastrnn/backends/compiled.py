@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fastrnn._core.ctc import ctc
-from fastrnn._core.scan import Scan
 from fastrnn._core.memory import empty
 from fastrnn._core.passes import adam, affine, affine_adjoint, norm, softmax_cross_entropy
+from fastrnn._core.scan import Scan
 from fastrnn._core.stream import Stepper
 from fastrnn.cells import CellSpec, Extras
 
