@@ -258,9 +258,10 @@ def test_any_combination_has_its_central_difference(
 
     coarse, fine = ((loss(h) - loss(-h)) / (2 * h) for h in (2e-5, 1e-5))
     expected = fine + (fine - coarse) / 3
-    assume(abs(fine - coarse) < 1e-3 * max(1, abs(fine)))  # else a kink lies between
     found = sum(np.sum(results[key] * along[key]) for key in arrays)
     scale = max(1.0, sum(np.abs(results[key] * along[key]).sum() for key in arrays))
+    # Else a kink lies between, or it bends too sharply: rows of equal elements, normalised.
+    assume(abs(fine - coarse) <= 10 * CENTRAL_DIFFERENCES * scale)
     assert abs(found - expected) <= CENTRAL_DIFFERENCES * scale
 
 

@@ -11,8 +11,10 @@ from fastrnn.layers.cells import GRUCell, LSTMCell, RNNCell
 from fastrnn.layers.dense import Dense
 from fastrnn.layers.dropout import Dropout
 from fastrnn.layers.embedding import Embedding
+from fastrnn.layers.gru import GRU
+from fastrnn.layers.lstm import LSTM
 from fastrnn.layers.pooling import AttentionPooling, LastPooling, MeanPooling
-from fastrnn.layers.recurrent import GRU, LSTM, RNN
+from fastrnn.layers.rnn import RNN
 
 __all__ = [
     "GRU",

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from fastrnn._validation import as_array, check_array
 from fastrnn.layers.base import Module, Pullback
-from fastrnn.layers.recurrent import GRU, LSTM, RNN
+from fastrnn.layers.gru import GRU
+from fastrnn.layers.lstm import LSTM
+from fastrnn.layers.rnn import RNN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

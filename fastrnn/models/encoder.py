@@ -22,7 +22,9 @@ from fastrnn.data import Padded
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dropout import Dropout
 from fastrnn.layers.embedding import Embedding
-from fastrnn.layers.recurrent import GRU, LSTM, RNN
+from fastrnn.layers.gru import GRU
+from fastrnn.layers.lstm import LSTM
+from fastrnn.layers.rnn import RNN
 from fastrnn.models.base import spawn
 from fastrnn.parameters import join
 
