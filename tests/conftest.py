@@ -3,12 +3,17 @@
 import os
 import signal
 
+import hypothesis
 import pytest
 
 import fastrnn as fr
 
 # A job in a shell's background begins with Ctrl-C ignored; there are tests that send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A test fails for a change, not by the luck of the day: ``--hypothesis-profile=default`` draws anew.
+hypothesis.settings.register_profile("fastrnn", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("fastrnn")
 
 if os.environ.get("FASTRNN_BACKEND") == "reference":
     COMPILED = []
