@@ -62,8 +62,7 @@ def main() -> None:
     trainer = fr.fit(model, batches, args.epochs, **settings)
     written = [data.vocabulary.decode(ids) for ids in model.predict(data.test[0])]
     right = [tokens == name for tokens, name in zip(written, data.names)]
-    test = fr.data.Batches(*data.test, 100)
-    scores = predicted_scores(model, test, data.vocabulary.unk)
+    scores = predicted_scores(model, fr.data.Batches(*data.test, 100), data.vocabulary.unk)
     report(args, trainer, **written_scores(written, [[n] for n in data.names]), **scores)
 
     def draw(axes: Any) -> None:
@@ -72,6 +71,7 @@ def main() -> None:
             text = textwrap.fill(" ".join(written[k]).replace(" :", ":").replace(" ,", ","), 18)
             axis.set_xlabel(text, fontsize=8, color="darkgreen" if right[k] else "firebrick")
             axis.set(xticks=[], yticks=[], frame_on=False)
+        axes.flat[0].figure.suptitle("New pictures and what they are called: green is right")
 
     picture(args.output / "captions.png", draw, nrows=4, ncols=8, figsize=(12, 8))
 
