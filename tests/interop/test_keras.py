@@ -229,6 +229,33 @@ def test_graphs_predict_as_in_keras(keras, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Keras
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_stateful_layers_go_on_as_in_keras(keras, tmp_path, bidirectional):
+    L = keras.layers
+    layer = L.LSTM(3, stateful=True, return_sequences=bidirectional)
+    stack = [L.Bidirectional(layer)] if bidirectional else [L.Masking(), layer, L.RepeatVector(2)]
+    stack.append(L.GRU(2, stateful=True, reset_after=False))
+    model = keras.Sequential([keras.Input(batch_shape=(4, 3, 2)), *stack])
+    model.save(tmp_path / "model.keras")
+    loaded = frkeras.load(tmp_path / "model.keras")
+    x = np.random.default_rng(0).standard_normal((3, 4, 3, 2), np.float32)
+    x[:, 1, 2] = 0
+    for k, batch in enumerate(x):
+        if k == 2:
+            loaded.reset_states()
+            for one in model.layers:
+                getattr(one, "reset_state", getattr(one, "reset_states", int))()
+        check(loaded(batch), model.predict(batch, verbose=0))
+    with pytest.raises(
+        ValueError, match=r"x must have 4 sequences, as before reset_states.., got 2"
+    ):
+        loaded(x[0, :2])
+    loaded.reset_states()
+    assert loaded(x[0, :2]).shape == (2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations_are_those_of_keras(keras, tmp_path, activation):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, activation=activation)])
@@ -366,7 +393,7 @@ def layer(config, k):
         (lambda c: layer(c, 1).update(class_name="Conv1D"), r"\(Conv1D\) is not supported"),
         (lambda c: layer(c, 1).update(class_name=["GRU"]), "is not supported"),
         (lambda c: layer(c, 1).update(module="mine"), r"\(Embedding\) is not supported"),
-        (lambda c: layer(c, 2)["config"].update(stateful=True), r"\(GRU\): setting stateful"),
+        (lambda c: layer(c, 2)["config"].update(stateful=1), r"\(GRU\): stateful must be True or"),
         (lambda c: layer(c, 2)["config"].update(return_state=1), "return_state must be True or"),
         (lambda c: layer(c, 2)["config"].update(new_option=2), "setting new_option = 2"),
         (lambda c: layer(c, 2)["config"].update(units=-3), "units must be a positive integer"),

@@ -126,6 +126,9 @@ class Layer:
         """Return the layer's output and its mask."""
         return x, mask
 
+    def reset_states(self) -> None:
+        """Forget what a layer that is ``stateful`` has kept of the call before."""
+
 
 class InputLayer(Layer):
     """The place of the input."""
@@ -226,6 +229,8 @@ class Recurrent(Layer):
         self.output_width = H
         self.return_sequences = settings.flag("return_sequences")
         self.return_state = settings.flag("return_state")
+        self.stateful = settings.flag("stateful")
+        self._kept: list[np.ndarray] = []
         self.go_backwards = settings.flag("go_backwards")
         self.zero_output_for_mask = settings.flag("zero_output_for_mask")
         use_bias = settings.flag("use_bias", True)
@@ -270,7 +275,11 @@ class Recurrent(Layer):
         packing = Packing(x.shape[:2], True, lengths)
         rows = np.ascontiguousarray(packing.pack(x))
         out = np.empty((len(rows), self.units), self.dtype)
-        state = state or [np.zeros((packing.B, self.units), self.dtype)] * self.states
+        if self._kept and len(self._kept[0]) != packing.B:
+            before = f"{len(self._kept[0])} sequences, as before reset_states()"
+            raise ValueError(f"x must have {before}, got {packing.B}")
+        zero = np.zeros((packing.B, self.units), self.dtype)
+        state = state or self._kept or [zero] * self.states
         if len(state) != self.states:
             raise ValueError(f"initial_state must be {self.states} arrays, got {len(state)}")
         first = [
@@ -279,10 +288,15 @@ class Recurrent(Layer):
         ]
         final = run(self.cell, self.weights, rows, packing.offsets, [a[0] for a in first], out)
         final = [packing.restore(array[None])[0] for array in final]
+        if self.stateful:
+            self._kept = final
         y, mask = self._output(packing.unpack(out), final[0], mask, steps)
         if self.return_state:
             return (y, *final), (mask, *[None] * self.states)
         return y, mask
+
+    def reset_states(self) -> None:
+        self._kept = []
 
     def _output(
         self, y: np.ndarray, last: np.ndarray, mask: Mask, steps: Mask
@@ -372,6 +386,10 @@ class Bidirectional(Layer):
         if merge_mode not in ("concat", None) and widths[0] != widths[1]:
             raise ValueError(f"units must be the same for merge_mode {merge_mode!r}, got {widths}")
         self.output_width = sum(widths) if merge_mode == "concat" else widths[0]
+
+    def reset_states(self) -> None:
+        self.forward.reset_states()
+        self.backward.reset_states()
 
     def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
         super().widths(inputs)

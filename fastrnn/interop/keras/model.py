@@ -123,6 +123,11 @@ class KerasModel:
             raise ValueError(f"x must be {len(names)} arrays ({', '.join(names)}), got {found}")
         return self.run([(as_array("x", array), None) for array in x])[0]
 
+    def reset_states(self) -> None:
+        """Forget what layers that are ``stateful`` have kept of the call before."""
+        for layer in self.layers:
+            layer.reset_states()
+
     def run(self, given: list[tuple[np.ndarray, Any]]) -> list[Any]:
         """Return the outputs, and their masks, of inputs with theirs."""
         known = dict(zip(_keys(self._inputs), given))
@@ -146,6 +151,9 @@ class Submodel(Layer):
         if len(inputs) != len(self.model.input_names):
             raise ValueError(f"must take {len(self.model.input_names)} inputs, got {len(inputs)}")
         return (None,) * len(_keys(self.model.outputs))
+
+    def reset_states(self) -> None:
+        self.model.reset_states()
 
     def __call__(self, x: Any, mask: Any) -> tuple[Any, Any]:
         single = len(self.model.input_names) == 1
