@@ -244,11 +244,10 @@ def test_stateful_layers_go_on_as_in_keras(keras, tmp_path, bidirectional):
         if k == 2:
             loaded.reset_states()
             for one in model.layers:
-                getattr(one, "reset_state", getattr(one, "reset_states", int))()
+                if getattr(one, "stateful", False):
+                    one.reset_states()
         check(loaded(batch), model.predict(batch, verbose=0))
-    with pytest.raises(
-        ValueError, match=r"x must have 4 sequences, as before reset_states.., got 2"
-    ):
+    with pytest.raises(ValueError, match=r"x must have 4 sequences, as before .*, got 2"):
         loaded(x[0, :2])
     loaded.reset_states()
     assert loaded(x[0, :2]).shape == (2, 2)

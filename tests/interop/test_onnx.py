@@ -679,7 +679,7 @@ def check_layer(layer, path, lengths, with_state):
         if ends is not None:
             feeds["lengths"] = np.array(ends, np.int32)
             beyond = np.arange(T)[:, None] >= ends
-            x[beyond.T if layer.batch_first else beyond] = 9  # NaN would do as well
+            x[beyond.T if layer.batch_first else beyond] = np.nan
         if with_state:
             feeds |= {f"{name}0": array for name, array in zip("hc", initial)}
             state = tuple(initial) if len(initial) > 1 else initial[0]
