@@ -1,0 +1,202 @@
+"""What training scripts do with PyTorch's modules, done with accelerated ones: the same results."""
+
+import copy
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch.nn import utils  # noqa: E402
+from torch.testing import assert_close  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
+
+from fastrnn.interop import torch as ours  # noqa: E402
+from fastrnn.interop.torch import scan  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+
+def batch(requires_grad=False):
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(4, 6, 5, generator=generator, dtype=torch.float64)
+    return x.requires_grad_(requires_grad)
+
+
+def gradients(layer):
+    return [p.grad for p in layer.parameters()]
+
+
+def expanded(layer):
+    """The input, the states and, by `sum`, the gradients of the outputs have strides of zero."""
+    x = torch.ones(1, 1, 5, dtype=torch.float64).expand(4, 6, 5)
+    state = torch.ones(1, 1, 8, dtype=torch.float64).expand(2, 4, 8)
+    output, (h, c) = layer(x, (state, state))
+    (output.sum() + h.sum() + c.sum()).backward()
+    return [output, h, c, *gradients(layer)]
+
+
+def truncated(layer):
+    """A state goes from batch to batch without its graph, gradients add up."""
+    state = None
+    for _ in range(3):
+        output, state = layer(batch(), state)
+        state = tuple(t.detach() for t in state)
+        output.square().mean().backward()
+    return [*state, *gradients(layer)]
+
+
+def zeroed_in_place(layer):
+    for _ in range(2):
+        layer.zero_grad(set_to_none=False)
+        layer(batch())[0].sum().backward()
+    utils.clip_grad_norm_(layer.parameters(), 0.1)
+    utils.clip_grad_value_(layer.parameters(), 0.01)
+    return gradients(layer)
+
+
+def hooks(layer):
+    seen = []
+    layer.register_forward_pre_hook(lambda module, given: (2 * given[0],))
+    layer.register_forward_hook(lambda module, given, output: seen.append(output[0]))
+    layer.register_full_backward_hook(lambda module, d_in, d_out: (3 * d_in[0],))
+    layer.weight_hh_l0.register_hook(lambda d: 2 * d)
+    layer.weight_ih_l1.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.clone()))
+    x = batch(requires_grad=True)
+    output, (_, c) = layer(x)
+    output.retain_grad()
+    (output.sum() + c.sum()).backward()
+    return [*seen, output.grad, x.grad, *gradients(layer)]
+
+
+def saved_elsewhere(layer):
+    with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda t: t):
+        output, _ = layer(batch())
+    output.sum().backward()
+    return gradients(layer)
+
+
+def views_of_a_vector(layer):
+    """Parameters whose memory begins anywhere."""
+    vector = 2 * utils.parameters_to_vector(layer.parameters()).detach()
+    utils.vector_to_parameters(torch.cat([vector[:1], vector])[1:], layer.parameters())
+    return [layer(batch())[0]]
+
+
+def given_other_data(layer):
+    layer.weight_hh_l0.data = torch.eye(8, dtype=torch.float64).repeat(4, 1)
+    layer.bias_ih_l1.data.fill_(3)
+    return list(layer(batch())[1])
+
+
+def converted(layer):
+    layer.float()
+    first = layer(batch().float())[0].double()
+    layer.double()
+    assert all(a is b for a, b in zip(layer._flat_weights, layer.parameters(), strict=True))
+    return [first.round(decimals=5), layer(batch())[0]]
+
+
+def spectral_norm(layer):
+    torch.manual_seed(2)
+    utils.parametrizations.spectral_norm(layer, "weight_hh_l0")
+    output, _ = layer(batch())
+    output.sum().backward()
+    utils.parametrize.remove_parametrizations(layer, "weight_hh_l0")
+    return [output, layer(batch())[0], *gradients(layer)]
+
+
+def averaged(layer):
+    model = torch.optim.swa_utils.AveragedModel(layer)
+    with torch.no_grad():
+        layer.weight_hh_l0.mul_(2)
+    model.update_parameters(layer)
+    return list(model(batch())[1])
+
+
+class Outputs(Dataset):
+    """A layer's outputs, made by the workers."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, k):
+        with torch.no_grad():
+            return self.layer(batch() + k)[0]
+
+
+def workers(layer):
+    layer(batch())  # threads are there before the fork
+    return list(DataLoader(Outputs(layer), num_workers=2))
+
+
+SCRIPTS = [
+    expanded,
+    truncated,
+    zeroed_in_place,
+    hooks,
+    saved_elsewhere,
+    views_of_a_vector,
+    given_other_data,
+    converted,
+    spectral_norm,
+    averaged,
+    workers,
+]
+OPTIMISERS = {
+    "SGD": lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9),
+    "fused Adam": lambda parameters: torch.optim.Adam(parameters, fused=True),
+    "foreach AdamW": lambda parameters: torch.optim.AdamW(parameters, foreach=True),
+    "LBFGS": lambda parameters: torch.optim.LBFGS(parameters, max_iter=3),
+}
+
+
+def pair():
+    torch.manual_seed(0)
+    theirs = torch.nn.LSTM(5, 8, 2, batch_first=True, dtype=torch.float64)
+    return theirs, ours.accelerate(copy.deepcopy(theirs))
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Count the runs of our kernels."""
+    counted = []
+    once = scan._Run
+
+    def run(*arguments, **options):
+        counted.append(arguments)
+        return once(*arguments, **options)
+
+    monkeypatch.setattr(scan, "_Run", run)
+    return counted
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts(script, runs):
+    theirs, accelerated = pair()
+    expected = script(theirs)
+    assert not runs
+    assert_close(script(accelerated), expected)
+    assert runs
+
+
+@pytest.mark.parametrize("make", OPTIMISERS.values(), ids=OPTIMISERS)
+def test_optimisers(make, runs):
+    results = []
+    for layer in pair():
+        optimiser, losses = make(layer.parameters()), []
+
+        def loss(layer=layer, optimiser=optimiser, losses=losses):
+            optimiser.zero_grad()
+            value = layer(batch())[0].square().mean()
+            value.backward()
+            losses.append(value.detach())
+            return value
+
+        for _ in range(3):
+            optimiser.step(loss)
+        results.append([*losses, *layer.parameters()])
+    assert_close(*reversed(results))
+    assert runs
