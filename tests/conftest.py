@@ -11,7 +11,7 @@ import fastrnn as fr
 # A job in a shell's background begins with Ctrl-C ignored; there are tests that send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A test fails for a change, not by the luck of the day: ``--hypothesis-profile=default`` draws anew.
+# A test fails for a change, not by luck; ``--hypothesis-profile=default`` draws other examples.
 hypothesis.settings.register_profile("fastrnn", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("fastrnn")
 
