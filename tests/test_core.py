@@ -103,12 +103,15 @@ def test_the_number_of_threads_does_not_change_an_output(two_threads, layer, B):
 def test_threads_divide_the_units_of_a_wide_stream(two_threads, layer):
     x = np.random.default_rng(0).standard_normal((4, 64, 40))
     expected, last = layer(x)
+    outputs = []
     for threads in (2, 1):
         fr.set_num_threads(threads)
         stream = layer.stream(64)
-        np.testing.assert_allclose([stream.step(step) for step in x], expected, atol=1e-12)
+        outputs.append([stream.step(step) for step in x])
         for found, state in zip(as_tuple(stream.state), as_tuple(last), strict=True):
             np.testing.assert_allclose(found, state, atol=1e-12)
+    np.testing.assert_allclose(outputs[0], expected, atol=1e-12)
+    np.testing.assert_array_equal(*outputs)
 
 
 def test_a_forked_child_computes():
