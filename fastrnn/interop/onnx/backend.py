@@ -18,7 +18,7 @@ from fastrnn.interop.onnx.operators import GRU, LSTM, RNN, Recurrent
 
 OPERATORS = [RNN, LSTM, GRU]
 # What the onnx package raises on its way through a model that the checker has let pass.
-DAMAGE = (UnicodeDecodeError, LookupError, AttributeError, AssertionError)
+DAMAGE = (UnicodeDecodeError, LookupError, AttributeError, AssertionError, ArithmeticError)
 
 
 class PreparedModel(onnx.backend.base.BackendRep):
