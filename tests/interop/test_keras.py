@@ -229,6 +229,23 @@ def test_graphs_predict_as_in_keras(keras, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Keras
+def test_masks_that_older_versions_lost_in_a_merge(keras, tmp_path):
+    L = keras.layers
+    ids = keras.Input((None,), dtype="int32")
+    embedded = L.Embedding(6, 4, mask_zero=True)(ids)
+    added = L.Add()([L.GRU(4, return_sequences=True)(embedded), embedded])
+    last, all_steps = L.GRU(2), keras.Input((None,), dtype="bool")
+    model = keras.Model(ids, last(added))
+    model.save_weights(tmp_path / "model.weights.h5")
+    config = json.loads(model.to_json())
+    inbound(config, -1)[0]["kwargs"]["mask"] = None
+    loaded = frkeras.load(tmp_path / "model.weights.h5", config)
+    unmasked = keras.Model([ids, all_steps], last(added, mask=all_steps))
+    check(loaded(IDS), unmasked.predict([IDS, np.ones(IDS.shape, bool)], verbose=0))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_stateful_layers_go_on_as_in_keras(keras, tmp_path, bidirectional):
     L = keras.layers

@@ -4,6 +4,7 @@ import math
 from functools import partial
 from pathlib import Path
 
+import cases
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
@@ -696,6 +697,14 @@ def check_layer(layer, path, lengths, with_state):
             actual = run(feeds)
             for name, array in expected.items():
                 assert_close(actual[name], array, TOLERANCES[layer.dtype.name], name)
+
+
+@pytest.mark.parametrize("cell", cases.LAYERS)
+def test_the_step_of_every_cell_is_exported(tmp_path, cell):
+    layer = cases.LAYERS[cell](4, 6, zoneout=0.3, dtype="float64", seed=0)  # no operator has that
+    assert layer.cell.name == cell
+    check_layer(layer, tmp_path / "layer.onnx", [5, 0, 2], True)
+    assert "Scan" in {node.op_type for node in onnx.load(tmp_path / "layer.onnx").graph.node}
 
 
 def test_exported_float64_has_no_operator_that_onnx_runtime_lacks(tmp_path):

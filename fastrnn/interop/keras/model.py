@@ -21,6 +21,7 @@ from fastrnn.interop.keras.layers import (
     LAYERS,
     OPERATIONS,
     Layer,
+    Merge,
     Operation,
     make_layer,
     snake_case,
@@ -47,6 +48,8 @@ class Call(NamedTuple):
     mask : Key or None
         Of a mask that is given, in place of that of the inputs.
     state : list of Key
+    unmasked : bool
+        Whether the inputs' mask is not handed on.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Call(NamedTuple):
     inputs: Any
     mask: Key | None = None
     state: Sequence[Key] = ()
+    unmasked: bool = False
 
     @property
     def needs(self) -> list[Key]:
@@ -66,8 +70,8 @@ class Call(NamedTuple):
         x, mask = (_replaced(self.inputs, lambda key, k=k: known[key][k]) for k in range(2))
         if self.mask is not None:
             mask = known[self.mask][0]
-        elif self.state:  # Keras hands masks on by itself where a call has one argument alone
-            mask = None
+        elif self.unmasked:
+            mask = _replaced(self.inputs, lambda key: None)
         options = {"state": [known[key][0] for key in self.state]} if self.state else {}
         y, mask = self.layer(x, mask, **options)
         pairs = zip(y, mask) if isinstance(y, tuple) else [(y, mask)]
@@ -264,6 +268,13 @@ def _functional(settings: Mapping[str, Any], configs: list[Any], layers: list[La
                 calls.append(_call(name, number, layer, _mapping(node)))
             except ValueError as error:
                 raise ValueError(f"layer {name!r}: {error}") from error
+    makers = {call[:2]: call for call in calls}
+    calls = [
+        call._replace(unmasked=bool(call.state) or _is_merged(call, makers))
+        if call.unmasked
+        else call
+        for call in calls
+    ]
     calls, known = _ordered(calls, _keys(inputs))
     for key in _keys(outputs):
         if key not in known:
@@ -271,6 +282,20 @@ def _functional(settings: Mapping[str, Any], configs: list[Any], layers: list[La
     if isinstance(outputs, list) and len(outputs) == 1:  # Keras returns it alone
         (outputs,) = outputs
     return KerasModel(layers, calls, inputs, outputs)
+
+
+def _is_merged(call: Call, makers: Mapping[tuple[str, int], Call]) -> bool:
+    """Return whether the input of a call comes from a merge.
+
+    Versions up to 3.3 lost masks there, and noted ``mask=None`` in the calls that follow. The same
+    note in a call after a nested model does not keep Keras from handing on its mask.
+    """
+    seen = 0
+    while seen <= len(makers) and isinstance(call.inputs, tuple) and call.inputs[:2] in makers:
+        call, seen = makers[call.inputs[:2]], seen + 1
+        if isinstance(call.layer, (Merge, Submodel)):
+            return isinstance(call.layer, Merge)
+    return False
 
 
 MODELS = {"Sequential": _sequential, "Functional": _functional}
@@ -284,6 +309,7 @@ def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call
         raise ValueError(f"a call must have arguments, got {arguments!r:.80}")
     options = dict(_mapping(node.get("kwargs")))
     options.pop("training", None)
+    noted = "mask" in options
     mask, state = options.pop("mask", None), options.pop("initial_state", None)
     used = [key for key, value in options.items() if value is not None]
     if used:
@@ -315,6 +341,8 @@ def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call
         inputs,
         None if mask is None else _tensor(mask),
         [] if state is None else _keys(_replaced(state, _tensor)),
+        # Keras hands masks on by itself where a call has one argument alone.
+        unmasked=state is not None or (noted and mask is None),
     )
 
 
