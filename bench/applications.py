@@ -104,7 +104,7 @@ APPLICATIONS = {
                        {"task": "qa6"}),
     "qa15": Application("questions, deduction", "question_answering", 40, _accuracy(0.666),
                         {"task": "qa15"}),
-    "gestures": Application("phases of gestures in video", "gestures", 30,
+    "gestures": Application("phases of gestures in video", "gestures", 60,
                             _accuracy(0.603, macro_f1=0.567)),
     "vowels": Application("speakers of vowels", "sequence_labels", 40, _accuracy(0.973),
                           {"set": "japanese-vowels"}),
