@@ -23,3 +23,10 @@ class Scan:
         d_final: tuple[np.ndarray | None, ...] | None,
         gradients: Mapping[str, np.ndarray],
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]: ...
+
+def forward_both(
+    first: Scan, second: Scan
+) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]: ...
+def adjoint_both(
+    first: Scan, second: Scan, given: tuple[Any, ...], given_second: tuple[Any, ...]
+) -> tuple[Any, Any]: ...

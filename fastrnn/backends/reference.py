@@ -33,6 +33,8 @@ __all__ = [
     "norm",
     "scan",
     "scan_adjoint",
+    "scan_adjoints",
+    "scans",
     "softmax_cross_entropy",
 ]
 
@@ -205,6 +207,46 @@ def scan_adjoint(
         _, d_weight, d_bias = _blocks(cell, stage, gradients)
         add_affine(d_zh[k], operands[k], d_weight, d_bias)
     return d_x, tuple(d_now.values())
+
+
+def scans(calls: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[np.ndarray, ...], Tape | None]]:
+    """Run `scan` for each of several calls that do not need each other, such as both directions.
+
+    They may run at the same time.
+
+    Parameters
+    ----------
+    calls : sequence of mapping
+        The arguments of each call, by name.
+
+    Returns
+    -------
+    results : list
+        What `scan` returns for each.
+
+    """
+    return [scan(**call) for call in calls]
+
+
+def scan_adjoints(
+    tapes: Sequence[Tape], calls: Sequence[tuple[Any, ...]]
+) -> list[tuple[np.ndarray | None, tuple[np.ndarray, ...]]]:
+    """Run the adjoint of `scans`.
+
+    Parameters
+    ----------
+    tapes : sequence of Tape
+        Of the calls.
+    calls : sequence of tuple
+        The other arguments of `scan_adjoint` for each. No two add into the same array.
+
+    Returns
+    -------
+    results : list
+        What `scan_adjoint` returns for each.
+
+    """
+    return [scan_adjoint(tape, *call) for tape, call in zip(tapes, calls)]
 
 
 def _masked(operand: np.ndarray, stage: Stage, extras: Extras) -> np.ndarray:

@@ -375,12 +375,12 @@ def test_weights_and_rows_are_not_copied(monkeypatch):
 
     class Recording:
         empty = staticmethod(backend.empty)
-        scan_adjoint = staticmethod(backend.scan_adjoint)
+        scan_adjoints = staticmethod(backend.scan_adjoints)
 
         @staticmethod
-        def scan(cell, weights, x, *arguments, **options):
-            seen.update(weights, x=x)
-            return backend.scan(cell, weights, x, *arguments, **options)
+        def scans(calls):
+            seen.update(calls[0]["weights"], x=calls[0]["x"])
+            return backend.scans(calls)
 
     monkeypatch.setattr(scan_module, "active_backend", lambda: Recording)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
@@ -839,7 +839,7 @@ def they_sleep():
 def test_pytorchs_threads_sleep_while_kernels_run(monkeypatch):
     theirs, accelerated = pair("GRU", 64, 128, 2, dtype=torch.float32)
     slept = []
-    for name in ("scan", "scan_adjoint"):
+    for name in ("scans", "scan_adjoints"):
         function = getattr(fr.backends.active_backend(), name)
 
         def watched(*arguments, function=function, **options):

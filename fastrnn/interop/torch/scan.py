@@ -139,26 +139,29 @@ class _Run:
         ]
         arrays = [np.ascontiguousarray(t.numpy(force=True)) for t in tensors[first_weight:]]
         final = []
+        by_pass = call.by_pass(arrays)
         with asleep(call.flops):
-            for k, weights in enumerate(call.by_pass(arrays)):
-                layer, direction = divmod(k, stack.directions)
-                if direction == 0:
-                    shape = len(rows), stack.directions * P
-                    below, rows = rows, self.backend.empty(shape, dtype)
-                    if layer and call.dropout:
-                        below *= masks[layer - 1].numpy()
-                last, tape = self.backend.scan(
-                    stack.cell,
-                    weights,
-                    below,
-                    call.offsets,
-                    tuple([array[k] for array in initial]),
-                    rows[:, direction * P : (direction + 1) * P],
-                    reverse=direction == 1,
-                    keep_tape=keep_tape,
+            for first in range(0, stack.passes, stack.directions):
+                below, rows = rows, self.backend.empty((len(rows), stack.directions * P), dtype)
+                if first and call.dropout:
+                    below *= masks[first // stack.directions - 1].numpy()
+                results = self.backend.scans(
+                    [
+                        {
+                            "cell": stack.cell,
+                            "weights": by_pass[first + direction],
+                            "x": below,
+                            "offsets": call.offsets,
+                            "state": [array[first + direction] for array in initial],
+                            "out": rows[:, direction * P : (direction + 1) * P],
+                            "reverse": direction == 1,
+                            "keep_tape": keep_tape,
+                        }
+                        for direction in range(stack.directions)
+                    ]
                 )
-                final.append(last)
-                self.tapes.append(tape)
+                final += [last for last, _ in results]
+                self.tapes.append([tape for _, tape in results])
         self.outputs = (call.sequences(rows), *call.state_tensors(final))
 
     def adjoint(self, d_outputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
@@ -170,24 +173,30 @@ class _Run:
         d_weights = [self.backend.empty(shape, _DTYPES[call.dtype]) for shape in stack.shapes]
         for array in d_weights:
             array.fill(0)
-        d_initial, d_below = [], None
+        by_pass = call.by_pass(d_weights)
+        d_initial: list[tuple[np.ndarray, ...]] = []
         with asleep(2 * call.flops):
-            for k, gradients in reversed(list(enumerate(call.by_pass(d_weights)))):
-                layer, direction = divmod(k, stack.directions)
-                d_x, d_first = self.backend.scan_adjoint(
+            for first in reversed(range(0, stack.passes, stack.directions)):
+                results = self.backend.scan_adjoints(
                     self.tapes.pop(),
-                    None if d_rows is None else d_rows[:, direction * P : (direction + 1) * P],
-                    tuple([None if d is None else d[k] for d in d_final]),
-                    gradients,
+                    [
+                        (
+                            None
+                            if d_rows is None
+                            else d_rows[:, direction * P : (direction + 1) * P],
+                            [None if d is None else d[first + direction] for d in d_final],
+                            by_pass[first + direction],
+                        )
+                        for direction in range(stack.directions)
+                    ],
                 )
-                d_initial.append(d_first)
-                # Both directions read the same rows.
-                d_below = d_x if d_below is None else np.add(d_below, d_x, out=d_below)
-                if direction == 0:
-                    d_rows, d_below = d_below, None
-                    if layer and call.dropout:
-                        d_rows *= self.masks[layer - 1].numpy()
-        d_states = call.state_tensors(d_initial[::-1])
+                d_initial = [d for _, d in results] + d_initial
+                d_rows = results[0][0]
+                if stack.directions == 2:  # both read the same rows
+                    d_rows += results[1][0]
+                if first and call.dropout:
+                    d_rows *= self.masks[first // stack.directions - 1].numpy()
+        d_states = call.state_tensors(d_initial)
         return (call.sequences(d_rows), *d_states, *map(torch.from_numpy, d_weights))
 
 
