@@ -3,10 +3,12 @@ from typing import Any
 
 import numpy as np
 
+from fastrnn.cells import CellSpec
+
 class Scan:
     def __init__(
         self,
-        cell: str,
+        cell: CellSpec,
         weights: Mapping[str, np.ndarray],
         x: np.ndarray,
         offsets: np.ndarray,
@@ -16,17 +18,8 @@ class Scan:
         keep: bool,
         extras: Any = None,
     ) -> None: ...
-    def forward(self) -> tuple[np.ndarray, ...]: ...
-    def adjoint(
-        self,
-        d_out: np.ndarray | None,
-        d_final: tuple[np.ndarray | None, ...] | None,
-        gradients: Mapping[str, np.ndarray],
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]: ...
 
-def forward_both(
-    first: Scan, second: Scan
-) -> tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]: ...
-def adjoint_both(
-    first: Scan, second: Scan, given: tuple[Any, ...], given_second: tuple[Any, ...]
-) -> tuple[Any, Any]: ...
+def scans(calls: list[tuple[Any, ...]]) -> list[tuple[tuple[np.ndarray, ...], Scan | None]]: ...
+def scan_adjoints(
+    tapes: list[Scan], calls: list[tuple[Any, ...]]
+) -> list[tuple[np.ndarray | None, tuple[np.ndarray, ...]]]: ...

@@ -117,8 +117,8 @@ cdef class Scan:
     cdef dict gradients
     cdef object d_x, d_vectors
 
-    def __cinit__(self, str cell, dict weights, object x, object offsets, tuple state, object out,
-                  bint reverse, bint keep, object extras=None):
+    def __cinit__(self, object cell, dict weights, object x, object offsets, tuple state,
+                  object out, bint reverse, bint keep, object extras=None):
         cdef Run *r = &self.run
         cdef cnp.ndarray array
         cdef int k
@@ -130,11 +130,11 @@ cdef class Scan:
         r.item = cnp.PyArray_ITEMSIZE(array)
         r.kernels = active(r.item)
         r.cell = r.kernels.cells
-        name = cell.encode()
+        name = cell.name.encode()
         while r.cell.name != NULL and strcmp(r.cell.name, <bytes>name) != 0:
             r.cell += 1
         if r.cell.name == NULL:
-            raise ValueError(f"cell must have compiled kernels, got {cell!r}")
+            raise ValueError(f"cell must have compiled kernels, got {cell.name!r}")
         self.owners = []
         self.weights = weights
         self.initial = state
@@ -332,12 +332,6 @@ cdef class Scan:
         cdef Run *r = &self.run
         return 2. * r.N * r.cell.gates * r.H * (r.P if r.x == NULL else r.inputs + r.P)
 
-    def forward(self):
-        """Run all steps, fill `out`; return the final states as new arrays."""
-        self.prepare_forward(thread_count())
-        run_together(self, None, False)
-        return self.states
-
     cdef int prepare_forward(self, int most) except -1:
         cdef Run *r = &self.run
         cdef StageWeights *w
@@ -377,12 +371,6 @@ cdef class Scan:
         elif r.T >= STEPS_TO_ALIGN:
             self.align_weights()
         return 0
-
-    def adjoint(self, object d_out, tuple d_final, dict gradients):
-        """Run backwards, add into `gradients`; return d_x and gradients of the initial states."""
-        self.prepare_adjoint(d_out, d_final, gradients, thread_count())
-        run_together(self, None, True)
-        return self.finish_adjoint()
 
     cdef int prepare_adjoint(self, object d_out, tuple d_final, dict gradients,
                              int most) except -1:
@@ -494,7 +482,7 @@ cdef object element_type(int typenum):
     return np.float32 if typenum == cnp.NPY_FLOAT else np.float64
 
 
-# ------------------------------------------------------------------------------------- both at once
+# ------------------------------------------------------------------------- one scan, or two at once
 
 cdef struct Task:
     Run *run
@@ -510,54 +498,65 @@ cdef void run_task(void *context, int i, int tasks, int rank) noexcept nogil:
         run_forward(task.run, task.size)
 
 
-cdef int run_together(Scan first, Scan second, bint backwards) except -1:
-    """Run what is prepared: one scan, or two at the same time."""
+cdef int run_prepared(list scans, bint backwards) except -1:
+    """Run one scan, or two at the same time."""
     cdef Task tasks[2]
-    cdef int count = 0
-    for scan in (first, second):
-        if scan is not None:
-            tasks[count].run = &(<Scan>scan).run
-            tasks[count].size = (<Scan>scan).size
-            tasks[count].backwards = backwards
-            count += 1
+    cdef Scan scan
+    cdef int i, count = len(scans)
+    for i in range(count):
+        scan = scans[i]
+        tasks[i].run = &scan.run
+        tasks[i].size = scan.size
+        tasks[i].backwards = backwards
     use_one_thread()
     with nogil:
         for_each(count, count, run_task, tasks)
     restore_threads()
-    if first.run.stopped or (second is not None and second.run.stopped):
-        reraise()
+    for i in range(count):
+        if tasks[i].run.stopped:
+            reraise()
     return 0
 
 
-cdef bint is_better_together(Scan first, Scan second, double passes):
+cdef bint are_better_together(list scans, double passes):
     """Whether two scans are faster on a thread each than one after the other on all threads.
 
     Those of ids may add into the same gradient of their table.
     """
+    if len(scans) != 2 or thread_count() == 1:
+        return False
+    cdef Scan first = scans[0], second = scans[1]
     cdef double work = passes * min(first.flops(), second.flops())
-    if thread_count() == 1 or work < FLOPS_TOGETHER or first.run.x == NULL or second.run.x == NULL:
+    if work < FLOPS_TOGETHER or first.run.x == NULL or second.run.x == NULL:
         return False
     return first.threads(work, thread_count()) <= 2
 
 
-def forward_both(Scan first, Scan second):
-    """Run two scans, neither of which needs the other; return the final states of each."""
-    if not is_better_together(first, second, 1):
-        return first.forward(), second.forward()
-    first.prepare_forward(1)
-    second.prepare_forward(1)
-    run_together(first, second, False)
-    return first.states, second.states
+def scans(list calls not None):
+    """Run a cell over all steps, for each call; see :func:`fastrnn.backends.reference.scans`."""
+    cdef Scan scan
+    cdef list runs = [Scan(*call) for call in calls]
+    cdef bint together = are_better_together(runs, 1)
+    for scan in runs:
+        scan.prepare_forward(1 if together else thread_count())
+        if not together:
+            run_prepared([scan], False)
+    if together:
+        run_prepared(runs, False)
+    return [(scan.states, scan if scan.run.keep else None) for scan in runs]
 
 
-def adjoint_both(Scan first, Scan second, tuple given, tuple given_second):
-    """Run the adjoints of two scans, given the arguments of each; return the results of each.
-
-    No array of their gradients may be that of both.
-    """
-    if not is_better_together(first, second, 2):
-        return first.adjoint(*given), second.adjoint(*given_second)
-    first.prepare_adjoint(given[0], given[1], given[2], 1)
-    second.prepare_adjoint(given_second[0], given_second[1], given_second[2], 1)
-    run_together(first, second, True)
-    return first.finish_adjoint(), second.finish_adjoint()
+def scan_adjoints(list tapes not None, list calls not None):
+    """Run the adjoints of `scans`; see :func:`fastrnn.backends.reference.scan_adjoints`."""
+    cdef Scan scan
+    cdef bint together = are_better_together(tapes, 2)
+    cdef list results = []
+    for scan, call in zip(tapes, calls):
+        scan.prepare_adjoint(call[0], call[1], call[2], 1 if together else thread_count())
+        if not together:
+            run_prepared([scan], True)
+    if together:
+        run_prepared(tapes, True)
+    for scan in tapes:
+        results.append(scan.finish_adjoint())
+    return results

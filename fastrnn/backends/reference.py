@@ -209,15 +209,15 @@ def scan_adjoint(
     return d_x, tuple(d_now.values())
 
 
-def scans(calls: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[np.ndarray, ...], Tape | None]]:
-    """Run `scan` for each of several calls that do not need each other, such as both directions.
+def scans(calls: list[tuple[Any, ...]]) -> list[tuple[tuple[np.ndarray, ...], Tape | None]]:
+    """Run `scan` for one call or two that do not need each other, such as both directions.
 
-    They may run at the same time.
+    Two may run at the same time.
 
     Parameters
     ----------
-    calls : sequence of mapping
-        The arguments of each call, by name.
+    calls : list of tuple
+        All arguments of each call, in their order.
 
     Returns
     -------
@@ -225,19 +225,21 @@ def scans(calls: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[np.ndarray, ..
         What `scan` returns for each.
 
     """
-    return [scan(**call) for call in calls]
+    return [
+        scan(*call, reverse=reverse, keep_tape=keep_tape, extras=extras)
+        for *call, reverse, keep_tape, extras in calls
+    ]
 
 
 def scan_adjoints(
-    tapes: Sequence[Tape], calls: Sequence[tuple[Any, ...]]
+    tapes: list[Tape], calls: list[tuple[Any, ...]]
 ) -> list[tuple[np.ndarray | None, tuple[np.ndarray, ...]]]:
     """Run the adjoint of `scans`.
 
     Parameters
     ----------
-    tapes : sequence of Tape
-        Of the calls.
-    calls : sequence of tuple
+    tapes : list of Tape
+    calls : list of tuple
         The other arguments of `scan_adjoint` for each. No two add into the same array.
 
     Returns

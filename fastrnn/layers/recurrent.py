@@ -517,27 +517,31 @@ class Recurrent(Module):
         tapes: list[Any] = []
         dropped: list[Callable[[np.ndarray], np.ndarray]] = []
         N, width = len(rows), self.num_directions * self.output_size
-        for k, (direction, weights, _) in enumerate(self.passes()):
-            if direction == 0:
-                below, rows = rows, backend.empty((N, width), self.dtype)
-                if k and keep_tape and self.dropout:
-                    below, pullback = self._drop(below, packing)
-                    dropped.append(pullback)
-            if embedding is not None and k < self.num_directions:
-                weights = {**weights, "embedding": embedding.parameters["weight"]}
-            last, tape = backend.scan(
-                self.cell,
-                weights,
-                below,
-                packing.offsets,
-                tuple([array[k] for array in initial]),
-                self._half(rows, direction),
-                reverse=self.reverse or direction == 1,
-                keep_tape=keep_tape,
-                extras=self.draw_extras(N, packing.B) if keep_tape else self.extras(),
-            )
-            tapes.append(tape)
-            lasts.append(last)
+        for first in range(0, self.depth, self.num_directions):
+            below, rows = rows, backend.empty((N, width), self.dtype)
+            if first and keep_tape and self.dropout:
+                below, pullback = self._drop(below, packing)
+                dropped.append(pullback)
+            calls = []
+            for direction, weights, _ in self.passes()[first : first + self.num_directions]:
+                if embedding is not None and not first:
+                    weights = {**weights, "embedding": embedding.parameters["weight"]}
+                calls.append(
+                    (
+                        self.cell,
+                        weights,
+                        below,
+                        packing.offsets,
+                        tuple([array[first + direction] for array in initial]),
+                        self._half(rows, direction),
+                        self.reverse or direction == 1,
+                        keep_tape,
+                        self.draw_extras(N, packing.B) if keep_tape else self.extras(),
+                    )
+                )
+            for last, tape in backend.scans(calls):
+                lasts.append(last)
+                tapes.append(tape)
         return rows, [np.array(arrays) for arrays in zip(*lasts)], tapes, dropped
 
     def _half(self, rows: np.ndarray, direction: int) -> np.ndarray:
@@ -558,24 +562,25 @@ class Recurrent(Module):
     ) -> tuple[np.ndarray | None, list[np.ndarray]]:
         """Run the adjoints of all passes; see `fastrnn.backends.reference.scan_adjoint`."""
         d_initial = [np.empty((self.depth, B, width), self.dtype) for width in self.state_widths]
-        d_below = None
-        for k, (direction, _, gradients) in reversed(list(enumerate(self.passes()))):
-            if embedding is not None and k < self.num_directions:
-                gradients = {**gradients, "embedding": embedding.gradients["weight"]}
-            d_x, d_first = backend.scan_adjoint(
-                tapes.pop(),
-                None if d_rows is None else self._half(d_rows, direction),
-                tuple([None if d is None else d[k] for d in d_final]),
-                gradients,
-            )
-            for array, value in zip(d_initial, d_first):
-                array[k] = value
-            # Both directions read the same rows.
-            d_below = d_x if d_below is None or d_x is None else d_below + d_x
-            if direction == 0:
-                d_rows, d_below = d_below, None
-                if dropped:
-                    d_rows = dropped.pop()(d_rows)
+        D = self.num_directions
+        for first in reversed(range(0, self.depth, D)):
+            calls = []
+            for direction, _, gradients in self.passes()[first : first + D]:
+                if embedding is not None and not first:
+                    gradients = {**gradients, "embedding": embedding.gradients["weight"]}
+                d_final_k = tuple([None if d is None else d[first + direction] for d in d_final])
+                d_out = None if d_rows is None else self._half(d_rows, direction)
+                calls.append((d_out, d_final_k, gradients))
+            results = backend.scan_adjoints(tapes[first : first + D], calls)
+            del tapes[first:]
+            for k, (_, d_first) in enumerate(results, first):
+                for array, value in zip(d_initial, d_first):
+                    array[k] = value
+            d_rows = results[0][0]
+            if D == 2 and d_rows is not None:  # both read the same rows
+                d_rows = d_rows + results[1][0]
+            if dropped:
+                d_rows = dropped.pop()(d_rows)
         return d_rows, d_initial
 
 

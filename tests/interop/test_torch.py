@@ -379,7 +379,8 @@ def test_weights_and_rows_are_not_copied(monkeypatch):
 
         @staticmethod
         def scans(calls):
-            seen.update(calls[0]["weights"], x=calls[0]["x"])
+            _, weights, x, *_ = calls[0]
+            seen.update(weights, x=x)
             return backend.scans(calls)
 
     monkeypatch.setattr(scan_module, "active_backend", lambda: Recording)

@@ -147,16 +147,17 @@ class _Run:
                     below *= masks[first // stack.directions - 1].numpy()
                 results = self.backend.scans(
                     [
-                        {
-                            "cell": stack.cell,
-                            "weights": by_pass[first + direction],
-                            "x": below,
-                            "offsets": call.offsets,
-                            "state": [array[first + direction] for array in initial],
-                            "out": rows[:, direction * P : (direction + 1) * P],
-                            "reverse": direction == 1,
-                            "keep_tape": keep_tape,
-                        }
+                        (
+                            stack.cell,
+                            by_pass[first + direction],
+                            below,
+                            call.offsets,
+                            tuple([array[first + direction] for array in initial]),
+                            rows[:, direction * P : (direction + 1) * P],
+                            direction == 1,
+                            keep_tape,
+                            None,
+                        )
                         for direction in range(stack.directions)
                     ]
                 )
@@ -184,7 +185,7 @@ class _Run:
                             None
                             if d_rows is None
                             else d_rows[:, direction * P : (direction + 1) * P],
-                            [None if d is None else d[first + direction] for d in d_final],
+                            tuple([None if d is None else d[first + direction] for d in d_final]),
                             by_pass[first + direction],
                         )
                         for direction in range(stack.directions)
