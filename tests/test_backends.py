@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import fastrnn as fr
@@ -63,3 +64,71 @@ def test_without_the_extension_the_reference_is_the_default():
 )
 def test_compiled_is_the_default():
     assert active_in_a_new_process() == "compiled"
+
+
+LAYERS = {
+    "RNN": lambda: fr.RNN(24, 96, bidirectional=True, seed=0),
+    "LSTM": lambda: fr.LSTM(24, 64, bidirectional=True, proj_size=20, seed=0),
+    "normalised LSTM": lambda: fr.LSTM(24, 48, bidirectional=True, layer_norm=True, seed=0),
+    "GRU": lambda: fr.GRU(24, 64, bidirectional=True, reset_after=False, seed=0),
+}
+
+
+@pytest.mark.usefixtures("backend")
+@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
+@pytest.mark.parametrize("B", [1, 9])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_runs_at_the_same_time_are_those_one_after_the_other(make, B, threads):
+    layer, rng = make(), np.random.default_rng(1)
+    sizes = np.sort(rng.integers(1, B + 1, 30))[::-1]
+    sizes[0] = B
+    offsets = np.concatenate([[0], np.cumsum(sizes)])
+    x = rng.standard_normal((offsets[-1], 24)).astype("float32")
+    state = [rng.standard_normal((B, width)).astype("float32") for width in layer.state_widths]
+    d_out = rng.standard_normal((offsets[-1], 2 * layer.output_size)).astype("float32")
+    implementation = active_backend()
+
+    def results(together):
+        layer.zero_gradients()
+        out = np.zeros_like(d_out)
+        halves = [slice(k * layer.output_size, (k + 1) * layer.output_size) for k in (0, 1)]
+        calls = [
+            {
+                "cell": layer.cell,
+                "weights": weights,
+                "x": x,
+                "offsets": offsets,
+                "state": state,
+                "out": out[:, halves[direction]],
+                "reverse": direction == 1,
+                "keep_tape": True,
+            }
+            for direction, weights, _ in layer.passes()
+        ]
+        given = [
+            (d_out[:, halves[k]], state if k else None, gradients)
+            for k, (_, _, gradients) in enumerate(layer.passes())
+        ]
+        if together:
+            finals, tapes = zip(*implementation.scans(calls))
+            adjoints = implementation.scan_adjoints(tapes, given)
+        else:
+            finals, tapes = zip(*[implementation.scan(**call) for call in calls])
+            adjoints = [implementation.scan_adjoint(t, *g) for t, g in zip(tapes, given)]
+        arrays = [out, layer.parameters.flat_gradients.copy()]
+        for final, (d_x, d_initial) in zip(finals, adjoints):
+            arrays += [*final, d_x, *d_initial]
+        return arrays
+
+    before = fr.get_num_threads()
+    try:
+        fr.set_num_threads(1)
+        expected = results(together=False)
+        fr.set_num_threads(threads)
+        actual = results(together=True)
+    finally:
+        fr.set_num_threads(before)
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+        if threads == 2:  # one for each
+            np.testing.assert_array_equal(a, b)
