@@ -5,13 +5,14 @@
  * Idle members spin for some 20 us, since regions come in bursts, and then sleep. A caller that
  * finds the pool taken by another thread works alone. A forked child starts with an empty pool.
  *
- * Only at a barrier may a thread wait for one that has lost its core. Where that happens, the next
- * regions with barriers run on one thread.
+ * Only at a barrier may a thread wait for one that has lost its core. Where that happens, regions with
+ * barriers run on one thread for a while.
  */
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #include "fastrnn_kernels.h"
 
@@ -25,9 +26,10 @@ static inline void relax(void) {}
 #endif
 
 enum { MAX_THREADS = 256, SPINS = 1000 };
-/* Turns of a wait that no member with a core of its own takes, and regions that run alone after one:
- * twice as many each time that the next region again has to wait. */
-enum { STALL = 2 * SPINS, FEWEST_ALONE = 64, MOST_ALONE = 4096 };
+/* Turns of a wait that no member with a core of its own takes. */
+enum { STALL = 2 * SPINS };
+/* Nanoseconds on one thread after such a wait: twice as many each time that the next comes soon. */
+static const int64_t SHORTEST = 10 * 1000 * 1000, LONGEST = 1000 * 1000 * 1000;
 
 struct fr_team {
     atomic_int arrived, round, size, stalled;
@@ -197,30 +199,28 @@ static void work_in_gang(void *argument, int rank) {
     g->work(g->context, rank, size, &g->team);
 }
 
-static atomic_int regions_alone; /* that are still to come */
-
-static int alone(void) {
-    const int left = atomic_load_explicit(&regions_alone, memory_order_relaxed);
-    if (left > 0) atomic_store_explicit(&regions_alone, left - 1, memory_order_relaxed);
-    return left > 0;
+static int64_t now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+static _Atomic int64_t alone_until;
+
 /* Called with `busy` held. */
-static void note_stall(int stalled) {
-    static int penalty = FEWEST_ALONE;
-    if (!stalled) {
-        penalty = FEWEST_ALONE;
-        return;
-    }
-    atomic_store_explicit(&regions_alone, penalty, memory_order_relaxed);
-    if (penalty < MOST_ALONE) penalty *= 2;
+static void note_stall(void) {
+    static int64_t penalty;
+    const int64_t time = now(), since = time - atomic_load(&alone_until);
+    penalty = since > 10 * penalty || penalty == 0 ? SHORTEST : 2 * penalty;
+    if (penalty > LONGEST) penalty = LONGEST;
+    atomic_store(&alone_until, time + penalty);
 }
 
 void fr_parallel(int size, fr_work work, void *context) {
     const uint64_t saved = fr_flush_denormals();
     gang g = {.work = work, .context = context};
     if (size > MAX_THREADS) size = MAX_THREADS;
-    if (size > 1 && alone()) size = 1;
+    if (size > 1 && now() < atomic_load(&alone_until)) size = 1;
     const int opened = open_region(size - 1, work_in_gang, &g);
     /* Whoever is not here in some 50 us has no core: the work is divided among the others. */
     for (int spins = 0; opened && spins < 2 * SPINS && atomic_load(&pool.inside) < size - 1;
@@ -229,7 +229,7 @@ void fr_parallel(int size, fr_work work, void *context) {
     const int members = opened ? close_region() : 0;
     atomic_store_explicit(&g.team.size, members + 1, memory_order_release);
     work(context, 0, members + 1, &g.team);
-    if (members > 0) note_stall(atomic_load_explicit(&g.team.stalled, memory_order_relaxed));
+    if (atomic_load_explicit(&g.team.stalled, memory_order_relaxed)) note_stall();
     if (opened) leave_region();
     fr_restore_denormals(saved);
 }
