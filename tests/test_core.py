@@ -154,6 +154,40 @@ except KeyboardInterrupt:
     assert out.strip() == "True", err
 
 
+def test_ctrl_c_ends_both_of_two_runs_at_the_same_time():
+    code = """
+import numpy as np
+import fastrnn as fr
+from fastrnn.backends import compiled
+fr.set_num_threads(2)
+layer, x = fr.LSTM(8, 1024, bidirectional=True, seed=0), np.ones((300 * 32, 8), np.float32)
+out = np.full((300, 32, 2048), np.nan, np.float32)
+calls = [
+    {
+        "cell": layer.cell,
+        "weights": weights,
+        "x": x,
+        "offsets": 32 * np.arange(301),
+        "state": [np.zeros((32, 1024), np.float32)] * 2,
+        "out": out.reshape(-1, 2048)[:, 1024 * direction : 1024 * (direction + 1)],
+        "reverse": direction == 1,
+    }
+    for direction, weights, _ in layer.passes()
+]
+try:
+    print("ready", flush=True)
+    compiled.scans(calls)
+except KeyboardInterrupt:
+    print(np.isnan(out[-1, :, :1024]).all() and np.isnan(out[0, :, 1024:]).all())
+"""
+    child = python(code)
+    assert child.stdout.readline().strip() == "ready"
+    time.sleep(0.1)  # into the call
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=120)
+    assert out.strip() == "True", err
+
+
 def test_denormals_of_the_caller_stay_as_they_are():
     tiny = np.float32(np.finfo(np.float32).smallest_subnormal)
     run(fr.GRU(3, 4, seed=0), np.ones((5, 2, 3)))

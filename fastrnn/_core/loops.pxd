@@ -79,6 +79,7 @@ cdef struct Run:
     # interruption: steps from this one on, and products, are left out
     Py_ssize_t stop_at
     bint stopped
+    Run *other                  # runs at the same time, and is left with this one; or NULL
 
 
 cdef inline int vectors_of(const fr_cell *cell) noexcept nogil:

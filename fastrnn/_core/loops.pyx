@@ -91,6 +91,9 @@ cdef void poll(Run *r, Py_ssize_t s) noexcept nogil:
         if PyErr_CheckSignals() != 0:
             r.stop_at = s + 2
             r.stopped = True
+            if r.other != NULL:
+                r.other.stop_at = 0
+                r.other.stopped = True
 
 
 cdef void rows_of(const Run *r, int rank, int size, Py_ssize_t *low,

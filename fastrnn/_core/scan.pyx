@@ -508,13 +508,17 @@ cdef int run_prepared(list scans, bint backwards) except -1:
         tasks[i].run = &scan.run
         tasks[i].size = scan.size
         tasks[i].backwards = backwards
+    if count == 2:
+        tasks[0].run.other = tasks[1].run
+        tasks[1].run.other = tasks[0].run
     use_one_thread()
     with nogil:
         for_each(count, count, run_task, tasks)
     restore_threads()
     for i in range(count):
-        if tasks[i].run.stopped:
-            reraise()
+        tasks[i].run.other = NULL
+    if tasks[0].run.stopped:
+        reraise()
     return 0
 
 
