@@ -84,7 +84,9 @@ def test_runs_at_the_same_time_are_those_one_after_the_other(make, B, threads):
     sizes[0] = B
     offsets = np.concatenate([[0], np.cumsum(sizes)])
     x = rng.standard_normal((offsets[-1], 24)).astype("float32")
-    state = [rng.standard_normal((B, width)).astype("float32") for width in layer.state_widths]
+    state = tuple(
+        [rng.standard_normal((B, width)).astype("float32") for width in layer.state_widths]
+    )
     d_out = rng.standard_normal((offsets[-1], 2 * layer.output_size)).astype("float32")
     implementation = active_backend()
 
@@ -93,17 +95,8 @@ def test_runs_at_the_same_time_are_those_one_after_the_other(make, B, threads):
         out = np.zeros_like(d_out)
         halves = [slice(k * layer.output_size, (k + 1) * layer.output_size) for k in (0, 1)]
         calls = [
-            {
-                "cell": layer.cell,
-                "weights": weights,
-                "x": x,
-                "offsets": offsets,
-                "state": state,
-                "out": out[:, halves[direction]],
-                "reverse": direction == 1,
-                "keep_tape": True,
-            }
-            for direction, weights, _ in layer.passes()
+            (layer.cell, weights, x, offsets, state, out[:, halves[k]], k == 1, True, None)
+            for k, weights, _ in layer.passes()
         ]
         given = [
             (d_out[:, halves[k]], state if k else None, gradients)
@@ -111,10 +104,10 @@ def test_runs_at_the_same_time_are_those_one_after_the_other(make, B, threads):
         ]
         if together:
             finals, tapes = zip(*implementation.scans(calls))
-            adjoints = implementation.scan_adjoints(tapes, given)
+            adjoints = implementation.scan_adjoints(list(tapes), given)
         else:
-            finals, tapes = zip(*[implementation.scan(**call) for call in calls])
-            adjoints = [implementation.scan_adjoint(t, *g) for t, g in zip(tapes, given)]
+            finals, tapes = zip(*[implementation.scans([call])[0] for call in calls])
+            adjoints = [implementation.scan_adjoints([t], [g])[0] for t, g in zip(tapes, given)]
         arrays = [out, layer.parameters.flat_gradients.copy()]
         for final, (d_x, d_initial) in zip(finals, adjoints):
             arrays += [*final, d_x, *d_initial]

@@ -163,15 +163,17 @@ fr.set_num_threads(2)
 layer, x = fr.LSTM(8, 1024, bidirectional=True, seed=0), np.ones((300 * 32, 8), np.float32)
 out = np.full((300, 32, 2048), np.nan, np.float32)
 calls = [
-    {
-        "cell": layer.cell,
-        "weights": weights,
-        "x": x,
-        "offsets": 32 * np.arange(301),
-        "state": [np.zeros((32, 1024), np.float32)] * 2,
-        "out": out.reshape(-1, 2048)[:, 1024 * direction : 1024 * (direction + 1)],
-        "reverse": direction == 1,
-    }
+    (
+        layer.cell,
+        weights,
+        x,
+        32 * np.arange(301),
+        (np.zeros((32, 1024), np.float32),) * 2,
+        out.reshape(-1, 2048)[:, 1024 * direction : 1024 * (direction + 1)],
+        direction == 1,
+        False,
+        None,
+    )
     for direction, weights, _ in layer.passes()
 ]
 try:
