@@ -56,7 +56,8 @@ def fetch(version: str) -> Path:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastrnn-ci"
     file = cache / f"pytorch_{version}.tar.xz"
     if not file.exists():
-        with urllib.request.urlopen(f"{MIRROR}pytorch_{version}%2Bdfsg.orig.tar.xz") as response:
+        url = f"{MIRROR}pytorch_{version}%2Bdfsg.orig.tar.xz"
+        with urllib.request.urlopen(url, timeout=30) as response:
             content = response.read()
         checksum = hashlib.sha256(content).hexdigest()
         if checksum != SOURCES[version]:
