@@ -49,6 +49,15 @@ def python(code, **environment):
     )
 
 
+def interrupted(code):
+    """Run code that says when it is ready for Ctrl-C; return what it writes from then on."""
+    child = python(code)
+    assert child.stdout.readline().strip() == "ready"
+    time.sleep(0.1)  # into the call
+    child.send_signal(signal.SIGINT)
+    return child.communicate(timeout=120)
+
+
 def test_an_unknown_instruction_set_is_refused():
     with pytest.raises(ValueError, match="isa must be one of scalar"):
         kernels.use_isa("mmx")
@@ -146,11 +155,7 @@ try:
 except KeyboardInterrupt:
     print("scan.pyx" in traceback.format_exc(), flush=True)
 """
-    child = python(code)
-    assert child.stdout.readline().strip() == "ready"
-    time.sleep(0.1)  # into the call
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=120)
+    out, err = interrupted(code)
     assert out.strip() == "True", err
 
 
@@ -182,11 +187,7 @@ try:
 except KeyboardInterrupt:
     print(np.isnan(out[-1, :, :1024]).all() and np.isnan(out[0, :, 1024:]).all())
 """
-    child = python(code)
-    assert child.stdout.readline().strip() == "ready"
-    time.sleep(0.1)  # into the call
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=120)
+    out, err = interrupted(code)
     assert out.strip() == "True", err
 
 

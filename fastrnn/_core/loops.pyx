@@ -337,7 +337,7 @@ cdef void hoisted_product(const Run *r, int task, Py_ssize_t low, Py_ssize_t hig
     cdef char *x = r.x + low * x_row
     cdef char *z = gates_at(r, low) + column * r.item
     cdef fr_product p
-    if r.workspace == NULL:
+    if r.N <= FEW_ROWS:
         for row in range(high - low):
             multiply_row(r.kernels, end - column, r.inputs, weight, r.inputs, x + row * x_row,
                          z + row * r.gates_row * r.item, False, row & 1)

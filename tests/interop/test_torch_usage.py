@@ -11,7 +11,6 @@ from torch.testing import assert_close  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 from fastrnn.interop import torch as ours  # noqa: E402
-from fastrnn.interop.torch import scan  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -157,20 +156,6 @@ def pair():
     torch.manual_seed(0)
     theirs = torch.nn.LSTM(5, 8, 2, batch_first=True, dtype=torch.float64)
     return theirs, ours.accelerate(copy.deepcopy(theirs))
-
-
-@pytest.fixture
-def runs(monkeypatch):
-    """Count the runs of our kernels."""
-    counted = []
-    once = scan._Run
-
-    def run(*arguments, **options):
-        counted.append(arguments)
-        return once(*arguments, **options)
-
-    monkeypatch.setattr(scan, "_Run", run)
-    return counted
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
