@@ -214,10 +214,11 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
 def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
     """Return ids of any shape as C-contiguous int64, each in 0..`upper` - 1."""
     array = _as_integers(name, ids)
-    plain = array.dtype == np.int64 and array.flags.c_contiguous and array.flags.aligned
-    # The common case in one pass: a negative number is a large one without its sign.
-    if plain and np.maximum.reduce(array.view(np.uint64), axis=None, initial=0) < upper:
-        return array
+    if array.dtype == np.int64 and array.flags.c_contiguous and array.flags.aligned and array.size:
+        # The common case in one pass: a negative number is a large one without its sign.
+        unsigned = array.view(np.uint64)
+        if unsigned.item(unsigned.argmax()) < upper:
+            return array
     if array.size and (array.min() < 0 or array.max() >= upper):
         place = tuple(np.argwhere((array < 0) | (array >= upper))[0].tolist())
         where = f" at {_format(place)}" if place else ""
@@ -226,7 +227,7 @@ def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
 
 
 def _as_integers(name: str, value: Any) -> np.ndarray:
-    array = as_array(name, value)
+    array = value if type(value) is np.ndarray else as_array(name, value)
     if array.size == 0 and not isinstance(value, np.ndarray):
         array = array.astype(np.int64)  # NumPy calls an empty list a float array
     if array.dtype.kind not in "iu":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,7 +54,7 @@ class Packing:
         self.B = B
         self._order = self._rows = None
         if lengths is None:
-            self.offsets = np.arange(0, T * B + 1, B, np.int64) if B else np.zeros(T + 1, np.int64)
+            self.offsets = _even_offsets(T, B)
             return
         lengths = check_lengths(lengths, T, B)
         self._order = np.argsort(-lengths, kind="stable")
@@ -101,6 +102,14 @@ class Packing:
         restored = np.empty_like(state)
         restored[:, self._order] = state
         return restored
+
+
+@lru_cache(maxsize=16)
+def _even_offsets(T: int, B: int) -> np.ndarray:
+    """Return the offsets of T steps of B rows each, read-only."""
+    offsets = np.arange(T + 1, dtype=np.int64) * B
+    offsets.flags.writeable = False
+    return offsets
 
 
 def _rows(x: np.ndarray) -> np.ndarray:

@@ -542,7 +542,11 @@ class Recurrent(Module):
             for last, tape in backend.scans(calls):
                 lasts.append(last)
                 tapes.append(tape)
-        return rows, [np.array(arrays) for arrays in zip(*lasts)], tapes, dropped
+        if len(lasts) == 1:
+            final = [array[None] for array in lasts[0]]
+        else:
+            final = [np.array(arrays) for arrays in zip(*lasts)]
+        return rows, final, tapes, dropped
 
     def _half(self, rows: np.ndarray, direction: int) -> np.ndarray:
         """Return what a direction fills of the rows of a layer."""
