@@ -58,7 +58,7 @@ cdef char *data(cnp.ndarray array) noexcept:
 cdef cnp.ndarray checked(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns):
     """A contiguous array (rows, columns) of the element type, or (rows,) for columns = -1."""
     cdef cnp.ndarray array
-    if not isinstance(value, np.ndarray):
+    if not cnp.PyArray_Check(value):
         raise TypeError(f"{name} must be an array, got {type(value).__name__}")
     array = value
     cdef int axes = 1 if columns < 0 else 2
@@ -68,6 +68,13 @@ cdef cnp.ndarray checked(str name, object value, int typenum, Py_ssize_t rows, P
         raise ValueError(f"{name} must be contiguous {(rows, columns)[:axes]}, "
                          f"got {(<object>array).dtype} {(<object>array).shape}")
     return array
+
+
+cdef cnp.ndarray matrix(str name, object value):
+    """An array of two axes."""
+    if not cnp.PyArray_Check(value) or cnp.PyArray_NDIM(value) != 2:
+        raise ValueError(f"{name} must be an array of two axes, got {value!r:.80}")
+    return value
 
 
 cdef cnp.ndarray strided(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns,
@@ -125,7 +132,7 @@ cdef class Scan:
         cdef cnp.ndarray array
         cdef int k
         memset(r, 0, sizeof(Run))
-        array = weights["weight_ih"]
+        array = matrix("weight_ih", weights["weight_ih"])
         self.typenum = cnp.PyArray_TYPE(array)
         if self.typenum not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
             raise TypeError(f"weights must be float32 or float64, got {array.dtype}")
@@ -163,14 +170,16 @@ cdef class Scan:
     cdef int find_sizes(self, object x, object offsets, tuple state) except -1:
         cdef Run *r = &self.run
         cdef cnp.ndarray steps = checked("offsets", offsets, cnp.NPY_INT64, len(offsets), -1)
+        cdef cnp.ndarray weight = self.weights["weight_ih"], h = matrix("state", state[0])
         cdef int64_t t, previous, size
         r.T = len(offsets) - 1
         r.offsets = <const int64_t *>data(steps)
         self.owners.append(steps)
         r.N = len(x)
-        r.inputs = self.weights["weight_ih"].shape[1]
-        r.B, r.P = state[0].shape
-        r.H = self.weights["weight_ih"].shape[0] // r.cell.gates
+        r.inputs = weight.shape[1]
+        r.H = weight.shape[0] // r.cell.gates
+        r.B = h.shape[0]
+        r.P = h.shape[1]
         previous = r.B
         for t in range(r.T):
             size = r.offsets[t + 1] - r.offsets[t]
@@ -186,7 +195,7 @@ cdef class Scan:
     cdef int find_input(self, object x) except -1:
         cdef Run *r = &self.run
         cdef Py_ssize_t n
-        if x.ndim == 2:
+        if cnp.PyArray_Check(x) and cnp.PyArray_NDIM(x) == 2:
             r.x = self.own(checked("x", x, self.typenum, r.N, r.inputs))
             return 0
         r.ids = <const int64_t *>self.own(checked("ids", x, cnp.NPY_INT64, r.N, -1))

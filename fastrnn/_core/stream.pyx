@@ -392,7 +392,7 @@ cdef class Stepper:
     cdef bint plain(self, object value, Py_ssize_t width):
         """Whether the value can be used as it is; whatever cannot is left to `check`."""
         cdef cnp.ndarray array
-        if type(value) is not np.ndarray:
+        if not cnp.PyArray_CheckExact(value):
             return False
         array = value
         cdef int ndim = cnp.PyArray_NDIM(array)
