@@ -300,6 +300,17 @@ UNROLL
     }
     real sums[SUMS], *y = (real *)p->y + i;
     v_sum8(sum, sums);
+    if (m == SUMS) { /* one vector, where GCC makes pieces of the loop below */
+        typedef real EIGHT __attribute__((vector_size(SUMS * sizeof(real))));
+        EIGHT all, before;
+        memcpy(&all, sums, sizeof(all));
+        if (p->accumulate) {
+            memcpy(&before, y, sizeof(before));
+            all += before;
+        }
+        memcpy(y, &all, sizeof(all));
+        return;
+    }
     if (columns > 1)
         for (int r = 0; r < rows; r++) sums[r] += sums[rows + r];
     if (p->accumulate)
