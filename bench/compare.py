@@ -67,7 +67,8 @@ def measure(
         ``threads``, ``neighbour``, ``rounds``; ``unit`` of the values, ``"s"`` or ``"B"``;
         ``ceiling``, the FLOP/s of a large matrix product where gradients are timed, else None; and
         ``sides``: for each its ``value`` and, but for ours, its ``ratio`` to ours, both as
-        ``[lower quartile, median, upper quartile]``.
+        ``[lower quartile, median, upper quartile]``. Where gradients are timed on several threads,
+        ours on one thread is another side.
     """
     samplers = _samplers(case, threads, names, seconds)
     taken: dict[str, list[float]] = {name: [] for name in samplers}
@@ -107,6 +108,9 @@ def _samplers(
     sides = {name: peers.SIDES[case.kind][name](problem, threads) for name in here}
     with peers.use_threads(threads):
         peers.check(case, sides)
+        if case.trains and threads > 1:
+            one_thread = partial(peers.use_threads, 1)
+            sides[report.ONE_THREAD] = sides["fastrnn"]._replace(context=one_thread)
         return {name: _timer(side, seconds) for name, side in sides.items()}
 
 

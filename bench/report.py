@@ -14,6 +14,7 @@ from .cases import CASES, Case, parse
 
 RESULTS = Path(__file__).parent / "results"
 DOCS = Path(__file__).parents[1] / "docs"
+ONE_THREAD = "fastrnn on one thread"  # a side of runs on several
 LIBRARIES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime", "numpy": "NumPy"}
 MARKED = re.compile(r"(<!-- bench: (\w+) -->\n).*?(<!-- bench: end -->)", re.DOTALL)
 
@@ -47,7 +48,7 @@ def load(folder: Path) -> list[Result]:
 def fastest(run: Run) -> dict[str, str]:
     """Return for each peer its fastest way of running the case."""
     sides = sorted(run["sides"], key=lambda name: -run["sides"][name]["value"][1])
-    return {name.split()[0]: name for name in sides if name != "fastrnn"}
+    return {name.split()[0]: name for name in sides if name.split()[0] != "fastrnn"}
 
 
 def ours(run: Run) -> float:
@@ -86,8 +87,8 @@ def efficiencies(results: Iterable[Result]) -> Iterator[Row]:
         for run in [run for run in runs if run["ceiling"]]:
             speed = case.flops / ours(run)
             share = speed / run["ceiling"]
-            single = _other(runs, run, threads=1) if run["threads"] == 2 else None
-            gain = ours(single) / ours(run) if single else None
+            single = run["sides"].get(ONE_THREAD)
+            gain = single["ratio"][1] if single else None
             yield (
                 case.name,
                 _conditions(run),
@@ -104,17 +105,12 @@ def neighbours(results: Iterable[Result]) -> Iterator[Row]:
     yield "case", "threads", "library", "alone", "beside a spinning process", "times as long"
     for case, _, runs in results:
         for run in [run for run in runs if run["neighbour"]]:
-            alone = _other(runs, run, neighbour=False)
+            same = [r for r in runs if r["threads"] == run["threads"] and not r["neighbour"]]
+            alone = same[0] if same else None
             for name, side in run["sides"].items() if alone else ():
                 before, after = alone["sides"][name]["value"], side["value"]
                 texts = [spread(value, run["unit"]) for value in (before, after)]
                 yield case.name, str(run["threads"]), name, *texts, _digits(after[1] / before[1])
-
-
-def _other(runs: Iterable[Run], run: Run, **changed: Any) -> Run | None:
-    """Return the run that differs from `run` in this alone."""
-    same = {key: run[key] for key in ("threads", "neighbour")} | changed
-    return next((r for r in runs if all(r[key] == same[key] for key in same)), None)
 
 
 def _conditions(run: Run) -> str:
