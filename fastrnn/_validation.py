@@ -82,13 +82,33 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> str:
     return value
 
 
-def check_keywords(name: str, value: Any) -> dict[str, Any]:
-    """Return a mapping from str as a dict, an empty one for None; TypeError otherwise."""
+def check_keywords(name: str, value: Any, reserved: Collection[str] = ()) -> dict[str, Any]:
+    """Return a mapping from str as a dict, an empty one for None.
+
+    NumPy's scalars become Python's, so that JSON has them.
+
+    Raises
+    ------
+    TypeError
+        If it is no such mapping.
+    ValueError
+        If it has one of the keys `reserved`.
+    """
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise TypeError(f"{name} must be a mapping from str, got {_describe(value)}")
-    return dict(value)
+    for key in value:
+        if key in reserved:
+            expected = f"have none of {', '.join(reserved)}"
+            raise ValueError(f"{name} must {expected}, got {key}={value[key]!r:.80}")
+    return {key: _plain(part) for key, part in value.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return [_plain(part) for part in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def check_dtype(dtype: Any) -> np.dtype:

@@ -76,8 +76,12 @@ class Stream:
     @state.setter
     def state(self, value: Any) -> None:
         layer, B = self.layer, self.batch_size
-        is_pair = len(layer.state_widths) > 1 and isinstance(value, (tuple, list)) and value
-        alone = B == 1 and np.ndim(value[0] if is_pair else value) == 2
+        is_pair = len(layer.state_widths) > 1 and isinstance(value, (tuple, list))
+        try:
+            axes = [np.ndim(part) for part in (value if is_pair else [value])]
+        except ValueError:  # no arrays; the check says so
+            axes = []
+        alone = B == 1 and 2 in axes
         checked = layer.check_state("state", value, None if alone else B)
         first = layer.initial_state(B)
         for own, array, default in zip(self._states, checked, first):

@@ -260,6 +260,9 @@ def test_a_model_gone_wrong_does_not_write():
         ({"cell": "LSTM"}, ValueError, "cell must be one of 'rnn', 'lstm', 'gru', got 'LSTM'"),
         ({"dropout": 1.5}, ValueError, r"dropout must be a probability in \[0, 1\], got 1.5"),
         ({"dtype": "int32"}, ValueError, "dtype must be float32 or float64"),
+        ({"options": {"reverse": True}}, ValueError, "options must have no reverse in a language"),
+        ({"options": {"proj_size": 2}}, ValueError, "options must have no proj_size .* got 2"),
+        ({"options": {"bidirectional": True}}, ValueError, "got bidirectional=True"),
     ],
 )
 def test_wrong_arguments_of_the_model_are_refused(arguments, error, message):

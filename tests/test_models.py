@@ -1,11 +1,24 @@
 """What holds for every model: the encoder that they share, saving and loading."""
 
+import inspect
+
 import numpy as np
 import pytest
 from tolerances import TOLERANCES, assert_close
 
+import fastrnn as fr
 from fastrnn.data import Padded, pad
-from fastrnn.models import Encoder, LanguageModel, load
+from fastrnn.models import (
+    CTCRecognizer,
+    Encoder,
+    Forecaster,
+    LanguageModel,
+    SequenceClassifier,
+    SequenceRegressor,
+    SequenceTagger,
+    load,
+)
+from fastrnn.models.encoder import RESERVED
 from fastrnn.training import CheckpointError
 
 V, E, I, H = 7, 3, 2, 4
@@ -87,11 +100,42 @@ def test_an_encoder_streams(name):
         ({"dropout": 2}, "dropout must be"),
         ({"input_dropout": -1}, "input_dropout must be"),
         ({"num_layers": 0}, "num_layers must be"),
+        ({"options": {"num_layers": 2}}, "options must have none of .*, got num_layers=2"),
+        ({"options": {"dropout": 0.5}}, "options must have none of .*, got dropout=0.5"),
+        ({"options": {"batch_first": True}}, "options must have none of .*, got batch_first=True"),
     ],
 )
 def test_wrong_arguments_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         make("embedding", **options)
+
+
+def test_options_are_all_arguments_of_the_layers_that_the_encoder_does_not_give():
+    own = {name for name in inspect.signature(fr.RNN).parameters if name != "options"}
+    assert {*RESERVED} == own - {"nonlinearity", "bias"}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda options: LanguageModel(5, 3, options=options),
+        lambda options: SequenceClassifier(5, 3, 2, options=options),
+        lambda options: SequenceRegressor(5, 3, 2, options=options),
+        lambda options: SequenceTagger(5, 3, 2, options=options),
+        lambda options: CTCRecognizer(5, 3, 2, options=options),
+        lambda options: Forecaster(3, options=options),
+    ],
+)
+def test_options_of_every_model(make, tmp_path):
+    for name, value in (("num_layers", 2), ("batch_first", True)):
+        with pytest.raises(ValueError, match=rf"options must have none of .*, got {name}={value}"):
+            make({name: value})
+    with pytest.raises(TypeError, match="options must be a mapping from str, got list"):
+        make(["bias"])
+    options = {"learned_state": np.True_, "zoneout": np.float64(0.25)}
+    model = make(options)
+    model.save(tmp_path / "m")
+    assert load(tmp_path / "m")[0].config["options"] == options
 
 
 def test_a_model_is_loaded_as_its_class(tmp_path):

@@ -109,6 +109,8 @@ def test_refusals():
     ]:
         with pytest.raises((TypeError, ValueError), match=message):
             cell(*arguments)
+    with pytest.raises(TypeError, match="state must be an array h0, got tuple with None"):
+        fr.GRUCell(I, H)(x, (h, None))
     _, pullback = cell.vjp(x)
     with pytest.raises(ValueError, match="d_h must be"):
         pullback((h[:1], None))

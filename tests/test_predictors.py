@@ -293,6 +293,10 @@ REFUSED = {
     "one output": (lambda: FeedForward(I, 1), "num_classes must be 2 at least, got 1"),
     "pooling": (lambda: classifier(pooling="max"), "pooling must be one of 'last', 'mean'"),
     "cell": (lambda: classifier(cell="elman"), "cell must be"),
+    "reverse": (
+        lambda: classifier(options={"reverse": True}),
+        "options must have no reverse where pooling is 'last', got True",
+    ),
     "weights": (lambda: classifier(class_weights=[1, 2]), r"class_weights must be \(3,\)"),
     "negative": (lambda: classifier(class_weights=[1, 2, 0]), "class_weights must be positive"),
     "scale": (lambda: classifier(embedding_scale=-1), "embedding_scale must be"),

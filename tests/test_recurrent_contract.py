@@ -250,6 +250,24 @@ class TestInputs:
         with pytest.raises(ValueError, match=r"^x must be an array, got lists of unequal lengths$"):
             layer([[0.0] * I, [0.0]])
 
+    @pytest.mark.parametrize("state", [lambda h: (h, None), lambda h: [None]])
+    @pytest.mark.parametrize("kind", [fr.RNN, fr.GRU])
+    def test_state_of_one_array_is_no_pair(self, kind, state):
+        layer, x, h = kind(I, H), np.zeros((T, B, I)), np.zeros((1, B, H))
+        message = r"^state must be an array h0, got (tuple|list) with None$"
+        with pytest.raises(TypeError, match=message):
+            layer(x, state(h))
+        _, _, pullback = layer.vjp(x)
+        with pytest.raises(TypeError, match=r"^d_state must be an array d_h, got (tuple|list)"):
+            pullback(None, state(h))
+        for batch_size in (1, B):
+            stream = layer.stream(batch_size)
+            stream.step(np.ones((batch_size, I)))
+            before = stream.state
+            with pytest.raises(TypeError, match=message):
+                stream.state = state(h[:, :batch_size])
+            np.testing.assert_array_equal(stream.state, before)
+
     def test_nan_flows_through_its_own_sequence(self, make):
         layer = make(2)
         call = random_call(layer, T, B)

@@ -362,6 +362,9 @@ class Recurrent(Module):
             return [None] * len(self.state_widths)
         names = [name + "0" if argument == "state" else "d_" + name for name in self.cell.states]
         if len(names) == 1:
+            if isinstance(value, (tuple, list)) and any(part is None for part in value):
+                kind = type(value).__name__
+                raise TypeError(f"{argument} must be an array {names[0]}, got {kind} with None")
             value = (value,)
         elif not isinstance(value, (tuple, list)) or len(value) != len(names):
             expected = ", ".join(names)

@@ -62,6 +62,8 @@ class PooledModel(Predictor):
         self.encoder = Encoder(
             input_size, hidden_size, **encoder, output_dropout=0.0, seed=seeds[0]
         )
+        if pooling == "last" and self.encoder.recurrent.reverse:
+            raise ValueError("options must have no reverse where pooling is 'last', got True")
         self.config = {
             **{name: v for name, v in self.encoder.config.items() if name != "output_dropout"},
             "pooling": pooling,

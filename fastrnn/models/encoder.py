@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
 LAYERS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 CELLS = tuple(LAYERS)
+# Of the recurrent layers' arguments those that are the encoder's own, or its business.
+RESERVED = (
+    *("input_size", "hidden_size", "num_layers", "batch_first", "dropout", "bidirectional"),
+    *("dtype", "seed"),
+)
 
 
 class Encoder(Module):
@@ -63,7 +68,8 @@ class Encoder(Module):
     embedding_scale : float
         Standard deviation of the initial vectors of the symbols.
     options : mapping or None
-        Further keyword arguments of the recurrent layers, such as ``{"layer_norm": True}``.
+        Further keyword arguments of the recurrent layers, such as ``{"layer_norm": True}``; not
+        ``batch_first``, as all models are time-major.
     dtype : {"float32", "float64"}
     seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
         Source of the initial parameters and of the dropout masks.
@@ -108,7 +114,7 @@ class Encoder(Module):
         if output_dropout is not None:
             output_dropout = check_probability("output_dropout", output_dropout)
         embedding_scale = check_non_negative_float("embedding_scale", embedding_scale)
-        options = check_keywords("options", options)
+        options = check_keywords("options", options, RESERVED)
         if embedding_size is not None and inputs == "vectors":
             raise ValueError(
                 f"embedding_size must be None where inputs are vectors, got {embedding_size}"

@@ -27,7 +27,7 @@ from fastrnn.layers.dense import Dense
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.base import Model, spawn
 from fastrnn.models.decoding import draw
-from fastrnn.models.encoder import CELLS, Encoder, HeadStream
+from fastrnn.models.encoder import CELLS, RESERVED, Encoder, HeadStream
 from fastrnn.parameters import Parameters, join
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
         "dropout": check_probability("dropout", config["dropout"]),
         "dtype": check_dtype(config["dtype"]).name,
         "tie_weights": check_bool("tie_weights", config["tie_weights"]),
-        "options": check_keywords("options", config["options"]),
+        "options": check_keywords("options", config["options"], RESERVED),
     }
     if checked["embedding_size"] is not None:
         checked["embedding_size"] = check_positive_int("embedding_size", checked["embedding_size"])
@@ -302,9 +302,10 @@ def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
             f"embedding_size must be hidden_size {checked['hidden_size']} where weights are tied, "
             f"got {checked['embedding_size']}"
         )
-    for name in ("bidirectional", "proj_size", "reverse"):
+    for name in ("proj_size", "reverse"):
         if checked["options"].get(name):
-            raise ValueError(f"options of a language model must not have {name}")
+            value = checked["options"][name]
+            raise ValueError(f"options must have no {name} in a language model, got {value!r:.80}")
     return checked
 
 
