@@ -624,6 +624,13 @@ def test_attributes_may_be_changed_afterwards():
     assert_alike(theirs, accelerated, (torch.randn(2, 5, 3, dtype=torch.float64),))
 
 
+@pytest.mark.parametrize("dropout", [1.5, -0.5, None])
+def test_dropout_that_is_no_probability_is_pytorchs(dropout):
+    theirs, accelerated = pair("GRU", 3, 4, 2)
+    theirs.dropout = accelerated.dropout = dropout
+    assert_same_error(theirs, accelerated, lambda _: (torch.zeros(5, 2, 3, dtype=torch.float64),))
+
+
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, "pickle", "save"])
 def test_copies(make):
     _, layer = pair("LSTM", 3, 4)

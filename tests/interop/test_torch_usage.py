@@ -95,6 +95,17 @@ def converted(layer):
     return [first.round(decimals=5), layer(batch())[0]]
 
 
+def another_default_device(layer):
+    """Nothing may be made where tensors are made by default."""
+    layer.dropout = 0.5
+    torch.manual_seed(2)
+    x = batch()
+    with torch.device("meta"):
+        output, _ = layer(x)
+        output.sum().backward()
+    return [output, *gradients(layer)]
+
+
 def spectral_norm(layer):
     torch.manual_seed(2)
     utils.parametrizations.spectral_norm(layer, "weight_hh_l0")
@@ -140,6 +151,7 @@ SCRIPTS = [
     views_of_a_vector,
     given_other_data,
     converted,
+    another_default_device,
     spectral_norm,
     averaged,
     workers,

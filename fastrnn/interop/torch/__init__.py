@@ -74,6 +74,9 @@ class _Layer(_Accelerated):
             2 if self.bidirectional else 1,
             self.proj_size,
         )
+        dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
+        if not isinstance(dropout, (int, float)) or not 0 <= dropout <= 1:  # set afterwards
+            return None
         leading = tuple(x.shape[:-1])
         batch_first = False
         if packed is not None:
@@ -99,7 +102,7 @@ class _Layer(_Accelerated):
             B,
             batch_first,
             packed is not None,
-            self.dropout if self.training and self.num_layers > 1 else 0.0,
+            dropout,
         )
         tensors = [x, *states, *self._weights()]
         if not ordinary(call, tensors):

@@ -131,7 +131,7 @@ class _Run:
         if call.dropout and not masks:
             shape = len(rows), stack.directions * P
             for _ in range(stack.passes // stack.directions - 1):
-                ones = torch.ones(shape, dtype=call.dtype)
+                ones = torch.ones(shape, dtype=call.dtype, device="cpu")
                 masks.append(torch.nn.functional.dropout(ones, call.dropout))
         initial = [
             np.zeros((stack.passes, call.B, width), dtype) if array is None else array
