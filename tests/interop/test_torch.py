@@ -598,7 +598,7 @@ def assert_same_error(theirs, accelerated, arguments):
 
 
 @pytest.mark.parametrize(
-    "sizes", [[2, 2], [1, 4], [3, 3], [0, 5], [5, -1, 1], [], [3.0, 2.0], [[3, 2]]]
+    "sizes", [[2, 2], [1, 4], [3, 3], [0, 5], [5, -1, 1], [3, 3, -1], [], [3.0, 2.0], [[3, 2]]]
 )
 def test_sizes_that_do_not_fit_packed_rows_are_pytorchs(sizes):
     outcomes = []

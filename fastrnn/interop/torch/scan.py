@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -70,7 +71,7 @@ class Call(NamedTuple):
     @property
     def flops(self) -> float:
         """Operations of the products of a forward run."""
-        return 2.0 * self.offsets[-1] * self.stack.products
+        return 2.0 * math.prod(self.leading) * self.stack.products
 
     def rows(self, sequences: Tensor) -> np.ndarray:
         """Return packed rows (N, width), a view where the tensor is contiguous in time order."""
@@ -96,7 +97,7 @@ class Call(NamedTuple):
 
     def state_tensors(self, passes: Sequence[tuple[np.ndarray, ...]]) -> list[Tensor]:
         """Return states, given as the arrays (B, width) of each pass, as tensors."""
-        joined = passes[0] if len(passes) == 1 else map(np.stack, zip(*passes))
+        joined = passes[0] if len(passes) == 1 else map(np.concatenate, zip(*passes))
         return [torch.from_numpy(array.reshape(*self.state_leading, -1)) for array in joined]
 
     def by_pass(self, arrays: Sequence[np.ndarray]) -> list[Weights]:
@@ -165,8 +166,13 @@ class _Run:
                 self.tapes.append([tape for _, tape in results])
         self.outputs = (call.sequences(rows), *call.state_tensors(final))
 
-    def adjoint(self, d_outputs: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
-        """Return the gradients of all tensors, given those of the outputs; None is zero."""
+    def adjoint(
+        self, d_outputs: Sequence[Tensor | None], needed: Sequence[bool]
+    ) -> list[Tensor | None]:
+        """Return the gradients of all tensors, given those of the outputs; None is zero.
+
+        What is not needed is None.
+        """
         call, stack = self.call, self.call.stack
         P = stack.widths[0]
         d_rows = None if d_outputs[0] is None else call.rows(d_outputs[0])
@@ -197,8 +203,12 @@ class _Run:
                     d_rows += results[1][0]
                 if first and call.dropout:
                     d_rows *= self.masks[first // stack.directions - 1].numpy()
-        d_states = call.state_tensors(d_initial)
-        return (call.sequences(d_rows), *d_states, *map(torch.from_numpy, d_weights))
+        first_weight = 1 + len(stack.widths)
+        d_states: list[Tensor | None] = [None] * len(stack.widths)
+        if any(needed[1:first_weight]):
+            d_states = call.state_tensors(d_initial)
+        gradients = [call.sequences(d_rows), *d_states, *map(torch.from_numpy, d_weights)]
+        return [d if need else None for d, need in zip(gradients, needed)]
 
 
 def _torch_outputs(
@@ -268,9 +278,7 @@ class _Scan(torch.autograd.Function):
             once = ctx.runs.pop()
         except IndexError:  # the graph was retained, but tapes are used up
             once = _Run(ctx.call, tensors, keep_tape=True, masks=ctx.masks)
-        gradients = once.adjoint(d_outputs)
-        needed = ctx.needs_input_grad[1:]
-        return (None, *[d if need else None for d, need in zip(gradients, needed)])
+        return (None, *once.adjoint(d_outputs, ctx.needs_input_grad[1:]))
 
 
 def _is_plain(d_output: Tensor | None) -> bool:

@@ -12,7 +12,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -23,6 +23,7 @@ from fastrnn._config import get_num_threads
 # divided by it. On two threads half a millisecond of one core.
 FLOPS_A_SLEEP = 1.2e7
 
+_AWAKE = nullcontext()
 _SEMAPHORE = ctypes.c_long * 8  # room for a sem_t
 _libc = _openmp = None
 if sys.platform == "linux":
@@ -43,17 +44,19 @@ if _openmp is not None:
     os.register_at_fork(after_in_child=_forget)
 
 
-@contextmanager
-def asleep(flops: float) -> Iterator[None]:
+def asleep(flops: float) -> AbstractContextManager[None]:
     """Let PyTorch's threads sleep during work that is worth it.
 
     Inside, PyTorch's own operations run on one thread.
     """
+    if flops < FLOPS_A_SLEEP or _openmp is None or get_num_threads() == 1:
+        return _AWAKE
     count = torch.get_num_threads()
-    worth = flops >= FLOPS_A_SLEEP * count**2
-    if _openmp is None or not worth or count == 1 or get_num_threads() == 1:
-        yield
-        return
+    return _asleep(count) if count > 1 and flops >= FLOPS_A_SLEEP * count**2 else _AWAKE
+
+
+@contextmanager
+def _asleep(count: int) -> Iterator[None]:
     semaphore, level = _SEMAPHORE(), _openmp.omp_get_level()
     _libc.sem_init(semaphore, 0, 0)
     try:
