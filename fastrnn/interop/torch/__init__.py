@@ -137,7 +137,9 @@ class _Cell(_Accelerated):
         leading = tuple(x.shape[:-1])
         B = leading[0] if leading else 1
         call = Call(stack, x.dtype, leading, leading, np.array([0, B]), B)
-        tensors = [x, *states, *[getattr(self, name) for name in stack.names]]
+        own = self._parameters  # a module's attributes are slow; some may be computed
+        weights = [own[name] if name in own else getattr(self, name) for name in stack.names]
+        tensors = [x, *states, *weights]
         if not ordinary(call, tensors):
             return None
         h, _, *c = run(call, tensors)  # the output of one step is its h

@@ -97,7 +97,7 @@ class Call(NamedTuple):
 
     def state_tensors(self, passes: Sequence[tuple[np.ndarray, ...]]) -> list[Tensor]:
         """Return states, given as the arrays (B, width) of each pass, as tensors."""
-        joined = passes[0] if len(passes) == 1 else map(np.concatenate, zip(*passes))
+        joined = passes[0] if len(passes) == 1 else map(np.array, zip(*passes))
         return [torch.from_numpy(array.reshape(*self.state_leading, -1)) for array in joined]
 
     def by_pass(self, arrays: Sequence[np.ndarray]) -> list[Weights]:
