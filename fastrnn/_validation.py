@@ -158,6 +158,9 @@ def check_array(
     """
     array = value if type(value) is np.ndarray else as_array(name, value)
     found = array.shape
+    fits = array.dtype is dtype and array.flags.c_contiguous and array.flags.aligned
+    if fits and found == shape and not copy:  # as most are
+        return array
     if found != shape and not _fits(found, shape):
         raise ValueError(f"{name} must be {_format(shape)}, got {_format(found)}")
     if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
@@ -169,9 +172,7 @@ def check_array(
                 raise ValueError(f"{name} must be {dtype}, got {number}")
     if copy:
         return np.array(array, dtype, order="C")
-    if array.dtype is dtype and array.flags.c_contiguous and array.flags.aligned:
-        return array
-    return np.require(array, dtype, ("C", "A"))
+    return array if fits else np.require(array, dtype, ("C", "A"))
 
 
 def check_output(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:

@@ -99,6 +99,10 @@ class Parameters(Mapping[str, np.ndarray]):
     def __getitem__(self, name: str) -> np.ndarray:
         return self._views[name]
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the parameter, or the default where there is none."""
+        return self._views.get(name, default)
+
     def __setitem__(self, name: str, value: ArrayLike) -> None:
         # Without this, ``parameters[name] *= 2`` would change the array and then raise.
         view = self._views[name]

@@ -65,6 +65,8 @@ class Pullback:
         When called again.
     """
 
+    __slots__ = ("_adjoint",)
+
     def __init__(self, adjoint: Callable[..., Any]) -> None:
         self._adjoint: Callable[..., Any] | None = adjoint
 

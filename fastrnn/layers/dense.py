@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_bool, check_dtype, check_positive_int, check_seed
+from fastrnn._validation import (
+    as_array,
+    check_array,
+    check_bool,
+    check_dtype,
+    check_positive_int,
+    check_seed,
+)
 from fastrnn.backends import active_backend
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.parameters import Parameters
@@ -101,7 +108,8 @@ class Dense(Module):
         return self._apply(x), Pullback(adjoint)
 
     def _check(self, x: ArrayLike, copy: bool = False) -> np.ndarray:
-        return check_array("x", x, self.dtype, (*np.shape(x)[:-1], self.in_features), copy=copy)
+        x = as_array("x", x)
+        return check_array("x", x, self.dtype, (*x.shape[:-1], self.in_features), copy=copy)
 
     def _apply(self, x: np.ndarray) -> np.ndarray:
         # One product over the rows of all leading axes.

@@ -147,6 +147,10 @@ class Recurrent(Module):
         self.state_widths = tuple(
             self.output_size if name == "h" else self.hidden_size for name in cell.states
         )
+        self._state_names = {
+            "state": [name + "0" for name in cell.states],
+            "d_state": ["d_" + name for name in cell.states],
+        }
         self._vectors = {name: size for name, size in cell.vectors if name not in without}
         self.parameters = Parameters(self._shapes(), self.dtype)
         self._bound_to: np.ndarray | None = None
@@ -360,7 +364,7 @@ class Recurrent(Module):
         """Return what `check_state` does, for arrays of the shape (*leading, width)."""
         if value is None:
             return [None] * len(self.state_widths)
-        names = [name + "0" if argument == "state" else "d_" + name for name in self.cell.states]
+        names = self._state_names[argument]
         if len(names) == 1:
             if isinstance(value, (tuple, list)) and any(part is None for part in value):
                 kind = type(value).__name__
@@ -369,12 +373,12 @@ class Recurrent(Module):
         elif not isinstance(value, (tuple, list)) or len(value) != len(names):
             expected = ", ".join(names)
             raise TypeError(f"{argument} must be a pair ({expected}), got {type(value).__name__}")
-        return [
-            None if array is None else check_array(name, array, self.dtype, shape, copy=copy)
-            for name, array, shape in zip(
-                names, value, [(*leading, width) for width in self.state_widths]
-            )
-        ]
+        arrays = []
+        for name, array, width in zip(names, value, self.state_widths):
+            if array is not None:
+                array = check_array(name, array, self.dtype, (*leading, width), copy=copy)
+            arrays.append(array)
+        return arrays
 
     def initial_state(self, B: int) -> list[np.ndarray]:
         """Return the state that stands for None: new arrays (depth, B, width), in the cell's order.
