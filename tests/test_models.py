@@ -81,6 +81,19 @@ def test_the_gradient_of_vectors():
     assert d_values[1, 1, 0] == pytest.approx((above - below) / 2e-6, rel=1e-6)
 
 
+@pytest.mark.parametrize("dropout", [{}, {"input_dropout": 0.5}])
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_gradient_of_vectors_may_be_left_out(name, dropout):
+    gradients = []
+    for input_gradient in (True, False):
+        encoder, inputs = make(name, **dropout)
+        pullback = encoder.vjp(inputs, input_gradient=input_gradient)[2]
+        d_values, _ = pullback(np.ones((3, 2, H)))
+        assert (d_values is None) == (name != "vectors" or not input_gradient)
+        gradients.append(encoder.parameters.flat_gradients)
+    np.testing.assert_array_equal(*gradients)
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_streams(name):
     encoder, (values, _) = make(name, num_layers=2)

@@ -355,6 +355,20 @@ class TestPullback:
             pullback(call.d_output)
         assert bits(layer.parameters.flat_gradients) == before
 
+    @pytest.mark.parametrize("batch", [1, B, 24])  # rows of a step: hoisted products, and not
+    @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}])
+    def test_the_input_gradient_can_be_left_out(self, make, options, batch):
+        layer = make(**options)
+        call = random_call(layer, T, batch)
+        expected = run(layer, call)
+        layer.zero_gradients()
+        _, _, pullback = layer.vjp(call.x, call.state, input_gradient=False)
+        d_x, d_state = pullback(call.d_output, call.d_state)
+        assert d_x is None
+        d_states = {f"d_state {k}": array for k, array in enumerate(as_tuple(d_state))}
+        for name, array in {**layer.gradients, **d_states}.items():
+            np.testing.assert_array_equal(array, expected[name], name)
+
     def test_a_refused_call_changes_nothing(self, make):
         layer = make(2)
         call = random_call(layer, T, B)

@@ -874,7 +874,7 @@ cdef void gradients_task(void *context, int i, int tasks, int rank) noexcept nog
     cdef Py_ssize_t row, rows, high, every, done = 0
     if r.x == NULL:
         id_gradients(r, i, tasks)
-    elif r.hoist:
+    elif r.hoist and r.d_x != NULL:
         row = share(r.N, i, tasks)
         high = share(r.N, i + 1, tasks)
         while row < high and not r.stopped:

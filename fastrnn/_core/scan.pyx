@@ -387,7 +387,7 @@ cdef class Scan:
         return 0
 
     cdef int prepare_adjoint(self, object d_out, tuple d_final, dict gradients,
-                             int most) except -1:
+                             bint input_gradient, int most) except -1:
         cdef Run *r = &self.run
         cdef StageWeights *w
         cdef const fr_stage *stage
@@ -407,7 +407,7 @@ cdef class Scan:
             r.d_state[k] = data(d_state)
             d_initial.append(d_state[:, :r.width[k]])
         d_x = None
-        if r.x != NULL:
+        if r.x != NULL and (input_gradient or r.ids != NULL):
             d_x = empty((r.N, r.inputs), element_type(self.typenum))
             r.d_x = data(d_x)
         if r.table != NULL:
@@ -456,7 +456,7 @@ cdef class Scan:
                 w.adjoint = self.new((w.depth + tile - 1) // tile, w.adjoint_panel)
         self.size = size = self.threads(2 * self.flops(), most)
         r.packed_ih = NULL
-        if r.x != NULL and not r.hoist:
+        if r.d_x != NULL and not r.hoist:
             r.panel_ih = r.cell.gates * r.H * tile
             r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
         r.workspace = self.new(size, FR_WORKSPACE // r.item)
@@ -570,7 +570,9 @@ def scan_adjoints(list tapes not None, list calls not None):
     cdef bint together = are_better_together(tapes, 2)
     cdef list results = []
     for scan, call in zip(tapes, calls):
-        scan.prepare_adjoint(call[0], call[1], call[2], 1 if together else thread_count())
+        input_gradient = call[3] if len(call) > 3 else True
+        scan.prepare_adjoint(call[0], call[1], call[2], input_gradient,
+                             1 if together else thread_count())
         if not together:
             run_prepared([scan], True)
     if together:

@@ -50,6 +50,8 @@ def scan_adjoint(
     d_out: np.ndarray | None,
     d_final: Sequence[np.ndarray | None] | None,
     gradients: Weights,
+    input_gradient: bool = True,
 ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
     """Run the adjoint of `scan`, as :func:`fastrnn.backends.reference.scan_adjoint` does."""
-    return scan_adjoints([tape], [(d_out, d_final and tuple(d_final), gradients)])[0]
+    call = (d_out, d_final and tuple(d_final), gradients, input_gradient)
+    return scan_adjoints([tape], [call])[0]

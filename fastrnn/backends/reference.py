@@ -147,6 +147,7 @@ def scan_adjoint(
     d_out: np.ndarray | None,
     d_final: Sequence[np.ndarray | None] | None,
     gradients: Weights,
+    input_gradient: bool = True,
 ) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
     """Run the adjoint of `scan`: backpropagation through time.
 
@@ -160,10 +161,12 @@ def scan_adjoint(
         Gradients of the final states.
     gradients : mapping
         Arrays named and shaped like ``weights``, which are added into.
+    input_gradient : bool
+        False leaves out the gradient of ``x``.
 
     Returns
     -------
-    d_x : ndarray, shape (N, I), or None for ids
+    d_x : ndarray, shape (N, I), or None for ids and where it is left out
     d_initial : tuple of ndarray, each (B, width)
 
     """
@@ -206,7 +209,7 @@ def scan_adjoint(
     for k, stage in enumerate(cell.stages):
         _, d_weight, d_bias = _blocks(cell, stage, gradients)
         add_affine(d_zh[k], operands[k], d_weight, d_bias)
-    return d_x, tuple(d_now.values())
+    return d_x if input_gradient else None, tuple(d_now.values())
 
 
 def scans(calls: list[tuple[Any, ...]]) -> list[tuple[tuple[np.ndarray, ...], Tape | None]]:

@@ -251,7 +251,12 @@ class Recurrent(Module):
         return output, final
 
     def vjp(
-        self, x: ArrayLike, state: State | None = None, lengths: ArrayLike | None = None
+        self,
+        x: ArrayLike,
+        state: State | None = None,
+        lengths: ArrayLike | None = None,
+        *,
+        input_gradient: bool = True,
     ) -> tuple[np.ndarray, Any, Pullback]:
         """Run the layer for training: as a call, with dropout, and with a pullback.
 
@@ -259,6 +264,9 @@ class Recurrent(Module):
         ----------
         x, state, lengths
             As for a call. The caller may overwrite them, and the results, at once.
+        input_gradient : bool
+            False leaves out the gradient of `x`, a product as large as that of `x` itself: the
+            pullback returns None for it.
 
         Returns
         -------
@@ -275,7 +283,8 @@ class Recurrent(Module):
         ValueError, TypeError
             As for a call; the pullback as well. RuntimeError when it is called again.
         """
-        return self._run(x, state, lengths, keep_tape=True)
+        input_gradient = check_bool("input_gradient", input_gradient)
+        return self._run(x, state, lengths, keep_tape=True, input_gradient=input_gradient)
 
     def on_ids(
         self,
@@ -430,7 +439,9 @@ class Recurrent(Module):
         factor = mask.take(packing.sequences(), axis=0)
         return rows * factor, lambda d_rows: d_rows * factor
 
-    def _run(self, x: Any, state: Any, lengths: Any, keep_tape: bool) -> tuple[Any, ...]:
+    def _run(
+        self, x: Any, state: Any, lengths: Any, keep_tape: bool, input_gradient: bool = True
+    ) -> tuple[Any, ...]:
         given = as_array("x", x)
         unbatched = given.ndim == 2
         leading = ("T",) if unbatched else ("B", "T") if self.batch_first else ("T", "B")
@@ -441,7 +452,7 @@ class Recurrent(Module):
             # The tape refers to it, and the caller may overwrite x.
             given, rows = rows, active_backend().empty(rows.shape, self.dtype)
             rows[...] = given
-        return self._run_rows(rows, packing, unbatched, state, keep_tape, None)
+        return self._run_rows(rows, packing, unbatched, state, keep_tape, None, input_gradient)
 
     def _run_ids(
         self, ids: Any, embedding: Embedding | None, state: Any, lengths: Any, keep_tape: bool
@@ -471,6 +482,7 @@ class Recurrent(Module):
         state: Any,
         keep_tape: bool,
         embedding: Embedding | None,
+        input_gradient: bool = True,
     ) -> tuple[Any, ...]:
         B = None if unbatched else packing.B
         given_state = self.check_state("state", state, B)
@@ -495,7 +507,7 @@ class Recurrent(Module):
             if d_output is not None:
                 d_rows = packing.pack(check_array("d_output", d_output, self.dtype, shape))
             d_rows, d_initial = self._adjoint(
-                backend, tapes, dropped, d_rows, d_final, packing.B, embedding
+                backend, tapes, dropped, d_rows, d_final, packing.B, embedding, input_gradient
             )
             if self.learned_state:
                 for name, array, d in zip(self.cell.states, given_state, d_initial):
@@ -570,6 +582,7 @@ class Recurrent(Module):
         d_final: list[np.ndarray | None],
         B: int,
         embedding: Embedding | None,
+        input_gradient: bool,
     ) -> tuple[np.ndarray | None, list[np.ndarray]]:
         """Run the adjoints of all passes; see `fastrnn.backends.reference.scan_adjoint`."""
         d_initial = [np.empty((self.depth, B, width), self.dtype) for width in self.state_widths]
@@ -581,7 +594,7 @@ class Recurrent(Module):
                     gradients = {**gradients, "embedding": embedding.gradients["weight"]}
                 d_final_k = tuple([None if d is None else d[first + direction] for d in d_final])
                 d_out = None if d_rows is None else self._half(d_rows, direction)
-                calls.append((d_out, d_final_k, gradients))
+                calls.append((d_out, d_final_k, gradients, input_gradient or first > 0))
             results = backend.scan_adjoints(tapes[first : first + D], calls)
             del tapes[first:]
             for k, (_, d_first) in enumerate(results, first):

@@ -186,18 +186,30 @@ class Encoder(Module):
         return self.recurrent(values, state, lengths)
 
     def vjp(
-        self, inputs: ArrayLike | Padded, state: State | None = None
+        self,
+        inputs: ArrayLike | Padded,
+        state: State | None = None,
+        *,
+        input_gradient: bool = True,
     ) -> tuple[np.ndarray, Any, Pullback]:
         """Return what the call returns, with dropout, and its pullback.
+
+        Parameters
+        ----------
+        inputs, state
+            As for a call.
+        input_gradient : bool
+            False leaves out the gradient of vectors.
 
         Returns
         -------
         output, state
         pullback : callable
             ``d_inputs, d_state = pullback(d_output=None, d_state=None)``; the first is None for
-            ids. Adds the parameters' gradients into ``gradients``.
+            ids and where it is left out. Adds the parameters' gradients into ``gradients``.
         """
         values, lengths = self._read(inputs)
+        wanted = self.embedding is not None or (self.inputs == "vectors" and input_gradient)
         below: list[Pullback] = []
         if self.inputs == "ids" and self.input_dropout.p == 0:  # the vectors need not be made
             output, state, recurrent = self.recurrent.vjp_on_ids(
@@ -212,7 +224,9 @@ class Encoder(Module):
             if self.input_dropout.p:
                 values, pullback = self.input_dropout.vjp(values)
                 below.append(pullback)
-            output, state, recurrent = self.recurrent.vjp(values, state, lengths)
+            output, state, recurrent = self.recurrent.vjp(
+                values, state, lengths, input_gradient=wanted
+            )
         above = None
         if self.dropout.p:
             output, above = self.dropout.vjp(output)
@@ -221,7 +235,7 @@ class Encoder(Module):
             if above is not None and d_output is not None:
                 d_output = above(d_output)
             d_values, d_initial = recurrent(d_output, d_state)
-            for pullback in reversed(below):
+            for pullback in reversed(below if wanted else ()):
                 d_values = pullback(d_values)
             return d_values if self.inputs == "vectors" else None, d_initial
 

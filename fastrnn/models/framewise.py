@@ -70,7 +70,7 @@ class FramewiseModel(Predictor):
 
     def vjp(self, inputs: Padded | Sequence[ArrayLike]) -> tuple[Padded, Pullback]:
         frames = self._frames(inputs)
-        hidden, _, encoder_pullback = self.encoder.vjp(frames)
+        hidden, _, encoder_pullback = self.encoder.vjp(frames, input_gradient=False)
         scores, output_pullback = self.output.vjp(hidden, copy=False)
 
         def adjoint(d_scores: ArrayLike) -> None:

@@ -167,7 +167,9 @@ class SequenceGenerator(Model):
         """
         before, targets = self._check(inputs, targets)
         vectors, read = self.head.read(before.values)
-        features, _, encoder = self.encoder.vjp(Padded(vectors, before.lengths))
+        features, _, encoder = self.encoder.vjp(
+            Padded(vectors, before.lengths), input_gradient=read is not None
+        )
         loss, head = self.head.loss_vjp(features, targets.values, targets.mask)
 
         def adjoint() -> None:

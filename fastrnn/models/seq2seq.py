@@ -161,7 +161,7 @@ class Seq2Seq(Writer):
         self, inputs: Padded | Sequence[ArrayLike]
     ) -> tuple[np.ndarray, Padded, Pullback]:
         padded = as_padded(inputs)
-        hidden, _, encoder_pullback = self.encoder.vjp(padded)
+        hidden, _, encoder_pullback = self.encoder.vjp(padded, input_gradient=False)
         context, last_pullback = self.last.vjp(hidden, padded.lengths)
 
         def adjoint(d_context: Any, d_memory: Any = None) -> None:

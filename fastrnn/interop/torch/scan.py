@@ -193,13 +193,14 @@ class _Run:
                             else d_rows[:, direction * P : (direction + 1) * P],
                             tuple([None if d is None else d[first + direction] for d in d_final]),
                             by_pass[first + direction],
+                            first > 0 or needed[0],
                         )
                         for direction in range(stack.directions)
                     ],
                 )
                 d_initial = [d for _, d in results] + d_initial
                 d_rows = results[0][0]
-                if stack.directions == 2:  # both read the same rows
+                if stack.directions == 2 and d_rows is not None:  # both read the same rows
                     d_rows += results[1][0]
                 if first and call.dropout:
                     d_rows *= self.masks[first // stack.directions - 1].numpy()
@@ -207,7 +208,8 @@ class _Run:
         d_states: list[Tensor | None] = [None] * len(stack.widths)
         if any(needed[1:first_weight]):
             d_states = call.state_tensors(d_initial)
-        gradients = [call.sequences(d_rows), *d_states, *map(torch.from_numpy, d_weights)]
+        d_x = None if d_rows is None else call.sequences(d_rows)
+        gradients = [d_x, *d_states, *map(torch.from_numpy, d_weights)]
         return [d if need else None for d, need in zip(gradients, needed)]
 
 
