@@ -202,16 +202,23 @@ def test_reference_backend_gives_the_same():
 @layer_kinds
 @pytest.mark.parametrize("packed", [False, True])
 def test_gradients_and_their_gradients_by_finite_differences(kind, packed):
+    """Along random directions in the input, the state and the parameters."""
     _, layer = pair(kind, 2, 3, 2, bidirectional=True, batch_first=True)
     x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    widths = [layer.proj_size or 3, 3] if isinstance(layer, torch.nn.LSTM) else [3]
+    state = [torch.randn(4, 2, n, dtype=torch.float64, requires_grad=True) for n in widths]
+    names, parameters = zip(*layer.named_parameters())
 
-    def call(x):
+    def call(x, *others):
         if packed:
             x = rnn.pack_padded_sequence(x, [3, 2], batch_first=True)
-        return tuple(tensors(layer(x)))
+        hx, given = others[: len(state)], dict(zip(names, others[len(state) :]))
+        arguments = (x, hx if len(hx) > 1 else hx[0])
+        return tuple(tensors(torch.func.functional_call(layer, given, arguments)))
 
-    assert gradcheck(call, (x,))
-    assert gradgradcheck(call, (x,))
+    leaves = (x, *state, *parameters)
+    assert gradcheck(call, leaves, fast_mode=True)
+    assert gradgradcheck(call, leaves, fast_mode=True)
 
 
 @cell_kinds
@@ -353,6 +360,16 @@ def test_nothing_flows_back_from_an_output_without_gradient():
         )
         assert d_y is not None
         assert d_weight is None
+
+
+@pytest.mark.parametrize("wanted", [0, 1])
+def test_gradient_of_one_output_of_a_cell(wanted):
+    gradients = []
+    for cell in pair("LSTM", 3, 4, table=CELLS):
+        x = torch.ones(2, 3, dtype=torch.float64)
+        cell(x, cell(x))[wanted].sum().backward()
+        gradients.append([p.grad for p in cell.parameters()])
+    assert_same(*reversed(gradients))
 
 
 def test_negative_views():
@@ -538,6 +555,8 @@ BAD_LAYER_CALLS = {
     "input dtype": lambda layer: (torch.zeros(5, 2, 3),),
     "integers": lambda layer: (torch.zeros(5, 2, 3, dtype=torch.int64),),
     "no steps": lambda layer: (torch.zeros(0, 2, 3, dtype=torch.float64),),
+    "no steps of one sequence": lambda layer: (torch.zeros(0, 3, dtype=torch.float64),),
+    "another device": lambda layer: (torch.zeros(5, 2, 3, dtype=torch.float64, device="meta"),),
     "state batch": lambda layer: (
         torch.zeros(5, 2, 3, dtype=torch.float64),
         state(layer, (1, 3, 4), (1, 3, 4)),
@@ -562,6 +581,10 @@ BAD_CELL_CALLS = {
     "input width": lambda cell: (torch.zeros(2, 2, dtype=torch.float64),),
     "input axes": lambda cell: (torch.zeros(1, 2, 3, dtype=torch.float64),),
     "input dtype": lambda cell: (torch.zeros(2, 3),),
+    "input batch": lambda cell: (
+        torch.zeros(1, 3, dtype=torch.float64),
+        state(cell, (2, 4), (2, 4)),
+    ),
     "state batch": lambda cell: (
         torch.zeros(2, 3, dtype=torch.float64),
         state(cell, (1, 4), (2, 4)),
@@ -587,6 +610,12 @@ def test_layer_errors_are_pytorchs(kind, case):
 @cell_kinds
 def test_cell_errors_are_pytorchs(kind, case):
     assert_same_error(*pair(kind, 3, 4, table=CELLS), BAD_CELL_CALLS[case])
+
+
+def test_other_nonlinearity_of_a_cell_is_refused_when_it_is_called():
+    _, cell = pair("RNN_TANH", 3, 4, table=CELLS, nonlinearity="softplus")
+    with pytest.raises(RuntimeError, match="Unknown nonlinearity: softplus"):
+        cell(torch.zeros(2, 3, dtype=torch.float64))
 
 
 def assert_same_error(theirs, accelerated, arguments):
@@ -629,6 +658,30 @@ def test_dropout_that_is_no_probability_is_pytorchs(dropout):
     theirs, accelerated = pair("GRU", 3, 4, 2)
     theirs.dropout = accelerated.dropout = dropout
     assert_same_error(theirs, accelerated, lambda _: (torch.zeros(5, 2, 3, dtype=torch.float64),))
+
+
+@layer_kinds
+def test_parameters_may_be_others_afterwards(kind):
+    theirs, accelerated = pair(kind, 3, 4, 2, bidirectional=True)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    for layer in (theirs, accelerated):
+        # One that is replaced, and one that is deleted and made again.
+        layer.weight_hh_l0 = torch.nn.Parameter(torch.zeros_like(layer.weight_hh_l0))
+        weight = layer.weight_ih_l1
+        del layer.weight_ih_l1
+        layer.weight_ih_l1 = torch.nn.Parameter(2 * weight.detach())
+    assert_alike(theirs, accelerated, (x,))
+    assert accelerated._flat_weights[1] is accelerated.weight_hh_l0
+    parts = [len(part) for part in accelerated.all_weights]
+    assert parts == [len(theirs._flat_weights) // 4] * 4
+    for layer in (theirs, accelerated):
+        state = {name: 2 * p for name, p in layer.state_dict().items()}
+        layer.load_state_dict(state, assign=True)
+    assert_alike(theirs, accelerated, (x,))
+    accelerated.share_memory()
+    assert accelerated.flatten_parameters() is None
+    assert all(p.is_shared() for p in accelerated._flat_weights)
+    assert_alike(theirs, accelerated, (x,))
 
 
 @pytest.mark.parametrize("make", [copy.copy, copy.deepcopy, "pickle", "save"])
@@ -709,9 +762,9 @@ def test_other_dtypes_are_pytorchs(dtype):
 @pytest.mark.usefixtures("no_kernels")
 @cell_kinds
 def test_empty_cells_are_pytorchs(kind):
-    for sizes, B in (((3, 0), 2), ((3, 4), 0)):
+    for sizes, B in (((3, 0), 2), ((0, 4), 2), ((3, 4), 0)):
         theirs, accelerated = pair(kind, *sizes, table=CELLS)
-        x = torch.zeros(B, 3, dtype=torch.float64)
+        x = torch.zeros(B, sizes[0], dtype=torch.float64)
         assert_same(tensors(accelerated(x)), tensors(theirs(x)))
 
 
