@@ -1,10 +1,12 @@
 """What no implementation can go below: ``python -m bench.floors --write docs/performance.md``.
 
 The floor of a case is the time of its matrix products at the highest speed that was seen, of a
-large product of a library measured beside the case, or of ours measured here; and for a single
+large product of a library measured beside the case, or of ours measured here; for a single
 sequence the time to read the recurrent weights once a step, measured here as the fastest of SciPy's
-``gemv`` and our one-row product on as many bytes, over and over. Element-wise functions, calls and
-threads that wait for each other are not in it.
+``gemv`` and our one-row product on as many bytes, over and over; the time of the sigmoids and tanhs
+of the forward pass, on as many threads, over an array in L1; and of a training step the loss of as
+many scores and Adam over as many parameters, each alone. Rows that are copied, what else is done
+element by element, calls and threads that wait for each other are not in it.
 """
 
 from __future__ import annotations
@@ -17,12 +19,15 @@ from pathlib import Path
 import numpy as np
 from scipy.linalg import blas
 
+from fastrnn._core import kernels
 from fastrnn.backends import active_backend
 
 from . import report
 from .cases import GATES, Case
-from .peers import use_threads
+from .peers import Problem, use_threads
 from .report import Result, Row
+
+FUNCTIONS = {"rnn": 1, "lstm": 5, "gru": 3}  # sigmoids and tanhs of a unit in a step
 
 
 def multiplying_speed(threads: int, dtype: str) -> float:
@@ -65,6 +70,32 @@ def reading_seconds(size: int) -> float:
             for columns in (512, 1008)
             for whole, call in zip(seconds(size // (4 * columns), columns), seconds(4, columns))
         )
+
+
+def function_seconds(dtype: str) -> float:
+    """Return the seconds of an element of a tanh, on one thread; a sigmoid takes about as long."""
+    x = np.linspace(-3, 3, 1024, dtype=dtype)
+    one = x[:1].copy()
+    whole, call = (
+        min(timeit.repeat(lambda x=x: kernels.apply("tanh", x), number=1000, repeat=15)) / 1000
+        for x in (x, one)
+    )
+    return (whole - call) / x.size
+
+
+def step_seconds(case: Case, threads: int) -> float:
+    """Return the seconds of the loss of a training step, and of Adam."""
+    backend = active_backend()
+    scores = np.zeros((case.batch * case.steps, case.vocabulary), case.dtype)
+    d_scores, ids = np.empty_like(scores), np.zeros(len(scores), np.int64)
+    buffers = np.full((4, Problem(case).model().parameters.flat_values.size), 1e-3, case.dtype)
+    settings = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
+    passes = [
+        lambda: backend.softmax_cross_entropy(scores, ids, d_scores),
+        lambda: backend.adam(*buffers, step=1, weight_decay=0.0, shrink=1.0, **settings),
+    ]
+    with use_threads(threads):
+        return sum(min(timeit.repeat(f, number=3, repeat=15)) / 3 for f in passes)
 
 
 def demands(case: Case) -> tuple[float, float, int]:
@@ -114,6 +145,9 @@ def floors(results: Iterable[Result]) -> Iterator[Row]:
             floor = flops / speeds[run["threads"], case.dtype]
             threads = 1 if case.kind == "stream" else run["threads"]
             floor += steps * reading_seconds(size // threads) if steps else 0
+            functions = case.batch * case.steps * case.layers * case.hidden * FUNCTIONS[case.cell]
+            floor += functions * function_seconds(case.dtype) / threads
+            floor += step_seconds(case, run["threads"]) if case.kind == "train-step" else 0
             ours = report.ours(run)
             least = min(wanted)
             yield (
