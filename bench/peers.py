@@ -485,15 +485,17 @@ def use_threads(number: int) -> Iterator[None]:
     """Let every library that is loaded compute on this many threads."""
     from threadpoolctl import threadpool_limits
 
-    before = fr.get_num_threads()
-    fr.set_num_threads(number)
+    settings = [(fr.set_num_threads, fr.get_num_threads())]
     if torch := sys.modules.get("torch"):
-        torch.set_num_threads(number)
+        settings.append((torch.set_num_threads, torch.get_num_threads()))
+    for setting, _ in settings:
+        setting(number)
     try:
         with threadpool_limits(number, user_api="blas"):
             yield
     finally:
-        fr.set_num_threads(before)
+        for setting, before in settings:
+            setting(before)
 
 
 def check(case: Case, sides: Mapping[str, Side]) -> None:
