@@ -76,14 +76,22 @@ cdef fr_product product(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth, char
 
 
 cdef void affine_work(void *context, int i, int tasks, int rank) noexcept nogil:
-    # The task's outputs, so that each weight is packed once.
+    # The task's outputs, so that each weight is packed once; where rows are more, the task's rows,
+    # which the thread is likely to have made and to read next.
     cdef const Affine *a = <const Affine *>context
-    cdef Py_ssize_t item = a.kernels.item_size, row
-    cdef Py_ssize_t low = share(a.outputs, i, tasks), high = share(a.outputs, i + 1, tasks)
+    cdef Py_ssize_t item = a.kernels.item_size, row, first = 0, last = a.rows
+    cdef Py_ssize_t low = 0, high = a.outputs
+    if a.rows > a.outputs:
+        first = share(a.rows, i, tasks)
+        last = share(a.rows, i + 1, tasks)
+    else:
+        low = share(a.outputs, i, tasks)
+        high = share(a.outputs, i + 1, tasks)
     cdef char *weight = a.weight + low * a.inputs * item
     cdef char *y = a.y + low * item
-    cdef fr_product p = product(a.rows, high - low, a.inputs, a.x, a.inputs, weight, a.inputs, y,
-                                a.outputs)
+    cdef fr_product p = product(last - first, high - low, a.inputs,
+                                a.x + first * a.inputs * item, a.inputs, weight, a.inputs,
+                                y + first * a.outputs * item, a.outputs)
     cdef fr_matvec v
     cdef char *bias = NULL if a.bias == NULL else a.bias + low * item
     if a.rows > FEW_ROWS:
@@ -94,7 +102,7 @@ cdef void affine_work(void *context, int i, int tasks, int rank) noexcept nogil:
     v.term[0].w = weight
     v.term[0].w_row = v.term[0].k = a.inputs
     v.accumulate = bias != NULL
-    for row in range(a.rows):
+    for row in range(first, last):
         v.term[0].x = a.x + row * a.inputs * item
         v.y = y + row * a.outputs * item
         if bias != NULL:
