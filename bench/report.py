@@ -206,9 +206,9 @@ def plot(results: Iterable[Result], path: Path) -> None:
             errors = [[q[1] - q[0] for _, q in points], [q[2] - q[1] for _, q in points]]
             places = [q[1] for _, q in points], [y for y, _ in points]
             axes.errorbar(*places, xerr=errors, fmt=marker, label=label)
-    axes.xaxis.set_major_formatter("{x:g}")
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set(xscale="log", xlabel="time of the peer / time of fastrnn, median and quartiles")
+    axes.xaxis.set_major_formatter("{x:g}")  # after the scale, which brings its own
     labels = [f"{case.name}, threads {run['threads']}" for case, run in last]
     axes.set_yticks(range(len(last)), labels, fontsize=8)
     axes.invert_yaxis()
