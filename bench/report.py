@@ -105,8 +105,8 @@ def neighbours(results: Iterable[Result]) -> Iterator[Row]:
     yield "case", "threads", "library", "alone", "beside a spinning process", "times as long"
     for case, _, runs in results:
         for run in [run for run in runs if run["neighbour"]]:
-            same = [r for r in runs if r["threads"] == run["threads"] and not r["neighbour"]]
-            alone = same[0] if same else None
+            same = (r for r in runs if r["threads"] == run["threads"] and not r["neighbour"])
+            alone = next(same, None)
             for name, side in run["sides"].items() if alone else ():
                 before, after = alone["sides"][name]["value"], side["value"]
                 texts = [spread(value, run["unit"]) for value in (before, after)]

@@ -18,6 +18,7 @@ if os.environ.get("FASTRNN_BACKEND") == "reference":
     pytest.skip("needs the compiled core", allow_module_level=True)
 
 from fastrnn._core import kernels
+from fastrnn.backends import compiled
 
 ROOT = Path(fr.__file__).parents[1]
 
@@ -61,6 +62,25 @@ def interrupted(code):
 def test_an_unknown_instruction_set_is_refused():
     with pytest.raises(ValueError, match="isa must be one of scalar"):
         kernels.use_isa("mmx")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"state": (np.zeros(4, np.float32),)}, "state must be an array of two axes"),
+        ({"state": (None,)}, "state must be an array of two axes, got None"),
+        ({"weight_ih": None}, "weight_ih must be an array of two axes, got None"),
+        ({"weight_ih": np.zeros(12, np.float32)}, "weight_ih must be an array of two axes"),
+        ({"x": [[0.0] * 3] * 2}, "ids must be an array, got list"),
+    ],
+)
+def test_a_scan_refuses_what_it_cannot_read(changed, message):
+    layer = fr.GRU(3, 4)
+    given = {"x": np.zeros((2, 3), np.float32), "state": (np.zeros((1, 4), np.float32),), **changed}
+    weights = {**layer.passes()[0].weights, **{k: v for k, v in given.items() if k == "weight_ih"}}
+    out = np.zeros((2, 4), np.float32)
+    with pytest.raises((TypeError, ValueError), match=message):
+        compiled.scan(layer.cell, weights, given["x"], np.arange(3), given["state"], out)
 
 
 def test_the_environment_lowers_the_instruction_set():
