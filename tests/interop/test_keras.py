@@ -194,6 +194,10 @@ def graphs(keras):
     chain = keras.Sequential([keras.Input((None, 4)), L.GRU(4, return_sequences=True)])
     yield "nested", keras.Model(x, L.Multiply()(inner(chain(L.Masking()(x))))), vectors
 
+    coder = keras.Model(x, L.GRU(3)(x))
+    yield "nested models last", keras.Model(x, [coder(x), coder(L.Dense(4)(x))]), vectors
+    yield "a nested model last", keras.Model(x, coder(chain(x))), vectors
+
     states = L.GRU(3, return_sequences=True)(L.Masking()(x))
     pooled = [L.GlobalAveragePooling1D()(states), L.GlobalMaxPooling1D()(states)]
     yield "pooling", keras.Model(x, [L.Concatenate()(pooled)]), vectors

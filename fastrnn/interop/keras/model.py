@@ -254,7 +254,15 @@ def _sequential(settings: Mapping[str, Any], configs: list[Any], layers: list[La
 
 def _functional(settings: Mapping[str, Any], configs: list[Any], layers: list[Layer]) -> KerasModel:
     names: set[str] = set()
-    inputs, outputs = (_replaced(settings.get(f"{n}_layers"), _as_key) for n in ("input", "output"))
+    inner = [one.get("name") for one in configs if one["class_name"] == "Functional"]
+
+    def as_output(history: Any) -> Key:
+        # Here alone Keras counts what a functional model was made with as its first call.
+        name, number, k = _as_key(history)
+        return name, number - (name in inner), k
+
+    inputs = _replaced(settings.get("input_layers"), _as_key)
+    outputs = _replaced(settings.get("output_layers"), as_output)
     calls = []
     for config, layer in zip(configs, layers):
         name, nodes = config.get("name"), config.get("inbound_nodes")
