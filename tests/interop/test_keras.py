@@ -208,6 +208,8 @@ def graphs(keras):
 
     mask = keras.Input((None,), dtype="bool", name="mask")
     yield "a given mask", keras.Model([x, mask], L.GRU(3)(x, mask=mask)), [vectors, IDS != 0]
+    outputs = L.GRU(3, return_state=True)(x, mask=mask, initial_state=w)
+    yield "a state and no steps", keras.Model([x, mask, w], outputs), [vectors, IDS != 0, wide]
 
 
 @pytest.mark.slow

@@ -303,8 +303,9 @@ class Recurrent(Layer):
     ) -> tuple[np.ndarray, Mask]:
         """Return h at each step, or the last, as Keras returns it."""
         if not self.return_sequences:
-            if steps is not None and self.zero_output_for_mask:
-                last = np.where(steps[:, -1:], last, 0)
+            if steps is not None:
+                shown = steps[:, -1] if self.zero_output_for_mask else steps.any(axis=1)
+                last = np.where(shown[:, None], last, 0)
             return last, None
         if steps is not None:
             before = np.cumsum(steps, axis=1) - 1
