@@ -194,9 +194,24 @@ def graphs(keras):
     chain = keras.Sequential([keras.Input((None, 4)), L.GRU(4, return_sequences=True)])
     yield "nested", keras.Model(x, L.Multiply()(inner(chain(L.Masking()(x))))), vectors
 
+    named = keras.Model(x, {"v": L.GRU(3)(x), "u": L.LSTM(2)(x)})(x)
+    yield "a nested model with names", keras.Model(x, [named["v"], L.Dense(2)(named["u"])]), vectors
     coder = keras.Model(x, L.GRU(3)(x))
     yield "nested models last", keras.Model(x, [coder(x), coder(L.Dense(4)(x))]), vectors
     yield "a nested model last", keras.Model(x, coder(chain(x))), vectors
+
+    read = L.Concatenate()([L.GRU(2)(x), L.Dense(2)(w)])
+    for inner in (keras.Model([x, w], read), keras.Model({"w": w, "x": x}, read)):
+        for vector in (x, L.Masking()(x)):
+            given = [vector, w] if isinstance(inner.input, list) else {"x": vector, "w": w}
+            yield (
+                "a nested model of two",
+                keras.Model([x, w], L.Dense(1)(inner(given))),
+                [
+                    vectors,
+                    wide,
+                ],
+            )
 
     states = L.GRU(3, return_sequences=True)(L.Masking()(x))
     pooled = [L.GlobalAveragePooling1D()(states), L.GlobalMaxPooling1D()(states)]
@@ -457,6 +472,7 @@ def inbound(config, k):
             "must take one input, got 2",
         ),
         (lambda c: inbound(c, -1)[0]["kwargs"].update(initial_state=[1]), "outputs of layers"),
+        (lambda c: inbound(c, -1)[0]["kwargs"].update(mask=[None] * 2), "one mask for each input"),
         (lambda c: inbound(c, -1)[0]["kwargs"].update(constants=[1]), "argument constants is not"),
         (lambda c: inbound(c, 2)[0]["kwargs"].update(initial_state=1), "argument 1 is not"),
         (lambda c: layer(c, -1).update(inbound_nodes=None), "must have a name and its calls"),

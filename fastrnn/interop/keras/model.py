@@ -45,8 +45,8 @@ class Call(NamedTuple):
     layer : Layer
     inputs : Key, or list of Key
         A list for layers that take one.
-    mask : Key or None
-        Of a mask that is given, in place of that of the inputs.
+    mask : Key or None, or list of them
+        Of a mask that is given, in place of that of the inputs; a list where they are one.
     state : list of Key
     unmasked : bool
         Whether the inputs' mask is not handed on.
@@ -56,20 +56,22 @@ class Call(NamedTuple):
     number: int
     layer: Layer
     inputs: Any
-    mask: Key | None = None
+    mask: Any = None
     state: Sequence[Key] = ()
     unmasked: bool = False
 
     @property
     def needs(self) -> list[Key]:
         """What has to be known before the call."""
-        return [*_keys(self.inputs), *([self.mask] if self.mask else []), *self.state]
+        masks = [key for key in _keys(self.mask) if key is not None]
+        return [*_keys(self.inputs), *masks, *self.state]
 
     def run(self, known: dict[Key, tuple[np.ndarray, Any]]) -> None:
         """Add the outputs and their masks to the known values."""
         x, mask = (_replaced(self.inputs, lambda key, k=k: known[key][k]) for k in range(2))
         if self.mask is not None:
-            mask = known[self.mask][0]
+            given = [None if key is None else known[key][0] for key in _keys(self.mask)]
+            mask = given if isinstance(self.mask, list) else given[0]
         elif self.unmasked:
             mask = _replaced(self.inputs, lambda key: None)
         options = {"state": [known[key][0] for key in self.state]} if self.state else {}
@@ -91,7 +93,7 @@ class KerasModel:
     def __init__(self, layers: list[Layer], calls: list[Call], inputs: Any, outputs: Any) -> None:
         self.layers = layers
         named = isinstance(inputs, Mapping)
-        self.input_names = list(inputs) if named else [name for name, _, _ in _keys(inputs)]
+        self.input_names = sorted(inputs) if named else [name for name, _, _ in _keys(inputs)]
         self.outputs = outputs
         self._inputs = inputs
         self._calls = calls
@@ -163,7 +165,7 @@ class Submodel(Layer):
         single = len(self.model.input_names) == 1
         y, mask = self.model.run([(x, mask)] if single else list(zip(x, mask)))
         if isinstance(y, dict):
-            y, mask = tuple(y.values()), tuple(mask.values())
+            y, mask = (tuple(part[name] for name in sorted(part)) for part in (y, mask))
         return y, mask
 
 
@@ -334,24 +336,30 @@ def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call
         state, *more = more
     if more or (state is not None and not layer.takes_state):
         raise ValueError(f"argument {(more or [state])[0]!r:.80} is not supported")
-    inputs = _replaced(x, _tensor)
-    if isinstance(inputs, Mapping):
-        names = layer.model.input_names if isinstance(layer, Submodel) else []
-        if not names or set(inputs) != set(names):
-            raise ValueError(f"arguments {list(inputs)} are not supported")
-        inputs = [inputs[key] for key in names]
-    if isinstance(inputs, list) and len(inputs) == 1:
-        (inputs,) = inputs
+    names = layer.model.input_names if isinstance(layer, Submodel) else []
+    inputs, mask = _in_order(x, names, _tensor), _in_order(mask, names, _mask)
     return Call(
         name,
         number,
         layer,
         inputs,
-        None if mask is None else _tensor(mask),
+        mask,
         [] if state is None else _keys(_replaced(state, _tensor)),
         # Keras hands masks on by itself where a call has one argument alone.
         unmasked=state is not None or (noted and mask is None),
     )
+
+
+def _in_order(values: Any, names: Sequence[str], function: Callable[[Any], Any]) -> Any:
+    """Return an argument of a call, or a list of several, by the names of a model's inputs."""
+    if isinstance(values, Mapping) and "class_name" not in values:
+        if not names or set(values) != set(names):
+            raise ValueError(f"arguments {list(values)} are not supported")
+        values = [values[name] for name in names]
+    if not isinstance(values, list) or not values:
+        return function(values)
+    found = [function(value) for value in values]
+    return found[0] if len(found) == 1 else found
 
 
 def _ordered(calls: list[Call], given: list[Key]) -> tuple[list[Call], dict[Key, int | None]]:
@@ -370,7 +378,10 @@ def _ordered(calls: list[Call], given: list[Key]) -> tuple[list[Call], dict[Key,
         for call in waiting:
             if all(key in widths for key in call.needs):
                 ready.append(call)
-                found = call.layer.widths([widths[key] for key in _keys(call.inputs)])
+                inputs = _keys(call.inputs)
+                found = call.layer.widths([widths[key] for key in inputs])
+                if call.mask is not None and len(_keys(call.mask)) != len(inputs):
+                    raise ValueError(f"layer {call.name!r} must take one mask for each input")
                 widths.update({(call.name, call.number, k): w for k, w in enumerate(found)})
             else:
                 left.append(call)
@@ -387,6 +398,11 @@ def _tensor(value: Any) -> Key:
     if value.get("class_name") != "__keras_tensor__":
         raise ValueError("arguments must be outputs of layers")
     return _as_key(_mapping(value.get("config")).get("keras_history"))
+
+
+def _mask(value: Any) -> Key | None:
+    """Return the value that is a mask."""
+    return None if value is None else _tensor(value)
 
 
 def _as_key(history: Any) -> Key:
@@ -406,9 +422,9 @@ def _replaced(values: Any, function: Callable[[Any], Any]) -> Any:
 
 
 def _keys(values: Any) -> list[Key]:
-    """Return the keys of a nest, in order."""
+    """Return the keys of a nest, in Keras's order: those of a mapping by name."""
     if isinstance(values, Mapping):
-        return list(values.values())
+        return [values[name] for name in sorted(values)]
     return list(values) if isinstance(values, list) else [values]
 
 
