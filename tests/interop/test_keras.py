@@ -473,6 +473,7 @@ def inbound(config, k):
         ),
         (lambda c: inbound(c, -1)[0]["kwargs"].update(initial_state=[1]), "outputs of layers"),
         (lambda c: inbound(c, -1)[0]["kwargs"].update(mask=[None] * 2), "one mask for each input"),
+        (lambda c: inbound(c, -1)[0]["kwargs"].update(training=True), "argument training is not"),
         (lambda c: inbound(c, -1)[0]["kwargs"].update(constants=[1]), "argument constants is not"),
         (lambda c: inbound(c, 2)[0]["kwargs"].update(initial_state=1), "argument 1 is not"),
         (lambda c: layer(c, -1).update(inbound_nodes=None), "must have a name and its calls"),

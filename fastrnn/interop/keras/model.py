@@ -314,11 +314,11 @@ MODELS = {"Sequential": _sequential, "Functional": _functional}
 def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call:
     """Return one call of a layer, of which the configuration has the arguments."""
     arguments = node.get("args")
-    options = dict(_mapping(node.get("kwargs")))
     if not isinstance(arguments, list) or not arguments:
         raise ValueError(f"a call must have arguments, got {arguments!r:.80}")
     options = dict(_mapping(node.get("kwargs")))
-    options.pop("training", None)
+    if not options.get("training"):
+        options.pop("training", None)
     noted = "mask" in options
     mask, state = options.pop("mask", None), options.pop("initial_state", None)
     used = [key for key, value in options.items() if value is not None]
