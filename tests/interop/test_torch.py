@@ -645,6 +645,28 @@ def test_cells_take_any_bias_that_is_true():
     assert_alike(theirs, accelerated, (torch.ones(2, 3, dtype=torch.float64),))
 
 
+@pytest.mark.parametrize("missing", [[], ["bias_ih"], ["bias_ih", "bias_hh"]])
+def test_biases_of_cells_are_those_that_are_there(missing):
+    theirs, accelerated = pair("GRU", 3, 4, table=CELLS)
+    for cell in (theirs, accelerated):
+        cell.bias = False  # which PyTorch does not look at
+        for name in missing:
+            setattr(cell, name, None)
+    x = torch.ones(2, 3, dtype=torch.float64)
+    assert_same([accelerated(x)], [theirs(x)])
+
+
+@pytest.mark.parametrize(("table", "name"), [(LAYERS, "weight_hh_l0"), (CELLS, "weight_hh")])
+def test_missing_weights_are_pytorchs_error(table, name):
+    errors = []
+    for module in pair("GRU", 3, 4, table=table):
+        setattr(module, name, None)
+        with pytest.raises(TypeError) as caught:
+            module(torch.ones(2, 3, dtype=torch.float64))
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1]
+
+
 def test_attributes_may_be_changed_afterwards():
     theirs, accelerated = pair("GRU", 3, 4, 2)
     for layer in (theirs, accelerated):

@@ -133,12 +133,14 @@ class _Cell(_Accelerated):
         states = _states(hx, 2 if mode == "LSTM" else 1)
         if not isinstance(x, Tensor) or x.dim() not in (1, 2) or mode is None or states is None:
             return None
-        stack = stack_of(mode, self.input_size, self.hidden_size, bool(self.bias), 1, 1, 0)
+        own = self._parameters  # a module's attributes are slow; some may be computed
+        weights = [own[name] if name in own else getattr(self, name) for name in _CELL_WEIGHTS]
+        bias = weights[2] is not None or weights[3] is not None  # whatever self.bias says now
+        weights = weights[: 4 if bias else 2]
+        stack = stack_of(mode, self.input_size, self.hidden_size, bias, 1, 1, 0)
         leading = tuple(x.shape[:-1])
         B = leading[0] if leading else 1
         call = Call(stack, x.dtype, leading, leading, np.array([0, B]), B)
-        own = self._parameters  # a module's attributes are slow; some may be computed
-        weights = [own[name] if name in own else getattr(self, name) for name in stack.names]
         tensors = [x, *states, *weights]
         if not ordinary(call, tensors):
             return None
@@ -174,6 +176,7 @@ class GRUCell(_Cell, torch.nn.GRUCell):
     _mode = "GRU"
 
 
+_CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _NONLINEARITIES = {"tanh": "RNN_TANH", "relu": "RNN_RELU"}
 _ORIGINALS = {ours: ours.__mro__[3] for ours in (RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell)}
 _REPLACEMENTS = {original: ours for ours, original in _ORIGINALS.items()}

@@ -359,8 +359,10 @@ def ordinary(call: Call, tensors: Sequence[Tensor | None]) -> bool:
     if dtype not in _DTYPES or len(tensors) != len(shapes) or 0 in (*shapes[0], *stack.widths):
         return False
     records = torch.is_grad_enabled()
-    for t, shape in zip(tensors, shapes):
-        if t is not None and not (
+    for k, (t, shape) in enumerate(zip(tensors, shapes)):
+        if t is None and k <= len(stack.widths):  # a state
+            continue
+        if not (
             type(t) in _PLAIN
             and t.dtype is dtype
             and t.is_cpu
