@@ -535,6 +535,7 @@ def linked(link):
         (replaced(f"{GRU}/0", shape=(4, 9), data=np.ones((4, 9))), "must take 5 inputs, got 4"),
         (replaced(f"{GRU}/1", dtype="i4"), "must be float32 or float64, got int32"),
         (replaced(f"{GRU}/1", dtype="S8"), "must be float32 or float64"),
+        (replaced(f"{GRU}/1", shape=None), r"gru/cell/vars/1 must be \(3, 9\), got None"),
         (replaced(f"{GRU}/0", shape=(10**9, 9), chunks=(1, 9)), "must be stored in full"),
         (replaced(f"{GRU}/1", external=[("/etc/passwd", 0, 108)]), "must be stored in full"),
         (linked(h5py.ExternalLink("/etc/other.h5", "/x")), "weights must have .*gru/cell/vars/0"),

@@ -143,8 +143,9 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
 
 
 def _read(dataset: h5py.Dataset, shape: tuple[int | None, ...], dtype: np.dtype) -> np.ndarray:
-    found = dataset.shape
-    if len(found) != len(shape) or any(n not in (m, None) for m, n in zip(found, shape)):
+    found = dataset.shape  # None where there is no data space
+    fits = found is not None and len(found) == len(shape)
+    if not fits or any(n not in (m, None) for m, n in zip(found, shape)):
         expected = tuple("any" if n is None else n for n in shape)
         raise ValueError(f"{dataset.name} must be {expected}, got {found}")
     if dataset.dtype not in FLOAT_DTYPES:
