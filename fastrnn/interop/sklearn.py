@@ -489,6 +489,14 @@ class RNNTagger(_Labels):
     def _cut(self, X: np.ndarray, y: Any) -> tuple[list[np.ndarray], Any]:
         return [X], y if y is _NO_Y else [y]
 
+    def _read(self, X: Any, y: Any = _NO_Y, reset: bool = False) -> Any:
+        read = super()._read(X, y, reset)
+        if y is not _NO_Y:
+            for k, (x, labels) in enumerate(zip(*read)):
+                if len(x) != len(labels):
+                    raise ValueError(f"y[{k}] must be {len(x)} labels, got {len(labels)}")
+        return read
+
     def _check_y(self, y: Any) -> list[np.ndarray]:
         if y is None:
             raise TypeError("y must be labels for each sequence, got NoneType")

@@ -270,9 +270,6 @@ def test_what_was_fitted_says_what_can_be_predicted():
         classifier.predict([x[:, 0] for x in SEQUENCES])
     with pytest.raises(ValueError, match="y must have 2 classes at least, got 1 class"):
         clone(classifier).fit(SEQUENCES, ["up"] * 60)
-    tagger = RNNTagger(**SMALL)
-    with pytest.raises(ValueError, match="a label for each step"):
-        tagger.fit(SEQUENCES, [tags[:1] for tags in TAGS])
 
 
 @pytest.mark.parametrize(
@@ -292,6 +289,15 @@ def test_wrong_parameters_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         classifier.fit(SEQUENCES, LABELS)
     assert not hasattr(classifier, "model_")
+
+
+def test_a_tagger_wants_labels_for_each_step():
+    tagger, y = fit("tagger", epochs=2)
+    before = tagger.predict_proba(SEQUENCES)
+    y = [*y[:-1], y[-1][:1]]
+    with pytest.raises(ValueError, match=rf"y\[59\] must be {len(TAGS[-1])} labels, got 1"):
+        tagger.partial_fit(SEQUENCES, y)
+    assert equal(tagger.predict_proba(SEQUENCES), before)
 
 
 def test_a_tagger_wants_labels_for_each_sequence():
