@@ -204,7 +204,10 @@ class _Labels(ClassifierMixin, _RNN):
             raise ValueError(
                 "classes must be all labels in the first call of partial_fit, got None"
             )
-        return self._train(X, y, 1, going_on, None if going_on else np.unique(classes))
+        classes = None if classes is None else np.unique(classes)
+        if going_on and classes is not None and not np.array_equal(classes, self.classes_):
+            raise ValueError(f"classes must be {self.classes_}, as before, got {classes}")
+        return self._train(X, y, 1, going_on, classes)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probability of each of ``classes_``, where ``predict`` has a label."""

@@ -176,6 +176,9 @@ def test_partial_fit_knows_labels_that_come_later():
     assert classifier.predict_proba(SEQUENCES).shape == (60, 3)
     with pytest.raises(ValueError, match="previously unseen labels"):
         classifier.partial_fit(SEQUENCES, np.full(60, "sideways"))
+    with pytest.raises(ValueError, match=r"classes must be .*, as before, got .*'sideways'"):
+        classifier.partial_fit(SEQUENCES, LABELS, classes=["up", "down", "sideways"])
+    classifier.partial_fit(SEQUENCES, LABELS, classes=["down", "flat", "up"])
 
 
 @each
