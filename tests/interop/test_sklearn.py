@@ -295,7 +295,7 @@ def test_wrong_parameters_are_refused(options, message):
 
 
 def test_a_tagger_wants_labels_for_each_step():
-    tagger, y = fit("tagger", epochs=2)
+    tagger, y = fit("tagger", epochs=2, batch_size=4)
     before = tagger.predict_proba(SEQUENCES)
     y = [*y[:-1], y[-1][:1]]
     with pytest.raises(ValueError, match=rf"y\[59\] must be {len(TAGS[-1])} labels, got 1"):
