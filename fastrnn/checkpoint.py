@@ -43,16 +43,26 @@ def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]])
     ------
     OSError
         If the file cannot be written; the one before is still there.
+    TypeError, ValueError
+        If a section is no mapping, has a name that would not be found again, or holds what a file
+        cannot; the file before is still there.
     """
     arrays: dict[str, np.ndarray] = {}
     document: dict[str, Any] = {"format_version": FORMAT_VERSION}
     for section, values in sections.items():
-        document[section] = {}
+        if section in (*document, "sha256") or "." in section:
+            raise ValueError(
+                f"a section's name must have no dot and not be one of the file's own, got {section}"
+            )
+        if not isinstance(values, Mapping):
+            raise TypeError(f"{section} must be a mapping of names, got {type(values).__name__}")
+        plain = {}
         for name, value in values.items():
             if isinstance(value, np.ndarray):
-                arrays[f"{section}.{name}"] = np.ascontiguousarray(value)
+                arrays[f"{section}.{name}"] = _as_stored(f"{section}.{name}", value)
             else:
-                document[section][name] = value
+                plain[name] = value
+        document[section] = _as_json(section, plain)
     document["sha256"] = _digest(arrays, document)
     # A single entry: safetensors writes several in an order that changes from run to run.
     metadata = {_METADATA_KEY: json.dumps(document)}
@@ -103,6 +113,21 @@ def load_checkpoint(path: str | Path) -> Sections:
     if digest != _digest(arrays, {"format_version": version, **document}):
         raise CheckpointError(f"{path} is damaged (its checksum is another); use a copy of it")
     return sections
+
+
+def _as_stored(name: str, array: np.ndarray) -> np.ndarray:
+    """Return an array as a reader of the file will have it."""
+    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8:
+        raise TypeError(f"{name} must be of numbers of at most 64 bits, got dtype {array.dtype}")
+    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
+
+
+def _as_json(section: str, values: Mapping[str, Any]) -> Any:
+    """Return values as a reader of the file will have them: keys are strings, tuples lists."""
+    try:
+        return json.loads(json.dumps(values))
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{section} must hold arrays and what JSON holds: {error}") from None
 
 
 def _digest(arrays: Mapping[str, np.ndarray], document: Mapping[str, Any]) -> str:

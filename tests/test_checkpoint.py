@@ -77,6 +77,40 @@ def test_arrays_in_any_layout_are_saved(tmp_path):
     assert np.array_equal(loaded["y"], array.T)
 
 
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({2: "b", 10: "k", 1: "a"}, {"1": "a", "2": "b", "10": "k"}),  # ids before their digits
+        ({1: "a", "b": 2}, {"1": "a", "b": 2}),
+        (np.array(5.0), np.array(5.0)),
+        (np.arange(3, dtype=">f4"), np.arange(3, dtype=np.float32)),
+    ],
+    ids=["whole numbers as keys", "mixed keys", "no axis", "byte order"],
+)
+def test_what_a_file_has_in_another_form_is_no_damage(tmp_path, value, found):
+    save_checkpoint(tmp_path / "file", {"a": {"x": value}})
+    assert_same(load_checkpoint(tmp_path / "file"), {"a": {"x": found}})
+
+
+@pytest.mark.parametrize(
+    ("sections", "error", "message"),
+    [
+        ({"a.b": {"x": np.zeros(2)}}, ValueError, "no dot .* got a.b"),
+        ({"sha256": {"x": 1}}, ValueError, "got sha256"),
+        ({"format_version": {"x": 1}}, ValueError, "got format_version"),
+        ({"a": None}, TypeError, "a must be a mapping of names, got NoneType"),
+        ({"a": {"x": np.array(["b"])}}, TypeError, "a.x must be of numbers .* got dtype <U1"),
+        ({"a": {"x": np.zeros(2, complex)}}, TypeError, "a.x must be of numbers .* complex128"),
+        ({"a": {"x": np.int64(1)}}, TypeError, "a must hold .* JSON .* int64"),
+    ],
+)
+def test_what_would_not_be_found_again_is_refused(tmp_path, sections, error, message):
+    save_checkpoint(tmp_path / "file", SECTIONS)
+    with pytest.raises(error, match=message):
+        save_checkpoint(tmp_path / "file", sections)
+    assert_same(load_checkpoint(tmp_path / "file"), SECTIONS)
+
+
 def test_the_same_contents_are_the_same_bytes(tmp_path):
     paths = [tmp_path / str(i) for i in range(5)]
     for path in paths:
