@@ -6,6 +6,7 @@ its own by name. Both are served by one allocation: the layers hold named views 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -184,6 +185,9 @@ class Parameters(Mapping[str, np.ndarray]):
                 arrays[name] = array.copy()
         for name, array in arrays.items():
             self._views[name][...] = array
+
+    def __copy__(self) -> Parameters:
+        return copy.deepcopy(self)  # two cannot have the same parts
 
     def __getstate__(self) -> dict[str, Any]:
         # Copies of views would lose the sharing, so copy.deepcopy and pickle take the buffers.

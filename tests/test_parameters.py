@@ -280,6 +280,14 @@ def test_copies_of_a_model_share_memory_inside_and_none_with_it(duplicate):
         join({"leaf": leaf})
 
 
+def test_a_copy_of_parameters_leaves_the_model_whole():
+    model = Joined(a=Part(SHAPES, start=1), b=Part({"weight": (4,)}, start=40))
+    twin = copy.copy(model.parameters)
+    model.parameters.flat_values[:] = 0
+    assert not model.parts["a"].parameters["bias"].any()
+    np.testing.assert_array_equal(twin["b.weight"], [40, 41, 42, 43])
+
+
 def test_a_pullback_is_used_once_and_outlives_a_refusal():
     def adjoint(d_output):
         if d_output is None:
