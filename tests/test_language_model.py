@@ -279,3 +279,17 @@ def test_wrong_ids_are_refused(ids, error, inputs):
     for call in (model, model.vjp, model.stream().step):
         with pytest.raises(error, match="ids must be"):
             call(ids)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("ids", [[0, 1, 2], [[0, 1], [2, 3]]], ids=["one", "batch"])
+def test_a_refused_pullback_changes_nothing(ids, dropout):
+    model = make(dropout=dropout)
+    logits, _, pullback = model.vjp(ids)
+    output, _, encoder_pullback = model.encoder.vjp(ids)
+    for refused, d_output in ((pullback, logits), (encoder_pullback, output)):
+        with pytest.raises((TypeError, ValueError), match="d_"):
+            refused(d_output, np.zeros(3))
+        assert not model.parameters.flat_gradients.any()
+    pullback(logits)
+    encoder_pullback(output)

@@ -230,8 +230,10 @@ class Encoder(Module):
         above = None
         if self.dropout.p:
             output, above = self.dropout.vjp(output)
+        B = output.shape[1] if output.ndim == 3 else None
 
         def adjoint(d_output: Any = None, d_state: Any = None) -> tuple[np.ndarray | None, Any]:
+            self.recurrent.check_state("d_state", d_state, B)  # before a pullback is used
             if above is not None and d_output is not None:
                 d_output = above(d_output)
             d_values, d_initial = recurrent(d_output, d_state)

@@ -158,8 +158,10 @@ class LanguageModel(Model):
         """
         hidden, state, encoder_pullback = self.encoder.vjp(ids, state)
         logits, output_pullback = self.output.vjp(hidden, copy=False)
+        B = hidden.shape[1] if hidden.ndim == 3 else None
 
         def adjoint(d_logits: ArrayLike, d_state: Any = None) -> State:
+            self.encoder.recurrent.check_state("d_state", d_state, B)  # before any gradient is added
             return encoder_pullback(output_pullback(d_logits), d_state)[1]
 
         return logits, state, Pullback(adjoint)
