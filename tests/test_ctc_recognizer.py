@@ -116,6 +116,14 @@ def test_a_refused_step_of_a_stream_changes_nothing():
     assert_close(scores, model([VECTORS[0][:2]]).values, TOLERANCES["float64"])
 
 
+def test_a_stream_keeps_what_its_caller_overwrites():
+    stream, buffer = on_vectors(stack=2).stream(), np.empty((1, I))
+    for step in VECTORS[0][:2]:
+        buffer[:] = step
+        scores = stream.step(buffer)
+    assert_close(scores, on_vectors(stack=2)([VECTORS[0][:2]]).values, TOLERANCES["float64"])
+
+
 def test_both_directions_do_not_stream():
     with pytest.raises(ValueError, match="cannot stream"):
         on_ids(bidirectional=True).stream()

@@ -185,7 +185,8 @@ class CTCRecognizerStream(HeadStream):
         config = self._model.config
         if config["stack"] > 1:
             shape = (self._batch_size, config["input_size"])
-            inputs = check_array("inputs", inputs, self._model.encoder.recurrent.dtype, shape)
+            dtype = self._model.encoder.recurrent.dtype
+            inputs = check_array("inputs", inputs, dtype, shape, copy=True)  # it may wait
         scores = []
         for _ in range(config["repeat"]):
             self._waiting.append(inputs)
