@@ -172,7 +172,7 @@ class Trainer:
         Raises
         ------
         KeyError, ValueError, TypeError
-            If it is of another model or optimiser.
+            If it is of another model or optimiser; nothing has changed then.
         """
         progress = sections["progress"]
         counts = [
@@ -184,13 +184,21 @@ class Trainer:
             if not all(isinstance(row[key], _HISTORY_TYPES[key]) for key in _HISTORY_TYPES):
                 raise TypeError(f"a row of the history must hold numbers, got {row}")
         states = tuple(sections["state"][str(i)] for i in range(len(sections["state"])))
+        before = self.state_dict()
+        try:
+            self._load_parts(sections)
+        except BaseException:
+            self._load_parts(before)
+            raise
+        self.epoch, self.position, self.step, self.count = counts
+        self.loss_sum, self.history = loss_sum, history
+        self.state = (states or (None,))[0] if len(states) < 2 else states
+
+    def _load_parts(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
         self.model.load_state_dict(sections["model"])
         self.optimizer.load_state_dict(sections["optimizer"])
         for name, generator in self.model.generators.items():
             generator.bit_generator.state = sections["generators"][name]
-        self.epoch, self.position, self.step, self.count = counts
-        self.loss_sum, self.history = loss_sum, history
-        self.state = (states or (None,))[0] if len(states) < 2 else states
 
     def _timed_step(self) -> None:
         seconds, processor_seconds = time.perf_counter(), time.process_time()
