@@ -178,6 +178,8 @@ def test_the_weight_of_a_batch_is_the_number_of_its_targets():
     model = LanguageModel(5, 3)
     assert model.count(np.zeros((4, 2), int)) == 8
     assert model.count(pad([[1, 2, 3], [4]])) == 4
+    assert model.count(Padded(np.zeros((3, 2), int), [3, 1])) == 4
+    assert model.count([[1, 2, 3], [4]]) == model.count([1, 2, 3, 4]) == 4
 
 
 @pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (1.5, TypeError), ("a", TypeError)])

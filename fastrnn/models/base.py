@@ -62,7 +62,10 @@ class Model(Module, ABC):
 
     def count(self, targets: Any) -> int:
         """Return the number of targets that count: the weight of a batch in a mean of losses."""
-        return int(targets.lengths.sum() if isinstance(targets, Padded) else np.size(targets))
+        if isinstance(targets, Padded):
+            return int(np.sum(targets.lengths))
+        # A list may be of sequences of any lengths.
+        return sum(map(np.size, targets)) if isinstance(targets, list) else np.size(targets)
 
     def sections(self) -> Sections:
         """Return what a checkpoint has to hold so that :func:`load` makes this model again."""
