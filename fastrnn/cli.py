@@ -45,10 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             # A terminal that cannot show a character of the text gets an escape, not an exception.
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        args = make_parser().parse_args(argv)
-        # Scores that are not finite end in an error of ours, not in warnings above it.
-        with np.errstate(over="ignore", invalid="ignore"):
-            return COMMANDS[args.command](args)
+        try:
+            args = make_parser().parse_args(argv)
+            # Scores that are not finite end in an error of ours, not in warnings above it.
+            with np.errstate(over="ignore", invalid="ignore"):
+                return COMMANDS[args.command](args)
+        finally:
+            print(end="", flush=True)  # a reader that has left is noticed here, not at exit
     except KeyboardInterrupt:
         print("fastrnn: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -59,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         report("not enough memory; take a smaller hidden size, batch size or sequence length")
     except OSError as error:
-        report(f"{error.strerror}: {error.filename}" if error.strerror else str(error))
+        report(f"{error.strerror}: {error.filename}" if error.filename else str(error))
     except (ValueError, OverflowError, FloatingPointError, ImportError) as error:
         report(str(error))
     return EXIT_ERROR
@@ -122,7 +125,7 @@ def _introduce(run: Run, text: str, resumed: bool) -> None:
         print(f"nothing was trained in {run.files.last} yet: starting")
     if trainer.epoch >= settings["epochs"]:
         print("all its epochs are done; a higher --epochs trains on")
-    sys.stdout.flush()
+    print(end="", flush=True)
 
 
 def _conclude(run: Run) -> None:

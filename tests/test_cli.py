@@ -578,6 +578,26 @@ def test_a_reader_that_leaves_is_no_error(model):
     assert process.returncode == 1
 
 
+@needs_sigkill
+@pytest.mark.parametrize("arguments", [["config"], ["--help"]])
+def test_a_reader_that_has_left_before_is_no_error(arguments):
+    reading, writing = os.pipe()
+    os.close(reading)
+    env = {**environment(), "PYTHONUNBUFFERED": ""}
+    result = subprocess.run(
+        command(*arguments), env=env, stdout=writing, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (1, b"")
+
+
+def test_training_needs_no_output(run, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    assert cli.main(["train", "text.txt", *OPTIONS, "--output", "m"]) == 0
+    assert len(load_checkpoint("m")["progress"]["history"]) == 2
+
+
 def test_any_terminal_can_show_a_sample(run, model):
     Path("text.txt").write_text("äöü\n" * 100)
     assert run("train", "text.txt", *OPTIONS, "--output", "m")[0] == 0

@@ -67,7 +67,7 @@ class ProgressBar(Callback):
             total=trainer.epochs * len(trainer.batches),
             initial=trainer.epoch * len(trainer.batches) + trainer.position,
             unit=" batches",
-            disable=None,
+            disable=True if sys.stderr is None else None,  # None asks whether it is a terminal
             leave=False,
         )
 
@@ -114,9 +114,8 @@ class EpochReport(Callback):
             line += f", validation {_bits(row['validation_loss'], self.unit)}"
         if self._seconds:
             line += f", {self._symbols / self._seconds:,.0f} {self.unit}s/s"
-        # Through tqdm, so that a bar on the same terminal stays whole.
-        tqdm.write(line, file=sys.stdout)
-        sys.stdout.flush()
+        with tqdm.external_write_mode():  # so that a bar on the same terminal stays whole
+            print(line, flush=True)
 
 
 class EarlyStopping(Callback):
