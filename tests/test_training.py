@@ -402,6 +402,13 @@ def test_the_progress_bar_is_for_terminals(monkeypatch, terminal):
         (lambda: make_scripted().fit(BATCHES, 1.5), TypeError, "epochs must be a positive integer"),
         (lambda: evaluate(Scripted(), []), ValueError, "there is nothing to evaluate"),
         (lambda: make_scripted().fit([], 1), ValueError, "there is nothing to train on"),
+        (lambda: make_scripted().fit(iter(BATCHES), 1), TypeError, "batches must be a sequence"),
+        (lambda: make_scripted().fit(None, 1), TypeError, "batches must be .* got NoneType"),
+        (
+            lambda: make_scripted().fit(BATCHES, 2, iter(VALIDATION)),
+            TypeError,
+            "validation must be read after every epoch, got list_iterator, read once",
+        ),
         (lambda: EarlyStopping(0), ValueError, "patience must be a positive integer"),
         (lambda: Checkpoint("x", every_seconds=-1), ValueError, "every_seconds must be"),
     ],

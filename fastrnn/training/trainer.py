@@ -112,6 +112,9 @@ class Trainer:
 
         Raises
         ------
+        TypeError
+            If batches are no sequence, or validation can be read once only and there is more than
+            one epoch to come.
         ValueError
             If there are no batches.
         FloatingPointError
@@ -119,10 +122,16 @@ class Trainer:
         KeyboardInterrupt
             After Ctrl-C.
         """
-        self.epochs = check_positive_int("epochs", epochs)
+        epochs = check_positive_int("epochs", epochs)
+        if not (hasattr(batches, "__len__") and hasattr(batches, "__getitem__")):
+            found = type(batches).__name__
+            raise TypeError(f"batches must be a sequence of (inputs, targets), got {found}")
+        if isinstance(validation, Iterator) and epochs - self.epoch > 1:
+            found = type(validation).__name__
+            raise TypeError(f"validation must be read after every epoch, got {found}, read once")
         if len(batches) == 0:
             raise ValueError("there is nothing to train on: batches must not be empty")
-        self.stop_reason = None
+        self.epochs, self.stop_reason = epochs, None
         # What is not finite is found and explained here; NumPy need not warn of it as well.
         with _DeferredInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
             self.batches = batches
