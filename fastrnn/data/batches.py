@@ -184,7 +184,7 @@ class Batches(Sequence[tuple[Any, Any]]):
     Raises
     ------
     TypeError
-        If inputs or targets are neither a list nor an array, or sequences are not of numbers.
+        If inputs or targets are neither a list nor an array, or not of numbers.
     ValueError
         If inputs and targets have different numbers of examples, or none; if the sequences of a
         list have different widths.
@@ -261,6 +261,8 @@ def _examples(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return check_sequences(name, value) if value else value
     if isinstance(value, np.ndarray) and value.ndim:
+        if value.dtype.kind not in "biufO":  # objects may be sequences
+            raise TypeError(f"{name} must be of numbers, got dtype {value.dtype}")
         return value
     raise TypeError(
         f"{name} must be a list of sequences or an array of examples, got {type(value).__name__}"

@@ -142,6 +142,12 @@ def test_batches_refuse_before_the_first_is_made(sequences, error, message):
         Batches(np.zeros(count), (sequences, np.zeros(count)), 2)
 
 
+@pytest.mark.parametrize("labels", [["neg", "pos"], np.array(["neg", "pos"]), [1j, 2j]])
+def test_examples_are_numbers(labels):
+    with pytest.raises(TypeError, match="targets must be of numbers, got dtype (<U3|complex128)"):
+        Batches([[1], [2]], labels, 2)
+
+
 @pytest.mark.parametrize("examples", ["abc", {"a": 1}, None, 3, np.array(3)])
 def test_examples_are_lists_or_arrays(examples):
     with pytest.raises(TypeError, match="inputs must be a list of sequences or an array"):
