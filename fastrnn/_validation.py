@@ -61,6 +61,8 @@ def _check_float(name: str, value: Any, expected: str, accepts) -> float:
         raise TypeError(f"{name} must be {expected}, got {_describe(value)}")
     try:
         number = float(value)
+    except OverflowError:
+        number = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be {expected}, got {_describe(value)}") from None
     if not (math.isfinite(number) and accepts(number)):
@@ -216,7 +218,10 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     ValueError
         If there are none, or one has another shape than the first.
     """
-    value = list(value)  # an iterator could be read once alone
+    try:
+        value = list(value)  # an iterator could be read once alone
+    except TypeError:
+        raise TypeError(f"{name} must be sequences of numbers, got {_describe(value)}") from None
     arrays = [as_array(f"{name}[{k}]", sequence) for k, sequence in enumerate(value)]
     if not arrays:
         raise ValueError(f"{name} must be one sequence or more, got none")

@@ -43,7 +43,7 @@ def test_ranges_of_floats(function):
         number = function("p", value)
         assert number == value
         assert type(number) is float
-    for value in (*refused, np.nan, np.inf, -np.inf):
+    for value in (*refused, np.nan, np.inf, -np.inf, 10**400):
         with pytest.raises(ValueError, match=r"^p must be a "):
             function("p", value)
     for value in (None, "0.5", True, 1j, [0.5, 0.5]):
@@ -179,6 +179,41 @@ def test_masked_elements_are_no_data():
         layer(x)
     with pytest.raises(ValueError, match=r"^lengths must have no masked elements, got 1"):
         layer(np.zeros((3, 2, 2)), lengths=np.ma.array([1, 2], mask=[0, 1]))
+
+
+RAGGED = [[1, 2], [3]]
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("logits", lambda x: fr.losses.softmax_cross_entropy(x, [0, 1])),
+        ("targets", lambda x: fr.losses.softmax_cross_entropy(np.zeros((2, 3)), x)),
+        ("mask", lambda x: fr.losses.softmax_cross_entropy(np.zeros((2, 3)), [0, 1], x)),
+        ("logits", lambda x: fr.losses.ctc(x, None, [[1]])),
+        ("prediction", lambda x: fr.losses.mean_squared_error(x, x)),
+        ("mask", lambda x: fr.losses.mean_squared_error(np.zeros(2), np.zeros(2), x)),
+        ("prediction", lambda x: fr.losses.pinball(x, [1, 2], [0.5])),
+        ("outputs", lambda x: fr.losses.gaussian_mixture_nll(x, [1, 2])),
+        ("x", fr.Dropout(0.5)),
+        ("x", fr.Dropout(0.5).vjp),
+    ],
+)
+def test_lists_of_unequal_lengths_are_named(name, call):
+    with pytest.raises(ValueError, match=f"^{name} must be an array, got lists of unequal lengths"):
+        call(RAGGED)
+
+
+def test_masked_targets_are_no_data():
+    targets = np.ma.array([0, 1], mask=[0, 1])
+    with pytest.raises(ValueError, match=r"^targets must have no masked elements, got 1"):
+        fr.losses.softmax_cross_entropy(np.zeros((2, 3)), targets)
+
+
+@pytest.mark.parametrize("value", [5, None, fr.Dropout])
+def test_what_is_no_sequences_is_named(value):
+    with pytest.raises(TypeError, match=r"^sequences must be sequences of numbers, got "):
+        fr.data.pad(value)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_non_negative_int, check_probability, check_seed
+from fastrnn._validation import (
+    as_array,
+    check_array,
+    check_non_negative_int,
+    check_probability,
+    check_seed,
+)
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.parameters import Parameters
 
@@ -98,5 +104,6 @@ class Dropout(Module):
 
     @staticmethod
     def _check(x: ArrayLike) -> np.ndarray:
-        dtype = np.float32 if getattr(x, "dtype", None) == np.float32 else np.float64
-        return check_array("x", x, np.dtype(dtype), np.shape(x))
+        x = as_array("x", x)
+        dtype = np.float32 if x.dtype == np.float32 else np.float64
+        return check_array("x", x, np.dtype(dtype), x.shape)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import check_array
+from fastrnn._validation import as_array, check_array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -16,15 +16,16 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 def check_floats(name: str, value: ArrayLike) -> np.ndarray:
     """Return float32 as it is and everything else that is real as float64."""
-    dtype = _FLOAT32 if getattr(value, "dtype", None) == _FLOAT32 else _FLOAT64
-    return check_array(name, value, dtype, np.shape(value))
+    array = as_array(name, value)
+    dtype = _FLOAT32 if array.dtype == _FLOAT32 else _FLOAT64
+    return check_array(name, array, dtype, array.shape)
 
 
 def check_mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return a mask of this shape, or None where everything counts."""
     if mask is None:
         return None
-    mask = np.asarray(mask)
+    mask = as_array("mask", mask)
     if mask.dtype != np.bool_:
         raise TypeError(f"mask must be boolean, got dtype {mask.dtype}")
     if mask.shape != shape:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import check_ids
+from fastrnn._validation import as_array, check_ids
 from fastrnn.backends import active_backend
 from fastrnn.losses._masks import check_floats, check_mask, unmask
 from fastrnn.losses.class_weights import check_class_weights, reweight
@@ -60,7 +60,7 @@ def softmax_cross_entropy(
     logits = check_floats("logits", logits)
     if logits.ndim == 0 or logits.shape[-1] == 0:
         raise ValueError(f"logits must be (..., V) with V >= 1, got {logits.shape}")
-    targets = np.asarray(targets)
+    targets = as_array("targets", targets)
     if targets.shape != logits.shape[:-1]:
         raise ValueError(f"targets must be {logits.shape[:-1]}, got {targets.shape}")
     V = logits.shape[-1]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import check_array
+from fastrnn._validation import as_array, check_array
 from fastrnn.losses._masks import check_floats, check_mask, unmask
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def mean_squared_error(
     """
     prediction = check_floats("prediction", prediction)
     target = check_array("target", target, prediction.dtype, prediction.shape)
-    mask = check_mask(mask, prediction.shape[: np.ndim(mask)])
+    if mask is not None:
+        mask = as_array("mask", mask)
+        mask = check_mask(mask, prediction.shape[: mask.ndim])
     kept = slice(None) if mask is None else mask
     difference = np.atleast_1d(prediction)[kept] - np.atleast_1d(target)[kept]
     if difference.size == 0:

@@ -144,7 +144,7 @@ def test_batches_refuse_before_the_first_is_made(sequences, error, message):
 
 @pytest.mark.parametrize("labels", [["neg", "pos"], np.array(["neg", "pos"]), [1j, 2j]])
 def test_examples_are_numbers(labels):
-    with pytest.raises(TypeError, match="targets must be of numbers, got dtype (<U3|complex128)"):
+    with pytest.raises(TypeError, match=r"targets must be of numbers, got dtype (<U3|complex128)"):
         Batches([[1], [2]], labels, 2)
 
 
