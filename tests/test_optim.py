@@ -313,3 +313,8 @@ def test_schedules_past_their_end():
 def test_impossible_schedules(make_schedule):
     with pytest.raises(ValueError, match="must be"):
         make_schedule()
+
+
+def test_what_follows_a_warm_up_is_a_schedule():
+    with pytest.raises(TypeError, match="then must be callable, got float"):
+        optim.WarmUp(3, 0.5)

@@ -81,6 +81,8 @@ class WarmUp:
 
     def __post_init__(self) -> None:
         check_positive_int("steps", self.steps)
+        if not callable(self.then):
+            raise TypeError(f"then must be callable, got {type(self.then).__name__}")
 
     def __call__(self, step: int) -> float:
         """Return the factor after `step` steps."""
