@@ -157,6 +157,7 @@ def test_refused(decode, arguments, error, message):
     [
         (sample, {"temperature": -1}, "temperature must be a non-negative number"),
         (sample, {"top_k": 0}, "top_k must be a positive integer"),
+        (sample, {"seed": -1}, "seed must be a non-negative integer, .* got int -1"),
         (beam_search, {"beam_size": 0}, "beam_size must be a positive integer"),
         (beam_search, {"length_penalty": -1}, "length_penalty must be a non-negative number"),
     ],

@@ -280,6 +280,8 @@ def test_wrong_sequences_are_refused(inputs, targets, error, message):
         ({"prompt": [1]}, ValueError, r"prompt must be \(n, 3\), got \(1,\)"),
         ({"prompt": [[1, 2]]}, ValueError, r"prompt must be \(n, 3\), got \(1, 2\)"),
         ({"prompt": [[1, 2, 1]]}, ValueError, r"prompt\[\.\.\., 1\] must be in 0\.\.1, got 2"),
+        ({"prompt": [[1], [1, 2]]}, ValueError, "prompt must be an array, got lists of unequal"),
+        ({"seed": "a"}, TypeError, "seed must be a non-negative integer, .* got str 'a'"),
         ({"length": -1}, ValueError, "length must be a non-negative integer"),
         ({"temperature": -1}, ValueError, "temperature must be a non-negative number"),
     ],

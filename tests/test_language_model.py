@@ -236,6 +236,7 @@ def test_extreme_temperatures_draw(temperature):
         ({"temperature": -1}, ValueError, "temperature must be a non-negative number"),
         ({"temperature": float("nan")}, ValueError, "temperature must be a non-negative number"),
         ({"top_k": 0}, ValueError, "top_k must be a positive integer"),
+        ({"seed": -1}, ValueError, "seed must be a non-negative integer, .* got int -1"),
     ],
 )
 def test_wrong_arguments_of_sample_are_refused_at_once(arguments, error, message):

@@ -20,6 +20,7 @@ from fastrnn._validation import (
     check_non_negative_float,
     check_non_negative_int,
     check_positive_int,
+    check_seed,
 )
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def sample(
     temperature = check_non_negative_float("temperature", temperature)
     if top_k is not None:
         top_k = check_positive_int("top_k", top_k)
-    generator = np.random.default_rng(seed)
+    generator = check_seed(seed)
     written = np.full((max_length, len(ids)), eos)
     running = np.ones(len(ids), bool)
     for t in range(max_length):

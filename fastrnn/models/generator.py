@@ -18,6 +18,7 @@ from fastrnn._validation import (
     check_non_negative_int,
     check_positive_int,
     check_probability,
+    check_seed,
 )
 from fastrnn.data import Padded, pad
 from fastrnn.layers.base import Pullback
@@ -245,12 +246,14 @@ class SequenceGenerator(Model):
             At once, if an argument is wrong; while drawing, if scores are not finite.
         """
         length = check_non_negative_int("length", length)
-        given = np.empty((0, self.head.width), self.head.start.dtype) if prompt is None else prompt
-        if np.ndim(given) != 2 or np.shape(given)[1] != self.head.width:
-            raise ValueError(f"prompt must be (n, {self.head.width}), got {np.shape(given)}")
+        given = np.empty((0, self.head.width), self.head.start.dtype)
+        if prompt is not None:
+            given = as_array("prompt", prompt)
+        if given.ndim != 2 or given.shape[1] != self.head.width:
+            raise ValueError(f"prompt must be (n, {self.head.width}), got {given.shape}")
         given = np.concatenate([self.head.start[None], self.head.check("prompt", given)])
         temperature = check_non_negative_float("temperature", temperature)
-        generator = np.random.default_rng(seed)
+        generator = check_seed(seed)
 
         def draw() -> Iterator[np.ndarray]:
             stream = self.encoder.stream()

@@ -19,6 +19,7 @@ from fastrnn._validation import (
     check_non_negative_int,
     check_positive_int,
     check_probability,
+    check_seed,
 )
 from fastrnn.backends import active_backend
 from fastrnn.data import Padded
@@ -254,7 +255,7 @@ class LanguageModel(Model):
         temperature = check_non_negative_float("temperature", temperature)
         if top_k is not None:
             top_k = check_positive_int("top_k", top_k)
-        generator = np.random.default_rng(seed)
+        generator = check_seed(seed)
 
         def go_on() -> Iterator[int]:
             stream = self.stream()
