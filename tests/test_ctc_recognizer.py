@@ -149,6 +149,7 @@ REFUSED = {
         lambda: on_ids().loss([[1, 2]], [[1, 0]]),
         r"targets must not have the blank, 0, in them, got it at \(1, 0\)",
     ),
+    "target": (lambda: on_ids().loss([[1]], [1]), r"targets\[0\] must be \(T,\) or \(T, I\)"),
     "unknown symbol": (lambda: on_ids().loss([[1, 2]], [[V]]), "targets must be in 0..2, got 3"),
     "long target": (
         lambda: on_ids().loss([[1, 2, 3], [1]], [[1], [1, 2]]),
@@ -158,7 +159,7 @@ REFUSED = {
         lambda: on_ids().loss([[1, 2]], [[1], [2]]),
         r"targets must be \(S, 1\), got \(1, 2\)",
     ),
-    "beam": (lambda: on_ids().predict(IDS, beam_width=0), "width must be a positive integer"),
+    "beam": (lambda: on_ids().predict(IDS, beam_width=0), "beam_width must be a positive integer"),
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 from tolerances import TOLERANCES, assert_close
 
 from fastrnn import optim
+from fastrnn.layers import Dense
 from fastrnn.parameters import Parameters
 
 with np.load(Path(__file__).parent / "fixtures" / "optim" / "steps.npz") as _file:
@@ -289,6 +290,15 @@ def test_schedules_are_those_of_pytorch(case, schedule):
     expected = FIXTURES[f"schedule {case}"]
     factors = [schedule(step) for step in range(len(expected))]
     assert_close(factors, expected, TOLERANCES["float64"])
+
+
+def test_a_model_is_not_its_parameters():
+    model = Dense(2, 3)
+    for call in (lambda: optim.SGD(model), lambda: optim.clip_gradient_norm(model, 1.0)):
+        with pytest.raises(
+            TypeError, match=r"parameters must be a model's \.parameters, got Dense"
+        ):
+            call()
 
 
 def test_schedules_past_their_end():

@@ -290,7 +290,7 @@ def classifier(**options):
 REFUSED = {
     "one class": (lambda: SequenceClassifier(V, H, 1), "num_classes must be 2 at least, got 1"),
     "one tag": (lambda: SequenceTagger(V, H, 1), "num_classes must be 2 at least, got 1"),
-    "one output": (lambda: FeedForward(I, 1), "num_classes must be 2 at least, got 1"),
+    "one output": (lambda: FeedForward(I, 1), "^output_size must be 2 at least, got 1"),
     "pooling": (lambda: classifier(pooling="max"), "pooling must be one of 'last', 'mean'"),
     "cell": (lambda: classifier(cell="elman"), "cell must be"),
     "reverse": (
@@ -305,6 +305,10 @@ REFUSED = {
     "mean": (lambda: Forecaster(H, mean=[1, 2]), r"mean must be \(1,\)"),
     "NaN": (lambda: Forecaster(H, mean=np.nan), "mean must be finite"),
     "quantile": (lambda: Forecaster(H, quantiles=[0.5, 1]), r"quantiles must be one or more in"),
+    "ragged step": (
+        lambda: Forecaster(H).stream().step([[1], [1, 2]]),
+        "inputs must be an array, got lists of unequal lengths",
+    ),
     "loss": (lambda: FeedForward(I, K, loss="hinge"), "loss must be one of 'cross_entropy'"),
     "activation": (lambda: FeedForward(I, K, activation="sin"), "activation must be"),
     "hidden size": (lambda: FeedForward(I, K, (4, 0)), r"hidden_sizes\[1\] must be"),

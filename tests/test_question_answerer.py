@@ -143,6 +143,12 @@ def test_unknown_answers_are_refused(answers, error, message):
         make().loss_vjp(INPUTS, answers)
 
 
+@pytest.mark.parametrize("inputs", [[[[1, 2]]], None, "a"])
+def test_a_story_needs_a_question(inputs):
+    with pytest.raises(TypeError, match="inputs must be a pair of stories and questions, got "):
+        make().predict(inputs)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

@@ -241,6 +241,7 @@ def test_a_captioner_refuses(inputs, error, message):
     [
         (lambda: seq2seq(attention="luong"), "attention must be one of 'dot', 'general'"),
         (lambda: Seq2Seq(V, W, 5), "hidden_size must be even where the encoder is bidirectional"),
+        (lambda: Seq2Seq(0, W, H), "source_size must be a positive integer, got 0"),
         (lambda: seq2seq(bos=W), r"bos must be in 0\.\.6, got 7"),
         (lambda: captioner(eos=-1), r"eos must be in 0\.\.6, got -1"),
         (lambda: seq2seq(dropout=2), "dropout must be a probability"),

@@ -143,7 +143,11 @@ class Vocabulary:
         specials: Sequence[str] = SPECIALS,
     ) -> None:
         min_count = check_positive_int("min_count", min_count)
-        counts = Counter(_check_tokens(tokens))
+        tokens = _check_tokens(tokens)
+        try:
+            counts = Counter(tokens)
+        except TypeError as error:  # such as a list of lists
+            raise TypeError(f"tokens must be an iterable of str: {error}") from None
         counted = [token for token, count in counts.items() if count >= min_count]
         for token in counted:
             if not isinstance(token, str):
@@ -207,7 +211,10 @@ class Vocabulary:
             ``<eos>`` is asked for and has no id.
         """
         tokens = list(_check_tokens(tokens))
-        ids = [self._ids.get(token, self.unk) for token in tokens]
+        try:
+            ids = [self._ids.get(token, self.unk) for token in tokens]
+        except TypeError as error:
+            raise TypeError(f"tokens must be an iterable of str: {error}") from None
         if None in ids:
             raise _unknown_error("tokens", set(tokens) - self._ids.keys(), len(self))
         return np.array([*self._mark("bos", bos), *ids, *self._mark("eos", eos)], np.int64)
@@ -259,7 +266,7 @@ def _code_points(text: str) -> np.ndarray:
 
 
 def _check_tokens(tokens: Iterable[str]) -> Iterable[str]:
-    if isinstance(tokens, (str, bytes)):
+    if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Iterable):
         raise TypeError(
             f"tokens must be an iterable of str, got {type(tokens).__name__}; "
             "a tokeniser makes a list of it"

@@ -49,11 +49,11 @@ def balanced_class_weights(labels: ArrayLike, num_classes: int) -> np.ndarray:
     return labels.size / (num_classes * counts)
 
 
-def check_num_classes(num_classes: int) -> int:
+def check_num_classes(num_classes: int, name: str = "num_classes") -> int:
     """Return a number of classes of at least 2: one alone leaves nothing to learn."""
-    num_classes = check_positive_int("num_classes", num_classes)
+    num_classes = check_positive_int(name, num_classes)
     if num_classes < 2:
-        raise ValueError(f"num_classes must be 2 at least, got {num_classes}")
+        raise ValueError(f"{name} must be 2 at least, got {num_classes}")
     return num_classes
 
 

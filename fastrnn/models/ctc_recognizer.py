@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_lengths, check_positive_int
+from fastrnn._validation import check_array, check_lengths, check_positive_int, check_sequences
 from fastrnn.data import Padded, pad
 from fastrnn.losses import ctc
 from fastrnn.models.ctc_decoding import best_path, prefix_beam
@@ -107,7 +107,8 @@ class CTCRecognizer(FramewiseModel):
             Nats a symbol of a target, mean over the sequences.
         d_scores : ndarray, shape (N, B, V)
         """
-        targets = targets if isinstance(targets, Padded) else pad(targets)
+        if not isinstance(targets, Padded):
+            targets = pad(check_sequences("targets", targets))
         return ctc(*output, *targets, blank=BLANK)
 
     def count(self, targets: Padded | Sequence[ArrayLike]) -> int:
@@ -130,9 +131,9 @@ class CTCRecognizer(FramewiseModel):
         -------
         symbols : list of ndarray of int64, shape (S_b,)
         """
-        scores = self(inputs)
         if beam_width is None:
-            return best_path(*scores, blank=BLANK)
+            return best_path(*self(inputs), blank=BLANK)
+        beam_width, scores = check_positive_int("beam_width", beam_width), self(inputs)
         return [readings[0].symbols for readings in prefix_beam(*scores, beam_width, BLANK)]
 
     def stream(self, batch_size: int = 1) -> CTCRecognizerStream:

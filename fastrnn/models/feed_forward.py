@@ -84,7 +84,7 @@ class FeedForward(Predictor):
     ) -> None:
         check_choice("loss", loss, LOSSES)
         if loss == "cross_entropy":
-            output_size = check_num_classes(output_size)
+            output_size = check_num_classes(output_size, "output_size")
         if class_weights is not None:
             if loss != "cross_entropy":
                 raise ValueError(f"class_weights must be None where loss is {loss!r}")

@@ -151,7 +151,8 @@ class Forecaster(PooledModel):
 
     def _scaled(self, values: ArrayLike) -> np.ndarray:
         # In float64: a float32 of a large mean has few digits left for what differs from it.
-        shape = (*np.shape(values)[:-1], len(self._mean))
+        values = as_array("inputs", values)
+        shape = (*values.shape[:-1], len(self._mean))
         values = check_array("inputs", values, np.dtype(np.float64), shape)
         return (values - self._mean) / self._std
 

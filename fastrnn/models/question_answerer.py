@@ -12,6 +12,7 @@ from fastrnn.data import Padded, pad
 from fastrnn.layers.base import Pullback
 from fastrnn.layers.embedding import add_rows
 from fastrnn.layers.pooling import LastPooling
+from fastrnn.losses.class_weights import check_num_classes
 from fastrnn.models.base import spawn
 from fastrnn.models.classifier import SequenceClassifier
 from fastrnn.models.encoder import Encoder
@@ -83,9 +84,7 @@ class QuestionAnswerer(Predictor):
         dtype: DTypeLike = "float32",
         seed: int | np.random.SeedSequence | None = None,
     ) -> None:
-        num_answers = check_positive_int("num_answers", num_answers)
-        if num_answers < 2:
-            raise ValueError(f"num_answers must be 2 at least, got {num_answers}")
+        num_answers = check_num_classes(num_answers, "num_answers")
         seeds = spawn(seed, 2)
         shared = {"cell": cell, "dtype": dtype}
         self.sentence = Encoder(
@@ -176,6 +175,9 @@ class QuestionAnswerer(Predictor):
         return softmax(self(inputs), axis=1)
 
     def _read(self, inputs: tuple[Stories, ArrayLike]) -> _Read:
+        if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+            found = type(inputs).__name__
+            raise TypeError(f"inputs must be a pair of stories and questions, got {found}")
         stories, questions = inputs
         V = self.config["vocabulary_size"]
         values, lengths = stories if isinstance(stories, Padded) else pad(stories)

@@ -98,6 +98,7 @@ class Seq2Seq(Writer):
         dtype: DTypeLike = "float32",
         seed: int | np.random.SeedSequence | None = None,
     ) -> None:
+        source_size = check_positive_int("source_size", source_size)
         hidden_size = check_positive_int("hidden_size", hidden_size)
         target_size = check_positive_int("target_size", target_size)
         if check_bool("bidirectional", bidirectional) and hidden_size % 2:

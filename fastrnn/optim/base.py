@@ -36,10 +36,7 @@ class Optimizer(ABC):
         schedule: Callable[[int], float] | None,
         **settings: float | bool,
     ) -> None:
-        if not isinstance(parameters, Parameters):
-            raise TypeError(
-                f"parameters must be a model's .parameters, got {type(parameters).__name__}"
-            )
+        check_parameters(parameters)
         if schedule is not None and not callable(schedule):
             raise TypeError(f"schedule must be callable, got {type(schedule).__name__}")
         self.parameters = parameters
@@ -151,6 +148,14 @@ class Optimizer(ABC):
     @abstractmethod
     def _update(self, values: np.ndarray, learning_rate: float) -> None:
         """Make step number ``steps``, counted from 1."""
+
+
+def check_parameters(parameters: Any) -> None:
+    """Refuse what is not `Parameters`, such as a model itself; TypeError."""
+    if not isinstance(parameters, Parameters):
+        raise TypeError(
+            f"parameters must be a model's .parameters, got {type(parameters).__name__}"
+        )
 
 
 def check_decay_rate(name: str, value: Any) -> float:

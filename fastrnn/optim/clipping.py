@@ -6,6 +6,7 @@ import math
 
 from fastrnn._validation import check_positive_float
 from fastrnn.backends import active_backend
+from fastrnn.optim.base import check_parameters
 from fastrnn.parameters import Parameters
 
 
@@ -27,11 +28,12 @@ def clip_gradient_norm(parameters: Parameters, max_norm: float) -> float:
     Raises
     ------
     ValueError, TypeError
-        If `max_norm` is not a positive number.
+        If `parameters` are no `Parameters`, or `max_norm` is not a positive number.
 
     Source: Pascanu et al., "On the difficulty of training recurrent neural networks" (2013),
     algorithm 1, with the 1e-6 of ``torch.nn.utils.clip_grad_norm_``.
     """
+    check_parameters(parameters)
     max_norm = check_positive_float("max_norm", max_norm)
     gradients = parameters.flat_gradients
     norm = active_backend().norm(gradients)

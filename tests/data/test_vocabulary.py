@@ -147,6 +147,10 @@ def test_a_text_is_no_list_of_tokens():
         Vocabulary("abc")
     with pytest.raises(TypeError, match="got bytes"):
         Vocabulary(["abc"]).encode(b"abc")
+    for tokens in (5, None, [["a"], ["b"]]):
+        for call in (Vocabulary, Vocabulary(["abc"]).encode):
+            with pytest.raises(TypeError, match="tokens must be an iterable of str"):
+                call(tokens)
     with pytest.raises(TypeError, match="an iterable of str, got 1 in it"):
         Vocabulary(["a", 1])
     with pytest.raises(ValueError, match="tokens must be one at least"):
