@@ -87,6 +87,10 @@ class Stream:
         for own, array, default in zip(self._states, checked, first):
             own[...] = default if array is None else array.reshape(own.shape)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # What steps holds the memory of this stream's states and of its layer.
+        raise TypeError("a stream cannot be copied or pickled; make another and set its state")
+
     def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
         """Advance every sequence by one step.
 

@@ -1,6 +1,7 @@
 """The fine print of recurrent layers: axes, lengths, dtypes, tapes, dropout, what is refused."""
 
 import copy
+import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -581,6 +582,11 @@ class TestStream:
         before = stream.state
         assert bits(stream.step(call.x[0])) == bits(other.step(call.x[0]))
         assert not any(np.isnan(array).any() for array in as_tuple(before))
+
+    def test_a_stream_says_how_it_is_copied(self, make):
+        for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="make another and set its state"):
+                duplicate(make(1).stream())
 
     def test_outputs_are_not_overwritten(self, make):
         layer = make(2)
