@@ -608,6 +608,24 @@ class TestStream:
             assert stream.step(step, out=out) is out
             np.testing.assert_array_equal(out, other.step(step))
 
+    def test_out_in_any_layout(self, make):
+        layer = make(2)
+        P = layer.output_size
+        memory = np.empty((B, 2 * P), np.float32)
+        for out in (
+            memory[:, ::2],
+            memory[:, 1 : P + 1],
+            memory[::-1, :P],
+            np.empty((P, B), np.float32).T,
+        ):
+            memory.fill(7)
+            expected = memory.copy()
+            x = random_call(layer, T, B).x[0]
+            assert layer.stream(B).step(x, out=out) is out
+            np.testing.assert_array_equal(out, layer.stream(B).step(x))
+            out[...] = 7  # nothing else was written to
+            np.testing.assert_array_equal(memory, expected)
+
     def test_parameters_are_always_in_effect(self, make):
         layer, other = make(2, seed=1), make(2, seed=2)
         x = random_call(layer, T, B).x

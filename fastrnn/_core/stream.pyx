@@ -262,9 +262,9 @@ cdef class Stepper:
     states : tuple of ndarray, each (layers, B, width)
         Are advanced in place.
     check : callable
-        ``x, out = check(x, out)`` brings a step's arguments into the form this class takes,
-        contiguous arrays of the element type, (B, inputs) or (inputs,) and as wide; raises on what
-        cannot be.
+        ``x, out = check(x, out)`` brings a step's arguments into the form this class takes, arrays
+        of the element type, (B, inputs) or (inputs,) and as wide, the first contiguous; raises on
+        what cannot be.
     extras : Extras or None
         The bound of the cell, and zoneout masks (1, width).
     """
@@ -368,10 +368,13 @@ cdef class Stepper:
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
         cdef cnp.npy_intp shape[2]
+        cdef object scattered = None
         if self.parameters.flat_values is not self.bound:
             self.bind()
         if not (self.plain(x, self.inputs) and (out is None or self.plain(out, self.stack.P))):
             x, out = self.check(x, out)
+            if out is not None and not cnp.PyArray_ISCARRAY(<cnp.ndarray>out):
+                scattered, out = out, None
         cdef cnp.ndarray rows = x
         if out is None:
             shape[0] = self.stack.B
@@ -387,6 +390,9 @@ cdef class Stepper:
                 self.run()
         else:
             self.run()
+        if scattered is not None:
+            scattered[...] = out
+            return scattered
         return out
 
     cdef bint plain(self, object value, Py_ssize_t width):
