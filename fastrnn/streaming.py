@@ -110,6 +110,8 @@ class Stream:
         ------
         ValueError, TypeError
             If `x` or `out` has another shape or dtype; the state is then unchanged.
+        RuntimeError
+            If another thread is in a step of this stream.
         """
         return self._stepper.step(x, out)
 

@@ -223,3 +223,30 @@ def test_what_does_not_fit_into_memory_is_a_memory_error():
     x = np.broadcast_to(np.float32(0), (2**30, 2**12, 1))
     with pytest.raises((MemoryError, OverflowError, ValueError)):
         fr.LSTM(1, 4)(x)
+
+
+def test_a_stream_is_no_place_for_two_threads():
+    # A child, as memory that is gone ends the process.
+    child = python("""
+import threading
+import numpy as np
+import fastrnn as fr
+stream = fr.LSTM(300, 300, seed=0).stream(8)
+refused = []
+def work():
+    generator = np.random.default_rng()
+    for _ in range(1000):
+        try:
+            stream.step(generator.standard_normal((8, 300)).astype(np.float32))
+        except RuntimeError as error:
+            refused.append(str(error))
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+stream.step(np.ones((8, 300)))
+print(set(refused) <= {"a stream must make one step at a time, got another thread's"})
+""")
+    output, errors = child.communicate(timeout=100)
+    assert (child.returncode, output, errors) == (0, "True\n", "")

@@ -274,7 +274,7 @@ cdef class Stepper:
     cdef list owners
     cdef Py_ssize_t inputs
     cdef int typenum, most_threads
-    cdef bint long_step
+    cdef bint long_step, running
 
     def __cinit__(self, str cell, object passes, object parameters, tuple states, object check,
                   object extras=None):
@@ -367,15 +367,28 @@ cdef class Stepper:
 
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
-        cdef cnp.npy_intp shape[2]
         cdef object scattered = None
-        if self.parameters.flat_values is not self.bound:
-            self.bind()
         if not (self.plain(x, self.inputs) and (out is None or self.plain(out, self.stack.P))):
             x, out = self.check(x, out)
             if out is not None and not cnp.PyArray_ISCARRAY(<cnp.ndarray>out):
                 scattered, out = out, None
-        cdef cnp.ndarray rows = x
+        # A long step lets go of the GIL, and another would take its arguments away.
+        if self.running:
+            raise RuntimeError("a stream must make one step at a time, got another thread's")
+        self.running = True
+        try:
+            out = self.advance(x, out)
+        finally:
+            self.running = False
+        if scattered is not None:
+            scattered[...] = out
+            return scattered
+        return out
+
+    cdef object advance(self, cnp.ndarray rows, object out):
+        cdef cnp.npy_intp shape[2]
+        if self.parameters.flat_values is not self.bound:
+            self.bind()
         if out is None:
             shape[0] = self.stack.B
             shape[1] = self.stack.P
@@ -390,9 +403,6 @@ cdef class Stepper:
                 self.run()
         else:
             self.run()
-        if scattered is not None:
-            scattered[...] = out
-            return scattered
         return out
 
     cdef bint plain(self, object value, Py_ssize_t width):
