@@ -162,9 +162,8 @@ class LanguageModel(Model):
         B = hidden.shape[1] if hidden.ndim == 3 else None
 
         def adjoint(d_logits: ArrayLike, d_state: Any = None) -> State:
-            self.encoder.recurrent.check_state(
-                "d_state", d_state, B
-            )  # before any gradient is added
+            # Before any gradient is added.
+            self.encoder.recurrent.check_state("d_state", d_state, B)
             return encoder_pullback(output_pullback(d_logits), d_state)[1]
 
         return logits, state, Pullback(adjoint)
