@@ -233,8 +233,8 @@ class Encoder(Module):
         B = output.shape[1] if output.ndim == 3 else None
 
         def adjoint(d_output: Any = None, d_state: Any = None) -> tuple[np.ndarray | None, Any]:
-            self.recurrent.check_state("d_state", d_state, B)  # before a pullback is used
             if above is not None and d_output is not None:
+                self.recurrent.check_state("d_state", d_state, B)  # before a pullback is used
                 d_output = above(d_output)
             d_values, d_initial = recurrent(d_output, d_state)
             for pullback in reversed(below if wanted else ()):

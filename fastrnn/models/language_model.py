@@ -162,8 +162,8 @@ class LanguageModel(Model):
         B = hidden.shape[1] if hidden.ndim == 3 else None
 
         def adjoint(d_logits: ArrayLike, d_state: Any = None) -> State:
-            # Before any gradient is added.
-            self.encoder.recurrent.check_state("d_state", d_state, B)
+            if d_state is not None:  # is refused before any gradient is added
+                self.encoder.recurrent.check_state("d_state", d_state, B)
             return encoder_pullback(output_pullback(d_logits), d_state)[1]
 
         return logits, state, Pullback(adjoint)
