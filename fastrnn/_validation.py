@@ -7,6 +7,7 @@ code below it wants or raises an error of the form ``h0 must be (2, 8, 64), got 
 import math
 import operator
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,11 @@ def check_non_negative_int(name: str, value: Any) -> int:
 
 
 def _check_int(name: str, value: Any, lowest: int, expected: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, (bool, np.bool_)):
+    number = None
+    if not isinstance(value, (bool, np.bool_)):
+        with suppress(TypeError):
+            number = operator.index(value)
+    if number is None:
         raise TypeError(f"{name} must be {expected}, got {_describe(value)}")
     if number < lowest:
         raise ValueError(f"{name} must be {expected}, got {number}")

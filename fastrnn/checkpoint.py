@@ -117,8 +117,8 @@ def load_checkpoint(path: str | Path) -> Sections:
 
 def _as_stored(name: str, array: np.ndarray) -> np.ndarray:
     """Return an array as a reader of the file will have it."""
-    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8:
-        raise TypeError(f"{name} must be of numbers of at most 64 bits, got dtype {array.dtype}")
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+        raise TypeError(f"{name} must be real, of at most 64 bits, got dtype {array.dtype}")
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 

@@ -99,8 +99,8 @@ def test_what_a_file_has_in_another_form_is_no_damage(tmp_path, value, found):
         ({"sha256": {"x": 1}}, ValueError, "got sha256"),
         ({"format_version": {"x": 1}}, ValueError, "got format_version"),
         ({"a": None}, TypeError, "a must be a mapping of names, got NoneType"),
-        ({"a": {"x": np.array(["b"])}}, TypeError, "a.x must be of numbers .* got dtype <U1"),
-        ({"a": {"x": np.zeros(2, complex)}}, TypeError, "a.x must be of numbers .* complex128"),
+        ({"a": {"x": np.array(["b"])}}, TypeError, "a.x must be real, .* got dtype <U1"),
+        ({"a": {"x": np.zeros(2, complex)}}, TypeError, "a.x must be real, .* complex128"),
         ({"a": {"x": np.int64(1)}}, TypeError, "a must hold .* JSON .* int64"),
     ],
 )
@@ -282,7 +282,6 @@ V = len(VOCABULARY)
         remove("model", "output.bias"),
         change("architecture", "config", {}),
         change("model", "output.bias", np.zeros((V, 1), np.float32)),
-        change("model", "output.bias", np.zeros(V, np.complex64)),
         change("model", "output.bias", np.zeros(V - 1, np.float32)),
         change("model", "output.bias", "text"),
         change("model", "other", np.zeros(3, np.float32)),
