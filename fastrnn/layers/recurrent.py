@@ -349,9 +349,7 @@ class Recurrent(Module):
         """
         return Stream(self, batch_size)
 
-    def check_state(
-        self, argument: str, value: Any, B: int | None, *, copy: bool = False
-    ) -> list[np.ndarray | None]:
+    def check_state(self, argument: str, value: Any, B: int | None) -> list[np.ndarray | None]:
         """Return a state, or the gradient of one, as its arrays in the cell's order.
 
         Parameters
@@ -361,14 +359,12 @@ class Recurrent(Module):
             An array that is left out is None in the result.
         B : int or None
             Number of sequences, None for one without its axis.
-        copy : bool
-            True returns memory of its own.
         """
         leading = (self.depth,) if B is None else (self.depth, B)
-        return self.check_arrays(argument, value, leading, copy=copy)
+        return self.check_arrays(argument, value, leading)
 
     def check_arrays(
-        self, argument: str, value: Any, leading: tuple[int, ...], *, copy: bool = False
+        self, argument: str, value: Any, leading: tuple[int, ...]
     ) -> list[np.ndarray | None]:
         """Return what `check_state` does, for arrays of the shape (*leading, width)."""
         if value is None:
@@ -385,7 +381,7 @@ class Recurrent(Module):
         arrays = []
         for name, array, width in zip(names, value, self.state_widths):
             if array is not None:
-                array = check_array(name, array, self.dtype, (*leading, width), copy=copy)
+                array = check_array(name, array, self.dtype, (*leading, width))
             arrays.append(array)
         return arrays
 
