@@ -152,7 +152,7 @@ class Decoder(Module):
         weights : ndarray or None, shape (S, B, T)
         """
         hidden, _ = self.recurrent(ids, self._as_state(np.tanh(self.initial(context))))
-        valid = _valid(ids)
+        valid = ids.mask
         weights = None
         rows = hidden[valid]
         if self.attention is not None:
@@ -177,7 +177,7 @@ class Decoder(Module):
         initial, initial_pullback = self.initial.vjp(context)
         initial = np.tanh(initial)
         hidden, _, recurrent_pullback = self.recurrent.vjp(ids, self._as_state(initial))
-        valid = _valid(ids)
+        valid = ids.mask
         rows = hidden[valid]
         if self.attention is not None:
             attended, _, attention_pullback = self.attention.vjp(hidden, *memory)
@@ -339,7 +339,7 @@ class Writer(Model):
         context, memory = self.encode(inputs)
         targets = self._check(targets, len(context))
         logits, _ = self.decoder(self._shifted(targets), context, memory)
-        return softmax_cross_entropy(logits, targets.values, _valid(targets))[0], None
+        return softmax_cross_entropy(logits, targets.values, targets.mask)[0], None
 
     def loss_vjp(
         self, inputs: Any, targets: Padded | Sequence[ArrayLike], state: Any = None
@@ -352,7 +352,7 @@ class Writer(Model):
             replaced = self._sampling.random(ids.values.shape) < self.scheduled_sampling
             ids = Padded(np.where(replaced, self._shifted(own).values, ids.values), ids.lengths)
         logits, decoder_pullback = self.decoder.vjp(ids, context, memory)
-        loss, d_logits = softmax_cross_entropy(logits, targets.values[_valid(targets)])
+        loss, d_logits = softmax_cross_entropy(logits, targets.values[targets.mask])
 
         def adjoint() -> None:
             encoder_pullback(*decoder_pullback(d_logits))
@@ -451,7 +451,7 @@ class Writer(Model):
         targets = as_padded(targets, "targets")
         values = check_array("targets", targets.values, np.dtype(np.int64), ("S", B))
         lengths = check_lengths(targets.lengths, *values.shape)
-        values = np.where(_valid(Padded(values, lengths)), values, 0)
+        values = np.where(Padded(values, lengths).mask, values, 0)
         return Padded(check_ids("targets", values, self.decoder.output.out_features), lengths)
 
     def _shifted(self, targets: Padded) -> Padded:
@@ -467,8 +467,3 @@ def check_marks(bos: int, eos: int, vocabulary_size: int) -> dict[str, int]:
         name: int(check_ids(name, mark, vocabulary_size))
         for name, mark in (("bos", bos), ("eos", eos))
     }
-
-
-def _valid(padded: Padded) -> np.ndarray:
-    """Return where steps are valid, (S, B)."""
-    return np.arange(len(padded.values))[:, None] < padded.lengths

@@ -261,7 +261,7 @@ class Encoder(Module):
             return inputs
         ids = check_array("inputs", inputs.values, np.dtype(np.int64), ("T", "B"))
         lengths = check_lengths(inputs.lengths, *ids.shape)
-        return np.where(np.arange(len(ids))[:, None] < lengths, ids, 0), lengths
+        return np.where(Padded(ids, lengths).mask, ids, 0), lengths
 
     def stream(self, batch_size: int = 1) -> EncoderStream:
         """Return an object that reads one symbol or vector at a time and keeps the state."""

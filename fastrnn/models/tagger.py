@@ -75,7 +75,7 @@ class SequenceTagger(FramewiseModel):
                 "targets must have a label for each step: lengths must be "
                 f"{np.asarray(lengths).tolist()}, got {np.asarray(targets.lengths).tolist()}"
             )
-        valid = np.arange(len(scores))[:, None] < lengths
+        valid = output.mask
         mask = None if valid.all() else valid
         return softmax_cross_entropy(scores, targets.values, mask, self.config["class_weights"])
 
