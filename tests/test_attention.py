@@ -47,11 +47,13 @@ def test_the_context_is_the_weighted_mean_of_the_valid_steps(name, dtype):
         assert_close(context[s, b], expected @ steps, TOLERANCES[dtype])
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS])
+@pytest.mark.parametrize("lengths", [None, LENGTHS, LENGTHS[:1]])
 @pytest.mark.parametrize("name", MAKE)
 def test_central_differences(name, lengths, backend):
     layer = MAKE[name](dtype="float64", seed=0)
     queries, memory = make_arrays(layer)
+    if lengths is not None:
+        queries, memory = queries[:, : len(lengths)].copy(), memory[:, : len(lengths)].copy()
     context, weights, pullback = layer.vjp(queries, memory, lengths)
     for own, called in zip((context, weights), layer(queries, memory, lengths)):
         np.testing.assert_array_equal(own, called)
@@ -124,6 +126,10 @@ def test_scores_are_scaled_by_the_width_unless_told():
         assert make(M, M, 1).scale == 1
         with pytest.raises(ValueError, match="scale must be a positive number, got 0"):
             make(M, M, 0)
+
+
+def test_additive_scores_have_units_as_queries_are_wide_unless_told():
+    assert AdditiveAttention(Q, M).size == Q
 
 
 def test_scores_of_any_size_have_weights():

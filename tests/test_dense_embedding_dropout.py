@@ -240,6 +240,7 @@ def test_dropout_is_nothing_at_inference(dtype):
     x = np.ones((3, 4), dtype)
     before = layer.generator.bit_generator.state
     assert layer(x) is x
+    assert layer(np.ones(3, np.float16)).dtype == np.float64
     assert layer.generator.bit_generator.state == before
     assert len(layer.parameters) == 0
 

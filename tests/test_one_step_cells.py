@@ -27,6 +27,11 @@ CELLS = {
         partial(fr.LSTMCell, coupled=True, layer_norm=True),
         partial(fr.LSTM, coupled=True, layer_norm=True),
     ),
+    "lstm_with_options": tuple(
+        partial(make, peepholes=True, cell_clip=0.1, forget_bias=1.0, init="orthogonal")
+        for make in (fr.LSTMCell, fr.LSTM)
+    ),
+    "gru_orthogonal": tuple(partial(make, init="orthogonal") for make in (fr.GRUCell, fr.GRU)),
 }
 
 pytestmark = pytest.mark.usefixtures("backend")

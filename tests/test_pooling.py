@@ -95,6 +95,9 @@ def test_scores_may_be_large():
     layer = AttentionPooling(W, dtype="float64", seed=1)
     layer.parameters["score.weight"] = 1e4 * np.ones((1, W))
     assert np.isfinite(layer(steps(), LENGTHS)).all()
+    x, stream = steps()[:, :1], layer.stream(1)
+    for t in range(T):
+        assert_close(stream.step(x[t]), layer(x[: t + 1]), TOLERANCES["float64"])
 
 
 @pytest.mark.parametrize(
@@ -123,6 +126,12 @@ def test_a_refused_gradient_leaves_the_pullback():
     pullback(np.zeros((B, W)))
     with pytest.raises(RuntimeError, match="has been used"):
         pullback(np.zeros((B, W)))
+
+
+def test_streams_take_lists_and_refuse_other_shapes():
+    np.testing.assert_array_equal(LastPooling(2).stream(1).step([[1, 2]]), [[1, 2]])
+    with pytest.raises(ValueError, match=r"x must be \(3, 6\), got \(1, 6\)"):
+        MeanPooling(W).stream(B).step(np.zeros((1, W)))
 
 
 def test_both_ends_do_not_stream():

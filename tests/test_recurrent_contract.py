@@ -321,6 +321,10 @@ class TestParameters:
             np.testing.assert_array_equal(array, expected[name])
         assert not any(array.any() for array in layer.gradients.values())
 
+    def test_a_pickle_has_each_array_once(self):
+        layer = fr.GRU(100, 100)
+        assert len(pickle.dumps(layer)) < 2.1 * layer.parameters.flat_values.nbytes
+
     def test_initial_values(self, make, dtype):
         layer = make(2, dtype=dtype)
         drawn = [
@@ -369,6 +373,10 @@ class TestPullback:
         d_states = {f"d_state {k}": array for k, array in enumerate(as_tuple(d_state))}
         for name, array in {**layer.gradients, **d_states}.items():
             np.testing.assert_array_equal(array, expected[name], name)
+
+    def test_input_gradient_is_true_or_false(self):
+        with pytest.raises(TypeError, match="input_gradient must be True or False, got int 0"):
+            fr.RNN(I, H).vjp(np.zeros((T, B, I)), input_gradient=0)
 
     def test_a_refused_call_changes_nothing(self, make):
         layer = make(2)

@@ -298,18 +298,19 @@ def check_formula(layer, step):
         assert_close(c[0, b], expected[-1, 1], 1e-12)
 
 
-@pytest.mark.parametrize("cell_clip", [None, 0.3])
-def test_peepholes(backend, cell_clip):
+@pytest.mark.parametrize(("peepholes", "cell_clip"), [(True, None), (True, 0.3), (False, 0.3)])
+def test_peepholes_and_cell_clip(backend, peepholes, cell_clip):
     def step(p, x, h, c):
         z = p["weight_ih"] @ x + p["bias_ih"] + p["weight_hh"] @ h + p["bias_hh"]
         i, f, g, o = np.split(z, 4)
-        p_i, p_f, p_o = np.split(p["peephole"], 3)
+        p_i, p_f, p_o = np.split(p["peephole"], 3) if peepholes else (0, 0, 0)
         new = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * np.tanh(g)
         if cell_clip is not None:
             new = np.minimum(np.maximum(new, -cell_clip), cell_clip)
         return sigmoid(o + p_o * new) * np.tanh(new), new
 
-    check_formula(fr.LSTM(3, 5, peepholes=True, cell_clip=cell_clip, dtype="float64", seed=1), step)
+    options = {"peepholes": peepholes, "cell_clip": cell_clip}
+    check_formula(fr.LSTM(3, 5, **options, dtype="float64", seed=1), step)
 
 
 def test_coupled(backend):
@@ -362,13 +363,14 @@ def test_zoneout_of_all_keeps_the_state(backend):
         np.testing.assert_array_equal(state, call.state)
 
 
-def test_zoneout_keeps_elements_in_training_and_their_mean_at_inference(backend):
-    layer, plain = (fr.LSTM(I, 200, zoneout=z, dtype="float64", seed=1) for z in ((0.2, 0.7), 0.0))
+@pytest.mark.parametrize("zoneout", [(0.2, 0.7), (0.0, 0.7)])
+def test_zoneout_keeps_elements_in_training_and_their_mean_at_inference(backend, zoneout):
+    layer, plain = (fr.LSTM(I, 200, zoneout=z, dtype="float64", seed=1) for z in (zoneout, 0.0))
     call = random_call(layer, 1, B)
     _, after = plain(call.x, call.state)
     _, drawn, _ = layer.vjp(call.x, call.state)
     _, expected = layer(call.x, call.state)
-    for p, before, new, one, mean in zip((0.2, 0.7), call.state, after, drawn, expected):
+    for p, before, new, one, mean in zip(zoneout, call.state, after, drawn, expected):
         kept = one == before
         np.testing.assert_array_equal(one[~kept], new[~kept])
         assert abs(kept.mean() - p) < 0.1
@@ -511,6 +513,8 @@ def test_models_with_options_are_saved_and_loaded(tmp_path):
         ({"init": "he"}, ValueError, "init must be one of 'uniform'"),
         ({"init": {"bias": "orthogonal"}}, ValueError, "init of bias must be one of"),
         ({"init": {"weights": "zeros"}}, ValueError, "init's kind must be one of"),
+        ({"num_layers": 10_001}, ValueError, "num_layers must be at most 10000, got 10001"),
+        ({"proj_size": H}, ValueError, "proj_size must be less than hidden_size, 4, got 4"),
         ({"zone_out": 0.1}, TypeError, "options must be among reverse, .* got 'zone_out'"),
     ],
 )
