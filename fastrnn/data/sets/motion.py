@@ -53,13 +53,7 @@ def sample_gestures() -> Gestures:
         wave = np.sin(phase[:, None] + np.arange(len(COLUMNS)))
         noise = 0.1 * generator.standard_normal(wave.shape)
         videos[name] = ((wave + noise).astype(np.float32), phase.astype(np.int64))
-    return Gestures(
-        videos,
-        list(
-            PHASES,
-        ),
-        list(COLUMNS),
-    )
+    return Gestures(videos, list(PHASES), list(COLUMNS))
 
 
 def load_finger_tracks(arrays: Mapping[str, np.ndarray]) -> FingerTracks:
@@ -81,12 +75,7 @@ def sample_finger_tracks() -> FingerTracks:
 
 def make_gestures(archive: bytes) -> dict[str, np.ndarray]:
     """Read a line a frame: 18 coordinates, a time stamp and the phase."""
-    arrays = {
-        "classes": np.array(
-            PHASES,
-        ),
-        "columns": np.array(COLUMNS),
-    }
+    arrays = {"classes": np.array(PHASES), "columns": np.array(COLUMNS)}
     for name in VIDEOS:
         text = member(archive, f"{name}_raw.csv").decode("utf-8", "replace")
         rows = [line.split(",") for line in text.splitlines()[1:] if line]
@@ -104,9 +93,7 @@ def make_finger_tracks(table: bytes) -> dict[str, np.ndarray]:
     return {
         "x": values[:, 1:].reshape(-1, 16, 2).astype(np.float16),
         "y": values[:, 0].astype(np.int8),
-        "classes": np.array(
-            TRACKS,
-        ),
+        "classes": np.array(TRACKS),
     }
 
 
@@ -115,13 +102,7 @@ DATASETS = {
         "Gesture phase segmentation: joints of three people in seven videos, 9,901 frames",
         "Madeo, Wagner and Peres, Gesture Phase Segmentation (2014); UCI 302",
         "CC BY 4.0, by the UCI repository",
-        (
-            File(
-                "frame_level/gesture_phase.npz",
-                (UCI_GESTURES,),
-                make_gestures,
-            ),
-        ),
+        (File("frame_level/gesture_phase.npz", (UCI_GESTURES,), make_gestures),),
         load_gestures,
         sample_gestures,
     ),
@@ -130,13 +111,7 @@ DATASETS = {
         "neighbours overlap",
         "Takahashi, https://github.com/Kazuhito00/hand-gesture-recognition-using-mediapipe (2020)",
         "Apache-2.0",
-        (
-            File(
-                "sequence_classification/finger_tracks.npz",
-                (FINGER_TRACKS,),
-                make_finger_tracks,
-            ),
-        ),
+        (File("sequence_classification/finger_tracks.npz", (FINGER_TRACKS,), make_finger_tracks),),
         load_finger_tracks,
         sample_finger_tracks,
     ),

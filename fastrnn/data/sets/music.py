@@ -67,14 +67,8 @@ DATASETS = {
         "Melodies of 100 chorales of Bach, 4,693 notes",
         "Conklin, Chorales; UCI, by way of https://github.com/robbiebarrat/Bach_AI",
         "music in the public domain; encoding CC BY 4.0, by the UCI repository",
-        (
-            File(
-                "music/bach_chorale_melodies.json",
-                (CHORALES,),
-                make_chorales,
-            ),
-        ),
+        (File("music/bach_chorale_melodies.json", (CHORALES,), make_chorales),),
         load_chorales,
         sample_chorales,
-    ),
+    )
 }

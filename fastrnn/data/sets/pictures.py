@@ -116,5 +116,5 @@ DATASETS = {
         (File("image_caption/emoji_captions.npz", (NOTO_EMOJI, EMOJI_NAMES), make_emoji),),
         load_emoji,
         sample_emoji,
-    ),
+    )
 }

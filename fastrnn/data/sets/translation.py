@@ -21,11 +21,7 @@ def sample_eng_fra() -> list[tuple[str, str, str]]:
     ends = {"Je": "e", "Nous": "ons", "Vous": "ez", "Ils": "ent"}
     adverbs = (("", ""), (" well", " bien"), (" here", " ici"), (" today", " aujourd'hui"))
     return [
-        (
-            f"{i} {verb}{how}.",
-            f"{je} {verbe}{ends[je]}{comment}.",
-            "made up",
-        )
+        (f"{i} {verb}{how}.", f"{je} {verbe}{ends[je]}{comment}.", "made up")
         for (i, je), (verb, verbe), (how, comment) in product(subjects, verbs, adverbs)
     ]
 
@@ -72,13 +68,7 @@ DATASETS = {
         "The Carnegie Mellon Pronouncing Dictionary 0.7a, Carnegie Mellon University (2008); the "
         "zip is nltk_data's",
         "BSD-like, acknowledgement asked; Copyright (C) 1993-2008 Carnegie Mellon University",
-        (
-            File(
-                "translation/cmudict_every4th.tsv.gz",
-                (CMUDICT,),
-                make_cmudict,
-            ),
-        ),
+        (File("translation/cmudict_every4th.tsv.gz", (CMUDICT,), make_cmudict),),
         load_cmudict,
         sample_cmudict,
     ),
