@@ -1,4 +1,4 @@
-"""The time loop of `fastrnn._core`, behind the same two functions as the NumPy reference."""
+"""The functions of the NumPy reference, by `fastrnn._core`."""
 
 from collections.abc import Mapping, Sequence
 
