@@ -107,7 +107,7 @@ class RMSprop(Optimizer):
                 values,
                 quotient,
                 self._buffers["momentum_buffer"],
-                self._decayed,  # whose contents are in the quotient by now
+                quotient,
                 learning_rate,
                 self._settings["momentum"],
                 nesterov=False,

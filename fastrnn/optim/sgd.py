@@ -103,7 +103,10 @@ def sgd_update(values, direction, scratch, learning_rate) -> None:
 def sgd_momentum_update(
     values, direction, momentum_buffer, scratch, learning_rate, momentum, nesterov
 ) -> None:
-    """Step against the momentum; all arrays (n,), `values` and `momentum_buffer` in place."""
+    """Step against the momentum; all arrays (n,), `values` and `momentum_buffer` in place.
+
+    `scratch` is overwritten; it may be `direction` unless `nesterov`.
+    """
     momentum_buffer *= momentum
     momentum_buffer += direction
     if nesterov:
