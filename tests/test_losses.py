@@ -268,6 +268,7 @@ def test_mean_squared_error_by_hand(dtype):
     np.testing.assert_array_equal(d_prediction, [[0, 1], [1.5, 2]])
     assert d_prediction.dtype == dtype
     assert mean_squared_error(3.0, 1.0) == (4.0, np.array(4.0))
+    assert mean_squared_error(np.array([1e30], dtype), [0])[0] == pytest.approx(1e60)
 
 
 @pytest.mark.parametrize(
@@ -348,7 +349,7 @@ def test_joint_cross_entropy_is_the_sum_over_the_variables(mask):
     ("change", "error", "message"),
     [
         ({"sizes": [2, 4]}, ValueError, r"logits must be \(\.\.\., 6\) for sizes \[2, 4\]"),
-        ({"sizes": []}, ValueError, "logits must be"),
+        ({"sizes": [], "logits": np.zeros((3, 2, 0))}, ValueError, "logits must be"),
         ({"sizes": [7, 0]}, ValueError, "sizes must be a positive integer, got 0"),
         ({"targets": np.zeros((3, 2), int)}, ValueError, r"targets must be \(3, 2, 3\)"),
         ({"targets": np.full((3, 2, 3), 1)}, ValueError, r"targets must be in 0\.\.0, got 1"),

@@ -50,7 +50,7 @@ def test_ids_may_be_overwritten_after_vjp(backend):
     assert np.abs(layer.gradients["weight_ih_l0"][:, :T]).max(axis=0).min() > 0
 
 
-@pytest.mark.parametrize("ids", [[[FEW]], [[-1]], [[[0]]], [[0.5]], np.zeros((0, 2), int)])
+@pytest.mark.parametrize("ids", [[[FEW]], [[-1]], [[[0]]], 0, [[0.5]], np.zeros((0, 2), int)])
 def test_ids_without_a_vector_are_refused(backend, ids):
     with pytest.raises((ValueError, TypeError)):
         fr.GRU(FEW, H).on_ids(ids, None)

@@ -229,6 +229,15 @@ def test_schedule_is_a_factor_on_the_learning_rate(name):
         assert_close(actual, expected, TOLERANCES["float64"])
 
 
+def test_a_centred_variance_that_rounds_below_zero_is_none():
+    parameters = make_parameters("float32")
+    parameters.flat_gradients[...] = np.linspace(1, 2, parameters.flat_gradients.size)
+    optimizer = optim.RMSprop(parameters, centered=True)
+    for _ in range(2000):
+        optimizer.step()
+    assert np.isfinite(flatten(parameters)).all()
+
+
 def test_schedule_counts_the_steps_made():
     optimizer = optim.SGD(make_parameters(), learning_rate=0.5, schedule=lambda step: step**2)
     *_, values = walk(optimizer, slice(3))

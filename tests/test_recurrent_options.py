@@ -417,6 +417,11 @@ def test_a_learned_state_stands_in_for_none(backend):
     np.testing.assert_array_equal(layer(call.x)[0], layer(call.x, state)[0])
     run(layer, call)  # with a state of its own
     assert not layer.gradients["h0"].any()
+    gradients = []
+    for _ in range(2):
+        layer.vjp(call.x)[2](call.d_output)
+        gradients.append(layer.gradients["h0"].copy())
+    assert_close(gradients[1], 2 * gradients[0], TOLERANCES["float32"])
     stream = layer.stream(B)
     np.testing.assert_array_equal(stream.state[1], state[1])
     stream.step(call.x[0])
