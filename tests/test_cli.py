@@ -80,10 +80,12 @@ def files(directory="."):
 
 
 def test_training_reports_samples_and_saves(run):
+    set_num_threads(2)
     code, out, err = run("train", "text.txt", *OPTIONS, "--output", "m.safetensors")
     assert (code, err) == (0, "")
     lines = out.splitlines()
     assert lines[0].startswith("552 characters, 14 different; 2 x lstm of 5, ")
+    assert lines[0].endswith(" backend, threads: 1")
     for epoch, line in enumerate(lines[1:3], 1):
         assert line.startswith(f"epoch {epoch}/2: training ")
         assert ", validation " in line

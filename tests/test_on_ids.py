@@ -52,7 +52,7 @@ def test_ids_may_be_overwritten_after_vjp(backend):
 
 @pytest.mark.parametrize("ids", [[[FEW]], [[-1]], [[[0]]], 0, [[0.5]], np.zeros((0, 2), int)])
 def test_ids_without_a_vector_are_refused(backend, ids):
-    with pytest.raises((ValueError, TypeError)):
+    with pytest.raises((ValueError, TypeError), match="must"):
         fr.GRU(FEW, H).on_ids(ids, None)
 
 

@@ -230,12 +230,12 @@ def test_schedule_is_a_factor_on_the_learning_rate(name):
 
 
 def test_a_centred_variance_that_rounds_below_zero_is_none():
-    parameters = make_parameters("float32")
-    parameters.flat_gradients[...] = np.linspace(1, 2, parameters.flat_gradients.size)
-    optimizer = optim.RMSprop(parameters, centered=True)
-    for _ in range(2000):
+    parameters = Parameters({"p": (1000,)}, "float32")
+    parameters.gradients["p"][...] = np.linspace(1, 2, 1000)
+    optimizer = optim.RMSprop(parameters, alpha=0.5, centered=True)
+    for _ in range(40):
         optimizer.step()
-    assert np.isfinite(flatten(parameters)).all()
+    assert np.isfinite(parameters["p"]).all()
 
 
 def test_schedule_counts_the_steps_made():

@@ -28,6 +28,7 @@ from fastrnn.training import (
     ProgressBar,
     Trainer,
     evaluate,
+    fit,
     load_checkpoint,
 )
 
@@ -128,6 +129,18 @@ def test_the_loop_is_the_one_written_by_hand():
     assert math.isclose(trainer.history[0]["training_loss"], sum(losses) / len(losses))
 
 
+def test_fit_hands_on_all_its_arguments():
+    model, twin = (LanguageModel(5, 6, seed=1) for _ in range(2))
+    windows, log, schedule = Windows(IDS, 2, 5), Log(), ExponentialDecay(0.9)
+    options = {"schedule": schedule, "clip": 0.1, "validation": windows, "callbacks": [log]}
+    trainer = fit(model, windows, 2, learning_rate=0.5, optimizer="sgd", progress=False, **options)
+    expected = Trainer(twin, SGD(twin.parameters, 0.5, schedule=schedule), clip=0.1)
+    expected.fit(windows, 2, windows)
+    assert trainer.history == expected.history
+    assert trainer.callbacks == [log]
+    assert isinstance(fit(model, windows, 1).callbacks[0], ProgressBar)
+
+
 def test_the_history_has_the_rate_of_the_last_step():
     model = Scripted()
     trainer = Trainer(model, SGD(model.parameters, 0.5, schedule=ExponentialDecay(0.5)))
@@ -209,11 +222,12 @@ class Interrupt(Callback):
         trainer.model.loss_vjp = loss_vjp
 
 
-def test_an_interrupt_waits_for_the_step_to_end():
+def test_an_interrupt_waits_for_the_step_to_end_and_saves(tmp_path):
     log = Log()
-    trainer = make_scripted(Interrupt(step=2), log)
+    trainer = make_scripted(Interrupt(step=2), Checkpoint(tmp_path / "last"), log)
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(BATCHES, 2)
+    assert load_checkpoint(tmp_path / "last")["progress"]["step"] == 2
     assert (trainer.step, trainer.model.parameters["w"]) == (2, -1.0)
     assert log.events[-3:] == ["step_end", "interrupt", "train_end"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -353,6 +367,7 @@ def test_the_learning_curve_is_a_picture(tmp_path):
     trainer.fit(BATCHES, 1, VALIDATION)
     first = path.read_bytes()
     trainer.fit(BATCHES, 3)
+    make_scripted(LearningCurve(tmp_path / "training.png")).fit(BATCHES, 1)
     assert first[:4] == path.read_bytes()[:4] == b"\x89PNG"
     assert first != path.read_bytes()
 
@@ -371,6 +386,14 @@ def test_the_report_is_a_line_an_epoch(capsys):
     assert first.startswith("epoch 1/1: training 2.000 bits/char, validation 1.443 bits/char, ")
     assert second.startswith("epoch 2/2: training 2.000 bits/char, ")
     assert all(line.endswith(" chars/s") for line in (first, second))
+
+
+def test_the_report_of_a_resumed_epoch_has_the_speed_of_its_rest(monkeypatch, capsys):
+    monkeypatch.setattr(time, "perf_counter", itertools.count(step=0.01).__next__)
+    trainer = make_scripted(EpochReport("char"))
+    trainer.position, trainer.count = 1, 2
+    trainer.fit(BATCHES, 1)
+    assert capsys.readouterr().out.endswith(", 67 chars/s\n")  # 4 in six looks at the clock
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -412,6 +435,12 @@ def test_the_progress_bar_is_for_terminals(monkeypatch, terminal):
             TypeError,
             "validation must be read after every epoch, got list_iterator, read once",
         ),
+        (
+            lambda: fit(Scripted(), BATCHES, 1, optimizer="adan"),
+            ValueError,
+            "optimizer must be one of",
+        ),
+        (lambda: fit(Scripted(), BATCHES, 1, progress=1), TypeError, "progress must be True or"),
         (lambda: EarlyStopping(0), ValueError, "patience must be a positive integer"),
         (lambda: Checkpoint("x", every_seconds=-1), ValueError, "every_seconds must be"),
     ],

@@ -274,8 +274,7 @@ class LearningCurve(Callback):
                 for row in trainer.history
                 if row[f"{name}_loss"] is not None
             ]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker=".", label=name)
+            axes.plot(*zip(*points, strict=True), marker=".", label=name)
         axes.set(xlabel="epoch", ylabel=f"bits/{self.unit}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
