@@ -118,6 +118,13 @@ def test_optimizers(run, optimizer):
     assert load_checkpoint("m")["optimizer"]["algorithm"].lower() == optimizer
 
 
+@pytest.mark.parametrize(("given", "clip"), [({}, 5.0), ({"clip": 0.5}, 0.5), ({"clip": 0}, None)])
+def test_clip(given, clip):
+    settings = {"hidden_size": 5, "batch_size": 4, "seq_length": 6, **given}
+    run = training_run.Run(TEXT, training_run.RunFiles.beside("m"), settings)
+    assert run.trainer.clip == clip
+
+
 def test_training_without_validation(run):
     options = [*OPTIONS, "--validation-fraction", 0, "--patience", 1, "--output", "m"]
     code, out, _ = run("train", "text.txt", *options)
@@ -319,6 +326,9 @@ def test_memory_that_does_not_suffice_is_explained(run, monkeypatch):
     def fail(*arguments, **options):
         raise MemoryError
 
+    monkeypatch.setattr(training_run, "_memory", lambda: 12_000)  # of which 9,600 for parameters
+    refused = run("train", "text.txt", *OPTIONS, "--output", "m")
+    assert_refused(refused, "these sizes need about 0 GiB of memory", "take a smaller hidden size")
     monkeypatch.setattr(training_run, "LanguageModel", fail)
     assert_refused(run("train", "text.txt", *OPTIONS, "--output", "m"), "not enough memory")
 

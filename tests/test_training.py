@@ -269,6 +269,29 @@ def test_an_interrupt_around_validation_can_be_resumed(moment):
     assert trainer.step == 3
 
 
+def test_a_callback_may_stop_training_which_another_fit_goes_on_with():
+    class Stop(Callback):
+        def on_step_end(self, trainer):
+            trainer.stop_reason = "enough"
+
+    trainer = make_scripted(Stop())
+    trainer.fit(BATCHES, 2)
+    assert (trainer.epoch, trainer.step) == (1, 3)
+    trainer.callbacks = []
+    trainer.fit(BATCHES, 2)
+    assert (trainer.epoch, trainer.stop_reason) == (2, None)
+
+
+def test_numbers_without_end_are_not_warned_of():
+    class Compute(Callback):
+        def on_step_end(self, trainer):
+            large = np.full(1, 1e300)
+            large *= large
+            large -= large
+
+    make_scripted(Compute()).fit(BATCHES, 1)
+
+
 def test_training_works_in_a_thread_and_leaves_others_handlers_alone():
     trainer = make_scripted()
     thread = threading.Thread(target=trainer.fit, args=(BATCHES, 1))
