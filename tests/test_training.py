@@ -204,6 +204,24 @@ def test_divergence_stops_before_the_update(script, quantity, clip, tmp_path):
     assert (tmp_path / "best").exists() == bool(trainer.history)
 
 
+def test_parameters_without_end_stop_training_after_the_epoch():
+    trainer = make_scripted(gradient=1e150)
+    trainer.optimizer.learning_rate = 1e200
+    with pytest.raises(FloatingPointError, match="largest parameter became inf in epoch 1"):
+        trainer.fit(BATCHES, 2)
+
+
+def test_what_a_state_dict_holds_stays_as_it_is():
+    trainer = make_scripted()
+    trainer.fit(BATCHES, 1)
+    trainer.state = np.ones(1)
+    saved = trainer.state_dict()
+    trainer.state[:] = 0
+    trainer.fit(BATCHES, 2)
+    assert saved["state"]["0"].all()
+    assert len(saved["progress"]["history"]) == 1
+
+
 class Interrupt(Callback):
     """Ctrl-C while a given step is being made."""
 
