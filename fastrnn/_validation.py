@@ -178,6 +178,13 @@ def check_array(
     return array if fits else np.require(array, dtype, ("C", "A"))
 
 
+def check_floats(name: str, value: Any) -> np.ndarray:
+    """Return float32 of any shape as it is, and everything else that is real as float64."""
+    array = as_array(name, value)
+    dtype = np.float32 if array.dtype == np.float32 else np.float64
+    return check_array(name, array, np.dtype(dtype), array.shape)
+
+
 def check_output(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """Return `value`, an array that the callee fills: exactly `dtype` and `shape`, and writable."""
     if not isinstance(value, np.ndarray) or value.dtype != dtype:

@@ -130,6 +130,10 @@ def test_cross_entropy_never_reads_what_the_mask_leaves_out():
         ({"mask": np.zeros((3, 2), bool)}, ValueError, "at least one token"),
         ({"mask": np.ones((2, 3), bool)}, ValueError, r"mask must be \(3, 2\), got \(2, 3\)"),
         ({"mask": np.ones((3, 2))}, TypeError, "mask must be boolean, got dtype float64"),
+        *(
+            ({name: [[1], [1, 2]]}, ValueError, f"{name} must be an array, got lists of unequal")
+            for name in ("logits", "targets", "mask")
+        ),
         ({"logits": np.zeros((3, 2, 5), complex)}, TypeError, "logits must be castable"),
         ({"logits": 1.0}, ValueError, r"logits must be \(\.\.\., V\) with V >= 1, got \(\)"),
         ({"logits": np.zeros((3, 2, 0))}, ValueError, r"V >= 1, got \(3, 2, 0\)"),

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn._validation import (
-    as_array,
     check_array,
+    check_floats,
     check_non_negative_int,
     check_probability,
     check_seed,
@@ -59,7 +59,7 @@ class Dropout(Module):
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """Return `x` of any shape: itself where it is a float32 or float64 array already."""
-        return self._check(x)
+        return check_floats("x", x)
 
     def vjp(self, x: ArrayLike) -> tuple[np.ndarray, Pullback]:
         """Return `x` with a fresh mask applied, and the pullback that applies the same mask.
@@ -75,7 +75,7 @@ class Dropout(Module):
         pullback : callable
             ``d_x = pullback(d_output)``.
         """
-        x = self._check(x)
+        x = check_floats("x", x)
         shape, dtype = x.shape, x.dtype
         if self.p == 0:
             return x.copy(), Pullback(
@@ -101,9 +101,3 @@ class Dropout(Module):
         if axis >= len(shape):
             raise ValueError(f"x must have an axis {axis} to share a mask along, got {shape}")
         return (*shape[:axis], 1, *shape[axis + 1 :])
-
-    @staticmethod
-    def _check(x: ArrayLike) -> np.ndarray:
-        x = as_array("x", x)
-        dtype = np.float32 if x.dtype == np.float32 else np.float64
-        return check_array("x", x, np.dtype(dtype), x.shape)

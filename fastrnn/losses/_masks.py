@@ -1,4 +1,4 @@
-"""What the losses share: their arrays, and what a mask leaves of them."""
+"""What a mask leaves of a loss's arrays."""
 
 from __future__ import annotations
 
@@ -6,19 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_array
+from fastrnn._validation import as_array
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
-
-_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-
-
-def check_floats(name: str, value: ArrayLike) -> np.ndarray:
-    """Return float32 as it is and everything else that is real as float64."""
-    array = as_array(name, value)
-    dtype = _FLOAT32 if array.dtype == _FLOAT32 else _FLOAT64
-    return check_array(name, array, dtype, array.shape)
 
 
 def check_mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_ids
+from fastrnn._validation import as_array, check_floats, check_ids
 from fastrnn.backends import active_backend
-from fastrnn.losses._masks import check_floats, check_mask, unmask
+from fastrnn.losses._masks import check_mask, unmask
 from fastrnn.losses.class_weights import check_class_weights, reweight
 
 if TYPE_CHECKING:

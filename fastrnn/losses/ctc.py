@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_ids, check_lengths
+from fastrnn._validation import as_array, check_floats, check_ids, check_lengths
 from fastrnn.backends import active_backend
-from fastrnn.losses._masks import check_floats
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_positive_int
-from fastrnn.losses._masks import check_floats
+from fastrnn._validation import as_array, check_floats, check_positive_int
 from fastrnn.losses.cross_entropy import softmax_cross_entropy
 
 if TYPE_CHECKING:

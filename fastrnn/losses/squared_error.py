@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_array
-from fastrnn.losses._masks import check_floats, check_mask, unmask
+from fastrnn._validation import as_array, check_array, check_floats
+from fastrnn.losses._masks import check_mask, unmask
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
