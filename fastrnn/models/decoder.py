@@ -317,7 +317,7 @@ class Writer(Model):
         ValueError, TypeError
             If a sequence is empty, an id unknown or a width wrong.
         """
-        return self._forced(inputs, targets)[0]
+        return self._forced(inputs, targets)[1]
 
     def attention_weights(
         self, inputs: Any, targets: Padded | Sequence[ArrayLike]
@@ -326,19 +326,19 @@ class Writer(Model):
 
         The weights of a target sum to 1. None for a model without attention.
         """
-        return self._forced(inputs, targets)[1]
+        return self._forced(inputs, targets)[2]
 
-    def _forced(self, inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    def _forced(self, inputs: Any, targets: Any) -> tuple[Padded, np.ndarray, np.ndarray | None]:
+        """Return the checked targets, their scores, and the weights of attention."""
         context, memory = self.encode(inputs)
-        return self.decoder(self._shifted(self._check(targets, len(context))), context, memory)
+        targets = self._check(targets, len(context))
+        return targets, *self.decoder(self._shifted(targets), context, memory)
 
     def loss(
         self, inputs: Any, targets: Padded | Sequence[ArrayLike], state: Any = None
     ) -> tuple[float, None]:
         """Return the mean cross-entropy of the targets in nats, without dropout and sampling."""
-        context, memory = self.encode(inputs)
-        targets = self._check(targets, len(context))
-        logits, _ = self.decoder(self._shifted(targets), context, memory)
+        targets, logits, _ = self._forced(inputs, targets)
         return softmax_cross_entropy(logits, targets.values, targets.mask)[0], None
 
     def loss_vjp(
