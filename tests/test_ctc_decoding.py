@@ -67,15 +67,16 @@ def test_its_probabilities_are_the_losses():
             assert nats == pytest.approx(-loss * max(1, len(symbols)), rel=1e-12)
 
 
-def test_the_best_path_is_the_likeliest_alignment():
+@pytest.mark.parametrize("blank", range(V))
+def test_the_best_path_is_the_likeliest_alignment(blank):
     logits = make(B=10, scale=2.0)
-    for b, found in enumerate(best_path(logits)):
+    for b, found in enumerate(best_path(logits, blank=blank)):
         log_y = log_softmax(logits[:, b], axis=1)
         likeliest = max(
             itertools.product(range(V), repeat=len(log_y)),
             key=lambda alignment: log_y[np.arange(len(log_y)), list(alignment)].sum(),
         )
-        assert tuple(found.tolist()) == says(likeliest)
+        assert tuple(found.tolist()) == says(likeliest, blank)
         assert found.dtype == np.int64
 
 

@@ -6,6 +6,7 @@ from gradients import check_gradients
 from tolerances import TOLERANCES, assert_close
 
 from fastrnn.data import Batches, Padded, pad
+from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models import (
     CTCRecognizer,
     FeedForward,
@@ -254,9 +255,19 @@ def test_the_embedding_starts_at_its_scale():
     assert_close(small, 0.1 * one, TOLERANCES["float32"])
 
 
+@pytest.mark.parametrize("name", ["classifier, mean", "tagger, weighted", "feed-forward"])
+def test_the_loss_weighs_the_classes(name):
+    model, inputs, targets = make(name, dtype="float64")
+    scores = np.log(np.concatenate([np.atleast_2d(p) for p in model.predict_proba(inputs)]))
+    labels = np.concatenate([np.atleast_1d(label) for label in targets])
+    expected, _ = softmax_cross_entropy(scores, labels, class_weights=WEIGHTS)
+    assert model.loss(inputs, targets)[0] == pytest.approx(expected, rel=1e-12)
+
+
 def test_dropout_is_of_what_is_pooled():
     """Of every output a mean has some left; of what is pooled at probability 1 nothing is."""
     model, inputs, _ = make("classifier, mean", dropout=1.0, num_layers=1)
+    assert model.encoder.dropout.p == 0
     bias = model.parameters["output.bias"]
     assert np.array_equal(model.vjp(inputs)[0], np.tile(bias, (3, 1)))
     assert not np.array_equal(model(inputs), np.tile(bias, (3, 1)))

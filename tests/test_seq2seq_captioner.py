@@ -130,6 +130,25 @@ def test_beam_search_is_exhaustive_search(name):
         assert tuple(best[b]) == expected[0]
 
 
+def test_predict_hands_the_length_penalty_to_the_beam():
+    model, inputs = make("general")
+    none, strong = (
+        np.concatenate(model.predict(inputs, beam_size=5, length_penalty=p, max_length=6))
+        for p in (0, 9)
+    )
+    assert len(none) < len(strong)
+
+
+@pytest.mark.parametrize("name", ["general", "captioner"])
+def test_dropout_is_of_what_is_scored(name):
+    """At probability 1 nothing is left but the bias."""
+    model, inputs = make(name, dropout=1.0)
+    targets = np.concatenate(TARGETS)
+    scores = np.tile(model.parameters["decoder.output.bias"], (len(targets), 1))
+    expected, _ = softmax_cross_entropy(scores, targets)
+    assert model.loss_vjp(inputs, TARGETS)[0] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("name", ["general", "captioner"])
 def test_what_is_excluded_is_never_written(name):
     model, inputs = make(name)

@@ -437,6 +437,14 @@ def test_the_report_of_a_resumed_epoch_has_the_speed_of_its_rest(monkeypatch, ca
     assert capsys.readouterr().out.endswith(", 67 chars/s\n")  # 4 in six looks at the clock
 
 
+def test_seconds_are_those_of_all_steps(monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", itertools.count().__next__)
+    monkeypatch.setattr(time, "process_time", itertools.count(step=2).__next__)
+    trainer = make_scripted()
+    trainer.fit(BATCHES, 2)
+    assert (trainer.seconds, trainer.processor_seconds) == (6, 12)
+
+
 @pytest.mark.parametrize("terminal", [True, False])
 def test_the_progress_bar_is_for_terminals(monkeypatch, terminal):
     screen = io.StringIO()
