@@ -94,9 +94,27 @@ def test_a_wider_beam_finds_better_sequences():
     assert total(1) < total(2) <= total(8)
 
 
-def test_a_sequence_does_not_depend_on_its_neighbours():
-    both = beam_search(Table(6), [1, 2], EOS, LENGTH, beam_size=3)
-    alone = [beam_search(Table(3), [symbol], EOS, LENGTH, beam_size=3)[0] for symbol in (1, 2)]
+def test_a_beam_goes_on_with_as_many_when_some_have_ended():
+    """After the first symbol, 3: an end, 1 and 2; after 2 an end for certain, after 1 anything."""
+    probabilities = np.array([[1, 1, 1], [0.4, 0.3, 0.3], [1, 1e-9, 1e-9], [0.5, 0.3, 0.2]])
+    (found,) = beam_search(
+        lambda ids, rows=None: np.log(probabilities[ids]),
+        [3],
+        EOS,
+        3,
+        beam_size=2,
+        length_penalty=0,
+    )
+    assert [h.ids.tolist() for h in found] == [[], [2]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_sequence_does_not_depend_on_its_neighbours(seed):
+    def search(first):
+        table = Table(3 * len(first), seed)
+        return beam_search(table, first, EOS, 9, beam_size=3, length_penalty=2.0)
+
+    both, alone = search([1, 2]), [search([symbol])[0] for symbol in (1, 2)]
     for own, one in zip(both, alone):
         assert [h.ids.tolist() for h in own] == [h.ids.tolist() for h in one]
 

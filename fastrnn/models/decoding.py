@@ -117,7 +117,7 @@ def sample(
     running = np.ones(len(ids), bool)
     for t in range(max_length):
         ids = draw(step(ids), temperature, top_k, generator)
-        written[t, running] = ids[running]
+        written[t] = ids  # what follows an end mark does not count
         running &= ids != eos
         if not running.any():
             break
