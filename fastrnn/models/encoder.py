@@ -129,7 +129,7 @@ class Encoder(Module):
             embedding_size or input_size,
             hidden_size,
             num_layers,
-            dropout=dropout if num_layers > 1 else 0.0,
+            dropout=dropout,
             bidirectional=bidirectional,
             dtype=dtype,
             seed=seeds[1],
