@@ -71,6 +71,14 @@ def test_encoder_gradients(name, dropout):
     assert (d_inputs is None) == (name != "vectors")
 
 
+@pytest.mark.parametrize("name", ENCODERS)
+def test_dropout_of_all_that_is_read_leaves_nothing_of_it(name):
+    encoder, inputs = make(name, input_dropout=1.0)
+    output, _, _ = encoder.vjp(inputs)
+    np.testing.assert_array_equal(output[:1, 0], output[:1, 1])
+    assert not np.array_equal(*encoder(inputs)[0][0])
+
+
 def test_the_gradient_of_vectors():
     encoder, (values, lengths) = make("vectors")
     d_values, _ = encoder.vjp(Padded(values, lengths))[2](np.ones((3, 2, H)))

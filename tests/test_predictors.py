@@ -273,14 +273,31 @@ def test_dropout_is_of_what_is_pooled():
     assert not np.array_equal(model(inputs), np.tile(bias, (3, 1)))
 
 
-def test_forecasts_are_in_the_unit_of_the_series():
-    plain, inputs, targets = make("forecaster", mean=0, std=1)
-    scaled, _, _ = make("forecaster", mean=1e9, std=1e3)
-    moved = [1e9 + 1e3 * row for row in inputs]
+@pytest.mark.parametrize(
+    ("name", "mean", "std"),
+    [("forecaster", 1e9, 1e3), ("forecaster, far", np.array([1e9, 7]), np.array([1e3, 5]))],
+)
+def test_forecasts_are_in_the_unit_of_the_series(name, mean, std):
+    plain, inputs, targets = make(name, mean=0, std=1)
+    scaled, _, _ = make(name, mean=mean, std=std)
+    moved = [mean + std * row for row in inputs]
     assert_close(scaled.predict(moved), 1e9 + 1e3 * plain.predict(inputs), 1e-9)
     assert scaled.loss(moved, 1e9 + 1e3 * targets)[0] == pytest.approx(
         plain.loss(inputs, targets)[0], rel=1e-6
     )
+
+
+def test_vectors_may_be_overwritten_after_vjp():
+    gradients = []
+    for value in (None, 7.0):
+        model, inputs, _ = make("feed-forward, numbers")
+        inputs = inputs.astype(np.float32)
+        output, pullback = model.vjp(inputs)
+        if value is not None:
+            inputs[...] = value
+        pullback(np.ones_like(output))
+        gradients.append(model.parameters.flat_gradients)
+    np.testing.assert_array_equal(*gradients)
 
 
 def test_quantiles_are_learnt():

@@ -239,7 +239,7 @@ class Encoder(Module):
             d_values, d_initial = recurrent(d_output, d_state)
             for pullback in reversed(below if wanted else ()):
                 d_values = pullback(d_values)
-            return d_values if self.inputs == "vectors" else None, d_initial
+            return d_values, d_initial
 
         return output, state, Pullback(adjoint)
 

@@ -89,7 +89,7 @@ class FeedForward(Predictor):
             if loss != "cross_entropy":
                 raise ValueError(f"class_weights must be None where loss is {loss!r}")
             class_weights = check_class_weights(class_weights, output_size).tolist()
-        if isinstance(hidden_sizes, str) or not isinstance(hidden_sizes, Sequence):
+        if not isinstance(hidden_sizes, Sequence):
             raise TypeError(
                 f"hidden_sizes must be a sequence of int, got {type(hidden_sizes).__name__}"
             )

@@ -157,7 +157,7 @@ class Forecaster(PooledModel):
         return (values - self._mean) / self._std
 
     def _unscaled(self, output: np.ndarray) -> np.ndarray:
-        forecast = self._mean[0] + self._std[0] * output.astype(np.float64)
+        forecast = self._mean[0] + self._std[0] * output
         if self.config["quantiles"] is None:
             return forecast
         return forecast.reshape(len(output), self.config["horizon"], -1)
