@@ -214,6 +214,14 @@ def test_a_saved_model_is_the_same(kind, tmp_path):
     assert np.array_equal(loaded.log_likelihood(many), model.log_likelihood(many))
 
 
+def test_a_chain_begins_as_none():
+    many = sequences("chained")
+    chained, none = (
+        SequenceGenerator(SIZES, H, chained=chained, seed=1) for chained in (True, False)
+    )
+    assert np.array_equal(chained.log_likelihood(many), none.log_likelihood(many))
+
+
 def test_training_finds_a_pattern():
     up = [np.stack([np.arange(k, k + 6) % 4, np.arange(k, k + 6) % 2], 1) for k in range(4)]
     model = SequenceGenerator([4, 2], 16, seed=0)
