@@ -162,6 +162,7 @@ def test_the_same_seed_makes_the_same_model():
 
 def test_tied_weights_are_one_array():
     model = make(**INPUTS["tied"])
+    assert np.abs(model.parameters["encoder.embedding.weight"]).max() <= H**-0.5
     assert "output.weight" not in model.parameters
     before, _ = model([[0]])
     model.parameters["encoder.embedding.weight"][1] = 0

@@ -44,6 +44,11 @@ def test_a_story_is_read_as_if_alone(backend):
     assert np.array_equal(model((Padded(values, lengths), QUESTIONS)), scores)
 
 
+def test_dropout_is_of_words_and_stories():
+    model = make(dropout=0.3)
+    assert (model.sentence.input_dropout.p, model.story.dropout.p) == (0.3, 0.3)
+
+
 def test_the_order_of_sentences_and_the_question_count():
     model = make()
     scores = model(INPUTS)

@@ -147,6 +147,8 @@ def test_dropout_is_of_what_is_scored(name):
     scores = np.tile(model.parameters["decoder.output.bias"], (len(targets), 1))
     expected, _ = softmax_cross_entropy(scores, targets)
     assert model.loss_vjp(inputs, TARGETS)[0] == pytest.approx(expected)
+    assert model.decoder.recurrent.dropout.p == 0
+    assert name == "captioner" or model.encoder.dropout.p == 0
 
 
 @pytest.mark.parametrize("name", ["general", "captioner"])
@@ -189,6 +191,11 @@ def test_scheduled_sampling(name):
     assert model.loss(inputs, TARGETS)[0] == pytest.approx(forced)  # is for training alone
     model.scheduled_sampling = 0.5
     assert len({model.loss_vjp(inputs, TARGETS)[0] for _ in range(20)}) > 1
+    states = {key: one.bit_generator.state for key, one in model.generators.items()}
+    drawn = [model.loss_vjp(inputs, TARGETS)[0] for _ in range(9)]
+    for key, state in states.items():
+        model.generators[key].bit_generator.state = state
+    assert [model.loss_vjp(inputs, TARGETS)[0] for _ in range(9)] == drawn
     with pytest.raises(ValueError, match="scheduled_sampling must be a probability"):
         model.scheduled_sampling = 2
     assert type(model)(**model.config).scheduled_sampling == 0.5

@@ -45,7 +45,8 @@ class Seq2Seq(Writer):
     embedding_size : int or None
         Width of the vectors that stand for symbols, read and written; None takes one-hot vectors.
     dropout : float
-        Probability with which outputs of the recurrent layers, and what is scored, are dropped.
+        Probability with which outputs of all recurrent layers but the last of the encoder and of
+        the decoder, and what is scored, are dropped.
     attention : {"general", "dot", "additive"} or None
         All of them look with the decoder's outputs, see :mod:`fastrnn.layers.attention`.
     bidirectional : bool
