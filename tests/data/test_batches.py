@@ -256,9 +256,17 @@ def test_a_list_of_numbers_is_an_array():
 
 
 def test_sequences_of_one_length_are_sorted_by_those_of_the_targets():
+    inputs = [[1] * (1 + k // 7 % 5) for k in range(70)]
     targets = [[0] * (1 + k % 7) for k in range(70)]
-    for _, padded in Batches([[1]] * 70, targets, 10, pool=7).epoch(0):
-        assert len(set(padded.lengths.tolist())) == 1
+    for read, _ in Batches(inputs, targets, 14, pool=5).epoch(0):
+        assert len(set(read.lengths.tolist())) == 1
+    for batch in Batches(inputs, targets, 2, pool=35).epoch(0):
+        assert all(len(set(padded.lengths.tolist())) == 1 for padded in batch)
+
+
+def test_batches_of_a_pool_come_in_any_order():
+    lengths = [padded.lengths.max() for padded, _ in Batches(*numbered(50), 4).epoch(0)]
+    assert lengths != sorted(lengths)
 
 
 @pytest.mark.parametrize(

@@ -103,6 +103,14 @@ def test_a_special_token_in_a_text_is_the_special_one():
     assert vocabulary.encode(["<unk>", "nobody"]).tolist() == [1, 1]
 
 
+def test_a_special_token_that_was_left_out_is_one_like_others():
+    plain = Vocabulary(["<pad>", "a"], specials=())
+    assert (plain.pad, plain.decode(plain.encode(["<pad>"]))) == (None, ["<pad>"])
+    special = Vocabulary(["a"], specials=("<pad>",))
+    assert (plain.tokens, special.tokens) == (("<pad>", "a"),) * 2
+    assert plain != special
+
+
 def test_a_sequence_is_marked_and_the_marks_are_dropped_again():
     vocabulary = Vocabulary(["a", "b"])
     ids = vocabulary.encode(["b", "a", "?"], bos=True, eos=True)
