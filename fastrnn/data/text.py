@@ -73,6 +73,11 @@ class RegexTokenizer:
         Without groups, or with those that do not capture.
     lowercase : bool
         Whether the text is put in lower case first.
+
+    Raises
+    ------
+    ValueError
+        If the pattern is none, or has capturing groups.
     """
 
     def __init__(self, pattern: str, lowercase: bool = False) -> None:
@@ -89,6 +94,7 @@ class RegexTokenizer:
             )
 
     def __call__(self, text: str) -> list[str]:
+        """Return the matches in their order."""
         return self._compiled.findall(text.lower() if self.lowercase else text)
 
     def __repr__(self) -> str:
