@@ -88,6 +88,8 @@ def test_the_variable_names_a_folder_and_the_argument_goes_first(published, tmp_
     for folder in ("one", "two"):
         put(tmp_path / folder / "a.txt", GOOD)
         put(tmp_path / folder / "b.txt", GOOD)
+    put(tmp_path / "cache" / "set" / "a.txt", b"evil\n")
+    monkeypatch.setattr(registry, "cache", lambda: tmp_path / "cache")
     monkeypatch.setenv("FASTRNN_DATA", str(tmp_path / "one"))
     assert fr.data.load("made-up") == (GOOD, GOOD)
     (tmp_path / "one" / "a.txt").write_bytes(b"evil\n")
