@@ -90,7 +90,7 @@ def load_checkpoint(path: str | Path) -> Sections:
         arrays = safetensors.numpy.load(data)
         # safetensors has just checked that the header is whole; its Python face hides the metadata.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
             f"{path} is damaged or no safetensors file ({first_line(error)})"
         ) from None

@@ -194,8 +194,8 @@ class Parameters(Mapping[str, np.ndarray]):
         return {
             "shapes": self._shapes,
             "parts": self._parts,
-            "values": np.array(self.flat_values),
-            "gradients": np.array(self.flat_gradients),
+            "values": self.flat_values,
+            "gradients": self.flat_gradients,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
