@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastrnn import optim
+from fastrnn.checkpoint import first_line
 from fastrnn.data import CharVocabulary, Windows
 from fastrnn.models import LanguageModel
 from fastrnn.training import (
@@ -67,6 +68,22 @@ def test_what_was_saved_is_loaded(tmp_path):
     assert os.listdir(tmp_path) == ["file"]
     # Any reader of safetensors finds the arrays.
     assert safetensors.numpy.load_file(path).keys() == {"one.x", "three.y.z", "three.empty"}
+
+
+@pytest.mark.parametrize(("old", "new"), [(b'"shape":[2,3]', b'"shape":[3,2]'), (b"F32", b"I32")])
+def test_another_shape_or_type_of_the_same_bytes_is_damage(tmp_path, old, new):
+    path = tmp_path / "file"
+    save_checkpoint(path, {"a": {"x": np.ones((2, 3), np.float32)}})
+    content = path.read_bytes()
+    assert content.count(old) == 1
+    path.write_bytes(content.replace(old, new))
+    check_refused(path, "its checksum is another")
+
+
+def test_the_first_line_of_an_error():
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(KeyError("name")) == "name"
+    assert first_line(KeyError()) == "KeyError"
 
 
 def test_arrays_in_any_layout_are_saved(tmp_path):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastrnn import cli, get_num_threads, set_num_threads
+from fastrnn import cli, get_num_threads, set_num_threads, use_backend
 from fastrnn._arguments import DEFAULT_OUTPUT
 from fastrnn.training import load_checkpoint, save_checkpoint
 from fastrnn.training import run as training_run
@@ -320,6 +320,15 @@ def test_absurd_steps_warn_of_nothing_else(run):
     options = [*SIZES, "--optimizer", "sgd", "--learning-rate", 1e38, "--clip", 0, "--output", "m"]
     code, _, err = run("train", "text.txt", *options)
     assert code == 0 or err.count("\n") == 1
+
+
+def test_scores_that_overflow_are_one_error_without_warnings(run, model):
+    sections = load_checkpoint(model)
+    for name in ("output.weight", "output.bias"):
+        sections["model"][name] = np.full_like(sections["model"][name], 3.4e38)
+    save_checkpoint("large", sections)
+    with use_backend("reference"):
+        assert_refused(run("eval", "large", "text.txt"), "the scores of large are not finite")
 
 
 def test_memory_that_does_not_suffice_is_explained(run, monkeypatch):
