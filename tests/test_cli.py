@@ -379,6 +379,8 @@ def test_the_text_is_never_overwritten(run):
         assert Path("text.txt").read_text() == TEXT
     Path("link").symlink_to("text.txt")
     assert_refused(run("train", "text.txt", *OPTIONS, "--force", "--output", "link"), "overwrite")
+    Path("broken").symlink_to("nothing")
+    assert_refused(run("train", "text.txt", *OPTIONS, "--output", "broken"), "broken exists")
 
 
 # Resuming.
