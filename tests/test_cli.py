@@ -93,6 +93,7 @@ def test_training_reports_samples_and_saves(run):
     sample = out.split("-\n", 1)[1].rsplit("\n---", 1)[0]
     assert len(sample) == cli.SAMPLE_LENGTH
     assert set(sample) <= set(TEXT)
+    assert sample in run("train", "text.txt", *OPTIONS, "--output", "m.safetensors", "--force")[1]
     assert sorted(files()) == [
         "m.best.safetensors",
         "m.history.csv",
@@ -148,6 +149,7 @@ def test_early_stopping(run):
     assert "epoch 3/50" in out
     assert "epoch 4/50" not in out
     assert "stopped early: no better epoch than 1 in 2 epochs" in out
+    assert " bits/char in epoch 1: m.best.safetensors" in out
     # Resumed, it stays stopped.
     assert (
         "epoch 4/50"
