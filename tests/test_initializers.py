@@ -54,7 +54,7 @@ def test_each_kind_has_its_own():
     assert not layer.parameters["weight_hh_l1"].any()
     assert not layer.parameters["bias_hh_l0"].any()
     assert layer.parameters["weight_ih_l1"].any()
-    assert np.abs(layer.parameters["weight_hr_l0"]).max() <= 1 / np.sqrt(H)
+    assert 0 < np.abs(layer.parameters["weight_hr_l0"]).max() <= 1 / np.sqrt(H)
 
 
 def test_norms_begin_as_the_identity():

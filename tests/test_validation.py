@@ -51,6 +51,18 @@ def test_ranges_of_floats(function):
             function("p", value)
 
 
+def test_a_message_is_not_as_long_as_what_came():
+    with pytest.raises(TypeError) as error:
+        check.check_float("p", "x" * 1000)
+    assert len(str(error.value)) < 150
+
+
+def test_ids_are_aligned():
+    ids = np.zeros(17, np.uint8)[1:].view(np.int64)
+    assert not ids.flags.aligned
+    assert check.check_ids("ids", ids, 1).flags.aligned
+
+
 def test_choices():
     assert check.check_choice("mode", "a", ("a", "b")) == "a"
     for value in ("c", None, ["a"], 1):
