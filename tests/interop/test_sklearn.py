@@ -151,11 +151,23 @@ def test_patience_stops_and_goes_back_to_the_best(name):
 
 
 @each
+def test_parameters_are_those_of_the_model(name):
+    settings = {"num_layers": 2, "cell": "lstm", "bidirectional": True, "dropout": 0.3}
+    estimator, _ = fit(name, hidden_size=4, epochs=1, **settings)
+    expected = {"input_size": 2, "hidden_size": 4, **settings}
+    if name != "tagger":
+        expected["pooling"] = "mean"
+    assert expected.items() <= estimator.model_.config.items()
+
+
+@each
 def test_training_goes_on(name):
     warm, y = fit(name, warm_start=True, epochs=3)
-    before = warm.model_.state_dict()
+    before, random = warm.model_.state_dict(), warm._random
     losses = [warm.loss_curve_[-1], warm.fit(SEQUENCES, y).loss_curve_[-1]]
     assert losses[1] < losses[0]
+    assert warm._optimizer.steps == 2 * 3 * 2  # fits, epochs, batches
+    assert warm._random is random
     assert any(np.any(before[key] != value) for key, value in warm.model_.state_dict().items())
     cold = warm.set_params(warm_start=False).fit(SEQUENCES, y)
     assert equal(cold.predict(SEQUENCES), fit(name, epochs=3)[0].predict(SEQUENCES))
