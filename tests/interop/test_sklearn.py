@@ -114,6 +114,9 @@ def test_a_table_is_one_sequence_to_a_tagger():
         assert np.array_equal(tagger.predict(steps), listed.predict([steps])[0])
         assert tagger.predict_proba(steps).shape == (len(steps), 2)
         assert tagger.score(steps, labels) == listed.score([steps], [labels])
+        right = tagger.predict(steps) == labels
+        assert right.any()
+        assert tagger.score(steps, labels, sample_weight=right) == 1
     stacked = np.stack([steps, steps + 1])
     tagger = RNNTagger(**SMALL).fit(stacked, np.stack([labels, labels]))
     assert [len(row) for row in tagger.predict(stacked)] == [len(steps)] * 2
@@ -148,6 +151,8 @@ def test_patience_stops_and_goes_back_to_the_best(name):
     assert 3 < estimator.n_iter_ < 200
     shorter = clone(estimator).set_params(epochs=estimator.n_iter_ - 3, patience=999)
     assert equal(shorter.fit(SEQUENCES, y).predict(SEQUENCES), estimator.predict(SEQUENCES))
+    half, _ = fit(name, patience=9, epochs=2, validation_fraction=0.5)
+    assert half._optimizer.steps == 2  # of 30 sequences each, where 54 are two batches
 
 
 @each
@@ -158,6 +163,22 @@ def test_parameters_are_those_of_the_model(name):
     if name != "tagger":
         expected["pooling"] = "mean"
     assert expected.items() <= estimator.model_.config.items()
+
+
+def test_the_random_state_is_the_source_of_parameters_and_of_the_order(monkeypatch):
+    seeds, batches = [], fr.data.Batches
+
+    def note(*arguments, seed):
+        seeds.append(seed)
+        return batches(*arguments, seed=seed)
+
+    monkeypatch.setattr("fastrnn.interop.sklearn.Batches", note)
+    first, second = (
+        fit("classifier", random_state=state, epochs=1, learning_rate=0)[0].model_
+        for state in (0, 1)
+    )
+    assert not np.array_equal(first.parameters.flat_values, second.parameters.flat_values)
+    assert seeds[0] != seeds[1]
 
 
 @each
@@ -186,6 +207,7 @@ def test_partial_fit_knows_labels_that_come_later():
         classifier.partial_fit(SEQUENCES, LABELS)
     classifier.partial_fit(SEQUENCES, LABELS, classes=["up", "down", "flat"])
     assert classifier.predict_proba(SEQUENCES).shape == (60, 3)
+    assert classifier.classes_.tolist() == ["down", "flat", "up"]
     with pytest.raises(ValueError, match="previously unseen labels"):
         classifier.partial_fit(SEQUENCES, np.full(60, "sideways"))
     with pytest.raises(ValueError, match=r"classes must be .*, as before, got .*'sideways'"):
@@ -280,7 +302,10 @@ def test_what_is_refused_changes_nothing():
 
 
 def test_what_was_fitted_says_what_can_be_predicted():
-    classifier, _ = fit("classifier")
+    classifier, _ = fit("classifier", np.ones((60, 3)), epochs=1)
+    assert classifier.n_features_in_ == 3
+    classifier.fit(SEQUENCES, LABELS)
+    assert not hasattr(classifier, "n_features_in_")
     with pytest.raises(ValueError, match="X must be of width 2 at each step, got 1"):
         classifier.predict([x[:, 0] for x in SEQUENCES])
     with pytest.raises(ValueError, match="y must have 2 classes at least, got 1 class"):
