@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastrnn import cli, get_num_threads, set_num_threads, use_backend
-from fastrnn._arguments import DEFAULT_OUTPUT
+from fastrnn._arguments import DEFAULT_OUTPUT, make_parser
 from fastrnn.training import load_checkpoint, save_checkpoint
 from fastrnn.training import run as training_run
 
@@ -342,6 +342,17 @@ def test_memory_that_does_not_suffice_is_explained(run, monkeypatch):
     assert_refused(refused, "these sizes need about 0 GiB of memory", "take a smaller hidden size")
     monkeypatch.setattr(training_run, "LanguageModel", fail)
     assert_refused(run("train", "text.txt", *OPTIONS, "--output", "m"), "not enough memory")
+
+
+def test_errors_of_imports_and_of_names_with_line_ends_are_one_line(run, model, monkeypatch):
+    assert_refused(run("eval", model, "no\nfile"), "there is no file no file")
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert_refused(run("train", "text.txt", *OPTIONS, "--plot", "--output", "m"), "Matplotlib")
+
+
+def test_defaults_are_those_that_help_states():
+    sample, train = (make_parser().parse_args(line) for line in (["sample", "m"], ["train"]))
+    assert (sample.length, sample.temperature, train.checkpoint_every) == (500, 0.8, 30)
 
 
 def test_an_output_that_cannot_be_written(run):
