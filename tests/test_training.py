@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 import weakref
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -466,6 +467,31 @@ def test_the_progress_bar_is_for_terminals(monkeypatch, terminal):
         assert "/6 [" in shown
     else:
         assert shown == ""
+
+
+def test_the_progress_bar_counts_the_batches_of_an_epoch(monkeypatch):
+    class Drawn(NamedTuple):
+        """Two fields, so of length 2, whatever an epoch has."""
+
+        batches: list
+        seed: int
+
+        def epoch(self, number):
+            return self.batches
+
+    class Totals(Callback):
+        def on_step_end(self, trainer):
+            places.append((bar._bar.n, bar._bar.total))
+
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", screen)
+    bar, places = ProgressBar(), []
+    trainer = make_scripted(bar, Totals(), losses=[1] * 9)
+    trainer.fit(Drawn(BATCHES, 0), 2)
+    assert places == [(k, 6) for k in range(1, 7)]
+    trainer.fit(Drawn(BATCHES, 0), 3)  # goes on
+    assert places[6:] == [(k, 9) for k in range(7, 10)]
 
 
 @pytest.mark.parametrize(

@@ -64,14 +64,16 @@ class ProgressBar(Callback):
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self._bar = tqdm(
-            total=trainer.epochs * len(trainer.batches),
-            initial=trainer.epoch * len(trainer.batches) + trainer.position,
+            initial=trainer.step,
             unit=" batches",
             disable=True if sys.stderr is None else None,  # None asks whether it is a terminal
             leave=False,
         )
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
+        # Counted here: what draws an epoch's batches may itself have another length.
+        left = (trainer.epochs - trainer.epoch) * len(trainer.batches) - trainer.position
+        self._bar.total = trainer.step + left
         self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.epochs}", refresh=False)
 
     def on_step_end(self, trainer: Trainer) -> None:
