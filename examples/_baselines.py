@@ -46,7 +46,8 @@ def counted_pixels(
     neighbours : list of (down, right)
         How far above and to the left of the pixel; an empty list takes each pixel for itself.
     weight : float
-        Images that are added to the counts, in which the neighbours are of no account.
+        So many images times `levels` are added to the counts, in which the neighbours are of no
+        account.
 
     Returns
     -------

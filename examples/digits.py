@@ -1,6 +1,6 @@
 """Image generation: write digits, a row of pixels at a time.
 
-1,437 of scikit-learn's 8 x 8 digits are learnt and 360 tested. An LSTM of 128 units reads row after
+1,438 of scikit-learn's 8 x 8 digits are learnt and 359 tested. An LSTM of 128 units reads row after
 row; from its state the 8 pixels of the next row are predicted, each one of 17 grey levels, from
 left to right given those before. Two models without a network are fitted to the same images: one
 takes every pixel for itself, the other knows the pixel above and the one to the left. Scores are

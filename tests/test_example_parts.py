@@ -1,5 +1,6 @@
 """What the examples that generate something are compared with, and the files that they write."""
 
+import argparse
 import io
 from pathlib import Path
 
@@ -64,3 +65,13 @@ def test_a_melody_is_a_midi_file():
     assert [m.note for m in track if m.type == "note_on"] == [60, 62, 79]
     assert [m.time for m in track if m.type == "note_off"] == [24, 384, 288]
     assert file.length == pytest.approx(29 / 4 * 60 / 80)
+
+
+@pytest.mark.sklearn
+def test_the_digits_are_as_many_as_the_example_says():
+    pytest.importorskip("sklearn")
+    import digits
+
+    train, test = digits.load(argparse.Namespace(quick=False))
+    assert digits.__doc__.split("\n\n")[1].startswith(f"{len(train):,} of scikit-learn's")
+    assert f" and {len(test)} tested." in digits.__doc__
