@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
+from fastrnn.models import LanguageModel
 from fastrnn.models.decoding import beam_search, greedy, sample
 
 EOS, V, LENGTH = 0, 3, 4
@@ -195,3 +196,32 @@ def test_refused_settings(decode, arguments, message):
 def test_scores_that_are_not_finite_are_refused(decode, scores):
     with pytest.raises(ValueError, match="scores are not finite"):
         decode(lambda ids, rows=None: np.array([scores] * len(ids)), [1], EOS, 3)
+
+
+def test_the_stream_of_a_language_model_is_decoded_as_the_documentation_says():
+    model = LanguageModel(V, 4, dtype="float64", seed=0)
+    for values in model.parameters.values():
+        values *= 3
+
+    def score(ids):
+        nats = -log_softmax(model([1, *ids[:-1]])[0], axis=1)[np.arange(len(ids)), ids]
+        return -nats.mean()
+
+    stream = model.stream(batch_size=V**LENGTH)
+
+    def step(ids, rows=None):
+        if rows is not None:
+            stream.state = tuple(part[:, rows] for part in stream.state)
+        return stream.step(ids)
+
+    (found,) = beam_search(step, [1], EOS, LENGTH, beam_size=V**LENGTH)
+    expected = [
+        score([*ids, EOS] if n < LENGTH else list(ids))
+        for n in range(LENGTH + 1)
+        for ids in itertools.product(range(1, V), repeat=n)
+    ]
+    np.testing.assert_allclose([h.score for h in found], sorted(expected, reverse=True))
+    (ids,) = greedy(model.stream().step, [1], EOS, LENGTH)
+    for n, symbol in enumerate(ids):
+        assert symbol == model([1, *ids[:n]])[0][-1].argmax()
+    assert len(sample(model.stream(2).step, [1, 2], EOS, LENGTH, seed=0)) == 2
