@@ -270,7 +270,7 @@ def _as_integers(name: str, value: Any) -> np.ndarray:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array of whatever shape and dtype; ValueError for unequal lists."""
+    """Return `value` as an array of whatever shape and dtype; ValueError where it is none."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         number = np.ma.count_masked(value)
         raise ValueError(
@@ -279,7 +279,9 @@ def as_array(name: str, value: Any) -> np.ndarray:
     try:
         return np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} must be an array, got lists of unequal lengths") from None
+        lists = type(value) in (list, tuple)
+        found = "lists of unequal lengths" if lists else type(value).__name__  # such as Padded
+        raise ValueError(f"{name} must be an array, got {found}") from None
 
 
 def _fits(found: tuple[int, ...], shape: Sequence[int | str | None]) -> bool:

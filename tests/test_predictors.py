@@ -16,7 +16,7 @@ from fastrnn.models import (
     SequenceTagger,
     load,
 )
-from fastrnn.training import fit
+from fastrnn.training import evaluate, fit
 
 V, I, H, K = 7, 2, 4, 3
 RNG = np.random.default_rng(0)
@@ -336,6 +336,10 @@ REFUSED = {
     "ragged step": (
         lambda: Forecaster(H).stream().step([[1], [1, 2]]),
         "inputs must be an array, got lists of unequal lengths",
+    ),
+    "targets in a list": (
+        lambda: evaluate(Forecaster(H, 2), Batches([[1, 2], [3]], [[1, 2], [3, 4]], 2)),
+        "targets must be an array, got Padded",
     ),
     "loss": (lambda: FeedForward(I, K, loss="hinge"), "loss must be one of 'cross_entropy'"),
     "activation": (lambda: FeedForward(I, K, activation="sin"), "activation must be"),
