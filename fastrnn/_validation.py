@@ -200,14 +200,14 @@ def check_output(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...])
 def check_lengths(
     lengths: Any, T: int, B: int, name: str = "lengths", *, lowest: int = 0
 ) -> np.ndarray:
-    """Return the lengths of `B` sequences in `T` steps as int64 (B,), each in `lowest`..T."""
+    """Return the lengths of `B` sequences in `T` steps as contiguous int64 (B,), in `lowest`..T."""
     array = _as_integers(name, lengths)
     if array.shape != (B,):
         raise ValueError(f"{name} must be ({B},), got {_format(array.shape)}")
     if B and (array.min() < lowest or array.max() > T):
         row = int(np.flatnonzero((array < lowest) | (array > T))[0])
         raise ValueError(f"{name} must be in {lowest}..{T}, got {array[row]} at row {row}")
-    return array.astype(np.int64, copy=False)
+    return np.require(array, np.int64, ("C", "A"))
 
 
 def check_equal_lengths(name: str, lengths: np.ndarray, other: str, expected: np.ndarray) -> None:

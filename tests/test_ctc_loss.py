@@ -106,6 +106,16 @@ def test_the_arguments_are_left(backend):
         assert np.array_equal(array, copy)
 
 
+def test_lengths_of_any_strides_are_taken(backend):
+    (logits, lengths), targets = make()
+    every_other = np.zeros((2, 2 * len(lengths)), np.int64)[:, ::2]
+    every_other[:] = lengths, targets.lengths
+    loss, d_logits = ctc(logits, every_other[0], targets.values, every_other[1], BLANK)
+    expected, d_expected = ctc(logits, lengths, *targets, BLANK)
+    assert loss == expected
+    assert np.array_equal(d_logits, d_expected)
+
+
 def test_lengths_may_be_left_out(backend):
     logits = np.random.default_rng(1).standard_normal((5, 2, V))
     targets = np.array([[2, 3], [2, 0]])
