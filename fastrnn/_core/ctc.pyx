@@ -18,6 +18,8 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals()
+cdef extern from "<stdatomic.h>":
+    ctypedef int atomic_int
 
 # Terms of sums that are worth a thread.
 cdef double TERMS_A_THREAD = 1e4
@@ -43,7 +45,7 @@ cdef struct Batch:
     int64_t *symbols            # (threads, 2 S + 1)
     Py_ssize_t room
     double terms                # since the last look for Ctrl-C
-    bint stopped                # by it
+    atomic_int stopped          # by it; read by all threads
 
 
 cdef void log_sums(Py_ssize_t n, const double *x, int step, const double *skip, double *terms,

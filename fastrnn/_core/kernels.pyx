@@ -21,7 +21,11 @@ cdef extern from "fastrnn_kernels.h" nogil:
     void fr_restore_denormals(uint64_t saved)
 
 
-cdef int n_threads = 1
+cdef extern from "<stdatomic.h>":
+    ctypedef int atomic_int
+
+# Is read without the interpreter's lock.
+cdef atomic_int n_threads = 1
 
 
 cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil:

@@ -3,6 +3,10 @@ from libc.stdint cimport int64_t
 
 from fastrnn._core.kernels cimport FR_MAX_VECTORS, fr_cell, fr_kernels
 
+cdef extern from "<stdatomic.h>":
+    ctypedef int atomic_int
+    ctypedef Py_ssize_t atomic_ptrdiff_t
+
 cdef enum:
     # Up to this many rows a product with unpacked weights, row by row, beats packing them.
     FEW_ROWS = 4
@@ -76,9 +80,10 @@ cdef struct Run:
     char *d_kept[2]             # what zoneout hands past a step
     char *d_vectors             # (tasks, vector_size), a sum for each task
     Py_ssize_t vector_size
-    # interruption: steps from this one on, and products, are left out
-    Py_ssize_t stop_at
-    bint stopped
+    # interruption: steps from this one on, and products, are left out; one thread writes, others
+    # read meanwhile
+    atomic_ptrdiff_t stop_at
+    atomic_int stopped
     Run *other                  # runs at the same time, and is left with this one; or NULL
 
 
