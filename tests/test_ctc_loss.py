@@ -11,6 +11,7 @@ from test_losses import central_differences
 from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 
 import fastrnn as fr
+from fastrnn.backends import active_backend
 from fastrnn.data import Padded, pad
 from fastrnn.losses import ctc
 
@@ -191,6 +192,13 @@ def test_the_number_of_threads_changes_no_bit():
     for loss, d_logits in results[1:]:
         assert loss == results[0][0]
         assert np.array_equal(d_logits, results[0][1])
+
+
+def test_more_sequences_than_c_counts_are_refused(compiled_backend):
+    logits = np.broadcast_to(np.float32(0), (1, 2**31, 1))  # of one number
+    one = np.ones(1, np.int64)
+    with pytest.raises(OverflowError, match=r"fewer than 2\*\*31 sequences, got 2147483648"):
+        active_backend().ctc(logits, one, one[:, None], one, 0, np.ones(1), logits)
 
 
 @pytest.mark.parametrize(

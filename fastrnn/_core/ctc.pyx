@@ -196,6 +196,8 @@ def ctc(cnp.ndarray logits, cnp.ndarray lengths, cnp.ndarray targets, cnp.ndarra
     """Losses (B,) of scores (T, B, V) against int64 targets (S, B); see fastrnn/backends/ctc.py."""
     cdef Batch batch
     batch.T, batch.B, batch.V = logits.shape[0], logits.shape[1], logits.shape[2]
+    if batch.B >= 2**31:
+        raise OverflowError(f"logits must have fewer than 2**31 sequences, got {batch.B}")
     batch.S = target_lengths.max()
     batch.item = cnp.PyArray_ITEMSIZE(logits)
     batch.logits = <char *>cnp.PyArray_DATA(logits)
