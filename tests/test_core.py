@@ -250,3 +250,14 @@ print(set(refused) <= {"a stream must make one step at a time, got another threa
 """)
     output, errors = child.communicate(timeout=100)
     assert (child.returncode, output, errors) == (0, "True\n", "")
+
+
+def test_sizes_that_were_changed_after_construction_are_no_danger():
+    dense, layer = fr.Dense(4, 3), fr.GRU(4, 3)
+    dense.in_features = 400
+    with pytest.raises(ValueError, match="x must be 4 wide"):
+        dense(np.ones((2, 400)))
+    stream = layer.stream()
+    layer.input_size = 400
+    with pytest.raises(ValueError, match="x must be 4 wide"):
+        stream.step(np.ones(400))

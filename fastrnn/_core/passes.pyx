@@ -141,6 +141,8 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     a.rows = x.shape[0]
     a.inputs = x.shape[1]
     a.outputs = weight.shape[0]
+    if weight.shape[1] != a.inputs:
+        raise ValueError(f"x must be {weight.shape[1]} wide, got {a.inputs}")
     y = empty((a.rows, a.outputs), x.dtype)
     a.x = data(x)
     a.weight = data(weight)
@@ -162,6 +164,8 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
     a.rows = x.shape[0]
     a.inputs = x.shape[1]
     a.outputs = weight.shape[0]
+    if d_y.shape[0] != a.rows or d_y.shape[1] != a.outputs:
+        raise ValueError(f"d_y must be {(a.rows, a.outputs)}, got {(<object>d_y).shape}")
     d_x = empty((a.rows, a.inputs), x.dtype)
     a.x = data(x)
     a.weight = data(weight)

@@ -372,6 +372,10 @@ cdef class Stepper:
             x, out = self.check(x, out)
             if out is not None and not cnp.PyArray_ISCARRAY(<cnp.ndarray>out):
                 scattered, out = out, None
+            # As wide as the weights, whatever the layer's attributes say by now.
+            if not (self.plain(x, self.inputs) and (out is None or self.plain(out, self.stack.P))):
+                raise ValueError(f"x must be {self.inputs} wide, and out {self.stack.P}, got "
+                                 f"{(<object>x).shape} and {None if out is None else out.shape}")
         # A long step lets go of the GIL, and another would take its arguments away.
         if self.running:
             raise RuntimeError("a stream must make one step at a time, got another thread's")
