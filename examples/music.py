@@ -3,8 +3,8 @@
 100 melodies, 20 of them tested; a note is a pitch and a duration. A GRU of 128 units predicts both
 from all notes before it, and is trained on every melody moved up or down by up to 4 semitones,
 another way each epoch. PyTorch reaches 2.386 nats a note with a GRU of as many units; frequencies
-of pitches and durations alone give 3.570. A new melody is written to ``chorale.mid``, which any player
-opens, and drawn next to one of Bach's in ``chorale.png``.
+of pitches and durations alone give 3.570. A new melody is written to ``chorale.mid``, which any
+player opens, and drawn next to one of Bach's in ``chorale.png``.
 
 Run: python examples/music.py
 """
