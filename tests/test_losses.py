@@ -424,6 +424,15 @@ def test_gaussian_mixture_with_a_component_that_is_switched_off():
     assert_close(d_outputs[0], [[0, 0, 1], [0, 0, 0]], TOLERANCES["float64"])
 
 
+@pytest.mark.parametrize("s", [-60, -100])
+def test_gaussian_mixture_with_a_component_too_narrow_for_the_point(s):
+    # Its density is zero; the square of its z, and at -100 the inverse of sigma, are not finite.
+    outputs = np.array([[[0, 0, s], [0, 0, 0]]], np.float32)
+    loss, d_outputs = gaussian_mixture_nll(outputs, [[1.0]])
+    assert_close(loss, 0.5 + math.log(2) + 0.5 * math.log(2 * math.pi), TOLERANCES["float32"])
+    assert_close(d_outputs[0], [[0.5, 0, 0], [-0.5, -1, 0]], TOLERANCES["float32"])
+
+
 def test_gaussian_mixture_lets_nan_flow_in_its_row():
     outputs, targets = mixtures()
     outputs[1, 0, 2, 1] = math.nan

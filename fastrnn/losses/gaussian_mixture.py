@@ -74,12 +74,15 @@ def gaussian_mixture_nll(
     if len(rows) == 0:
         raise ValueError("there must be at least one point that counts, got none")
     log_weights = log_softmax(rows[..., 0], axis=-1)
-    inverse = np.exp(-rows[..., 1 + D :])
-    z = (t - rows[..., 1 : 1 + D]) * inverse
     constant = 0.5 * D * math.log(2 * math.pi)
-    joint = log_weights - rows[..., 1 + D :].sum(-1) - 0.5 * np.square(z).sum(-1) - constant
+    with np.errstate(over="ignore"):  # a density may well be zero
+        inverse = np.exp(-rows[..., 1 + D :])
+        z = (t - rows[..., 1 : 1 + D]) * inverse
+        joint = log_weights - rows[..., 1 + D :].sum(-1) - 0.5 * np.square(z).sum(-1) - constant
     log_density = logsumexp(joint, axis=-1, keepdims=True)
     share = np.exp(joint - log_density)[..., None] / len(rows)
+    far = share == 0  # zero times infinity would be NaN
+    z, inverse = np.where(far, 0, z), np.where(far, 0, inverse)
     d_rows = np.concatenate(
         [
             np.exp(log_weights)[..., None] / len(rows) - share,
