@@ -178,6 +178,17 @@ def test_equal_class_weights_change_nothing():
     assert_close(d_logits, d_expected, TOLERANCES["float64"])
 
 
+def test_class_weights_of_large_scores(backend):
+    # In float32, log V is lost beside such scores.
+    logits = np.full((3, 4), 1e8, np.float32)
+    loss, _ = softmax_cross_entropy(logits, [0, 1, 2], class_weights=[1, 2, 3, 4])
+    assert_close(loss, math.log(4), TOLERANCES["float32"])
+    assert softmax_cross_entropy([[2e38, -2e38]], [1], class_weights=[1, 1])[0] == 4e38
+    logits = np.array([[2e38, -2e38]], np.float32)  # the difference is beyond float32
+    for weights in (None, [1, 1]):
+        assert softmax_cross_entropy(logits, [0], class_weights=weights)[0] == 0
+
+
 @pytest.mark.parametrize("weights", [[1, 1, 1, 1], [1, 1, 1, 1, 0], [1, 1, 1, 1, math.inf]])
 def test_class_weights_that_are_refused(weights):
     with pytest.raises(ValueError, match="class_weights must be"):

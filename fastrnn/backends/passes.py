@@ -39,7 +39,7 @@ def softmax_cross_entropy(rows: np.ndarray, ids: np.ndarray, d_rows: np.ndarray)
     """Return the mean loss of (N, V) scores and (N,) ids; its gradient goes to `d_rows` (N, V)."""
     count = len(rows)
     tokens = np.arange(count)
-    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN and flows on
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity less infinity is NaN and flows on
         np.subtract(rows, rows.max(axis=1, keepdims=True), out=d_rows)
     shifted = d_rows[tokens, ids]
     np.exp(d_rows, out=d_rows)

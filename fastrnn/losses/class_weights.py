@@ -75,5 +75,7 @@ def reweight(
     weights = class_weights[ids]
     weights /= weights.sum()
     d_rows *= (len(rows) * weights).astype(d_rows.dtype)[:, None]
-    nats = logsumexp(rows, axis=1) - rows[np.arange(len(rows)), ids]
+    with np.errstate(over="ignore", invalid="ignore"):  # infinity less infinity is NaN and flows on
+        shifted = rows - rows.max(axis=1, keepdims=True)  # large scores would swallow the nats
+        nats = logsumexp(shifted, axis=1) - shifted[np.arange(len(rows)), ids]
     return float(weights @ nats)
