@@ -272,12 +272,23 @@ def test_clipping_leaves_gradients_without_a_finite_norm(bad):
     np.testing.assert_array_equal(parameters.gradients["p1"], [bad, 1, 2, 3, 4])
 
 
-def test_clipping_where_squares_overflow():
-    parameters = make_parameters("float32")
-    parameters.gradients["p1"][...] = 1e30
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e30), ("float64", 1e200)])
+def test_clipping_where_squares_overflow(backend, dtype, size):
+    parameters = make_parameters(dtype)
+    parameters.gradients["p1"][...] = size
     norm = optim.clip_gradient_norm(parameters, 2.0)
-    assert_close(norm, 1e30 * math.sqrt(5), TOLERANCES["float32"])
+    assert_close(norm, size * math.sqrt(5), TOLERANCES["float32"])
     assert_close(parameters.gradients["p1"], np.full(5, 2 / math.sqrt(5)), TOLERANCES["float32"])
+
+
+@pytest.mark.parametrize(("dtype", "size"), [("float32", 1e-22), ("float64", 1e-170)])
+def test_a_norm_where_squares_underflow(backend, dtype, size):
+    parameters = make_parameters(dtype)
+    assert optim.clip_gradient_norm(parameters, 2.0) == 0
+    parameters.gradients["p1"][...] = size
+    norm = optim.clip_gradient_norm(parameters, 2.0)
+    assert_close(norm, size * math.sqrt(5), TOLERANCES["float32"])
+    np.testing.assert_array_equal(parameters.gradients["p1"], parameters.dtype.type(size))
 
 
 @pytest.mark.parametrize("max_norm", [0, -1, math.nan])

@@ -239,7 +239,7 @@ cdef void squares_work(void *context, int i, int tasks, int rank) noexcept nogil
 
 
 def norm(cnp.ndarray x):
-    """Euclidean norm of a flat buffer, accumulated in double precision."""
+    """Euclidean norm of a flat buffer, as far as squares are in the range of floats."""
     cdef Squares s
     cdef Py_ssize_t i
     cdef double total = 0

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from fastrnn._validation import check_positive_float
 from fastrnn.backends import active_backend
 from fastrnn.optim.base import check_parameters
 from fastrnn.parameters import Parameters
+
+# Means of squares by the size of an element: below them, squares that underflow may be missed.
+_LOWEST = {info.bits // 8: float(info.tiny / info.eps) for info in map(np.finfo, "fd")}
 
 
 def clip_gradient_norm(parameters: Parameters, max_norm: float) -> float:
@@ -37,7 +42,18 @@ def clip_gradient_norm(parameters: Parameters, max_norm: float) -> float:
     max_norm = check_positive_float("max_norm", max_norm)
     gradients = parameters.flat_gradients
     norm = active_backend().norm(gradients)
+    if not gradients.size * _LOWEST[gradients.itemsize] < norm * norm < math.inf:
+        norm = _scaled_norm(gradients)
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
         gradients *= scale
     return norm
+
+
+def _scaled_norm(x: np.ndarray) -> float:
+    """Return the Euclidean norm of a buffer whose squares leave the range of its type."""
+    largest = float(np.abs(x).max(initial=0))
+    if not 0 < largest < math.inf:
+        return largest
+    scaled = np.divide(x, largest, dtype=np.float64)
+    return largest * math.sqrt(np.dot(scaled, scaled))
