@@ -92,6 +92,16 @@ def test_cross_entropy_of_huge_scores(dtype):
     assert_close(d_logits, expected, TOLERANCES[dtype])
 
 
+def test_cross_entropy_of_a_large_vocabulary(backend):
+    # Every term is rounded the same way, so that errors add up.
+    logits = np.full((1, 200_000), -2.3, np.float32)
+    logits[0, 0] = 0
+    loss, d_logits = softmax_cross_entropy(logits, [0])
+    expected, d_expected = softmax_cross_entropy(logits.astype(np.float64), [0])
+    assert_close(loss, expected, TOLERANCES["float32"])
+    assert_close(d_logits[0, 1:], d_expected[0, 1:], TOLERANCES["float32"])
+
+
 def test_cross_entropy_with_impossible_classes():
     loss, d_logits = softmax_cross_entropy([[0.0, -math.inf, 0.0]], [2])
     assert_close(loss, math.log(2), TOLERANCES["float64"])

@@ -2,10 +2,12 @@
  * be several passes is one. */
 
 /* Cross-entropy of the softmax of rows of scores x (rows, columns) against ids (rows,), and its
- * gradient times `scale`; losses (rows,) in nats. The scores are shifted by their largest. */
+ * gradient times `scale`; losses (rows,) in nats. The scores are shifted by their largest. Sums of
+ * blocks are added in double precision, in which a vocabulary's rounding errors do not grow. */
 static void FN(softmax_cross_entropy)(fr_index rows, fr_index columns, const void *x_,
                                       const int64_t *ids, double scale, void *d_x_,
                                       double *losses) {
+    enum { SUMMED = 1024 };
     for (fr_index row = 0; row < rows; row++) {
         const real *x = (const real *)x_ + row * columns;
         real *d_x = (real *)d_x_ + row * columns;
@@ -22,22 +24,26 @@ static void FN(softmax_cross_entropy)(fr_index rows, fr_index columns, const voi
         for (; col < columns; col++) largest = x[col] > largest ? x[col] : largest;
 
         const V shift = v_set1(largest);
-        V sum = v_set1(0);
-        for (col = 0; col + V_WIDTH <= columns; col += V_WIDTH) {
-            const V e = FN(v_exp)(v_load(x + col) - shift);
-            v_store(d_x + col, e);
-            sum += e;
+        double total = 0;
+        for (col = 0; col + V_WIDTH <= columns;) {
+            const fr_index end = columns - col < SUMMED ? columns : col + SUMMED;
+            V sum = v_set1(0);
+            for (; col + V_WIDTH <= end; col += V_WIDTH) {
+                const V e = FN(v_exp)(v_load(x + col) - shift);
+                v_store(d_x + col, e);
+                sum += e;
+            }
+            total += (double)v_sum(sum);
         }
-        real total = v_sum(sum);
         if (col < columns) {
             const fr_index n = columns - col;
             v_store_n(d_x + col, FN(v_exp)(v_load_n(x + col, n) - shift), n);
-            for (; col < columns; col++) total += d_x[col];
+            for (; col < columns; col++) total += (double)d_x[col];
         }
         const double shifted = (double)x[ids[row]] - (double)largest;
-        losses[row] = log((double)total) - shifted;
+        losses[row] = log(total) - shifted;
 
-        const V factor = v_set1((real)(scale / (double)total));
+        const V factor = v_set1((real)(scale / total));
         for (col = 0; col + V_WIDTH <= columns; col += V_WIDTH)
             v_store(d_x + col, v_load(d_x + col) * factor);
         if (col < columns)
