@@ -25,6 +25,15 @@ def random_input(layer, shape):
     return rng.standard_normal((*shape, layer.in_features)).astype(layer.dtype)
 
 
+def test_the_gradient_of_a_bias_over_many_rows(backend):
+    # Every term is rounded the same way, so that errors add up: one by one to 1 %.
+    layer = Dense(2, 2)
+    _, pullback = layer.vjp(np.ones((1_000_000, 2), np.float32))
+    pullback(np.full((1_000_000, 2), 0.1, np.float32))
+    for gradient in layer.gradients.values():
+        assert_close(gradient, np.full(gradient.shape, 1e6 * np.float64(np.float32(0.1))), 1e-4)
+
+
 @pytest.mark.parametrize("shape", [(), (6,), (3, 2), (2, 1, 3)])
 @pytest.mark.parametrize("name", LAYERS)
 def test_central_differences(name, shape):

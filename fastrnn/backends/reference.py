@@ -295,7 +295,7 @@ def _input_gradient(
     else:
         np.add.at(d_weight.T, x, d_zx)
         if d_bias is not None:
-            d_bias += d_zx.sum(axis=0)
+            d_bias += d_zx.sum(axis=0, dtype=np.float64)
     return None
 
 

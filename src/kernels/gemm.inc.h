@@ -398,14 +398,32 @@ static void FN(add_transposed)(fr_index rows, fr_index cols, const void *x_, fr_
     }
 }
 
+/* y (n) = x (n), or y += x. */
+INLINE void FN(put_row)(fr_index n, const real *x, real *y, int add) {
+    fr_index i = 0;
+    for (; i + V_WIDTH <= n; i += V_WIDTH) FN(store_or_add)(y + i, v_load(x + i), V_WIDTH, add);
+    if (i < n) FN(store_or_add)(y + i, v_load_n(x + i, n - i), n - i, add);
+}
+
+/* y (cols) += the sums over the rows of x (rows, cols). Sums of blocks are added, as in a weight's
+ * gradient: float32 would round a sum of a million terms that is made one by one to 1 %. */
 static void FN(add_column_sums)(fr_index rows, fr_index cols, const void *x_, fr_index x_row,
                                 void *y_) {
-    const real *x = x_;
-    real *y = y_;
-    for (fr_index row = 0; row < rows; row++, x += x_row) {
-        fr_index col = 0;
-        for (; col + V_WIDTH <= cols; col += V_WIDTH)
-            FN(store_or_add)(y + col, v_load(x + col), V_WIDTH, 1);
-        if (col < cols) FN(store_or_add)(y + col, v_load_n(x + col, cols - col), cols - col, 1);
+    enum { ROWS = 512, COLS = 1024 };
+    real sums[COLS];
+    for (fr_index first = 0; first < cols; first += COLS) {
+        const fr_index n = cols - first < COLS ? cols - first : COLS;
+        const real *x = (const real *)x_ + first;
+        real *y = (real *)y_ + first;
+        for (fr_index row = 0; row < rows;) {
+            const fr_index end = rows - row < ROWS ? rows : row + ROWS;
+            if (end - row == 1) {
+                FN(put_row)(n, x + row * x_row, y, 1);
+                break;
+            }
+            FN(put_row)(n, x + row * x_row, sums, 0);
+            for (row++; row < end; row++) FN(put_row)(n, x + row * x_row, sums, 1);
+            FN(put_row)(n, sums, y, 1);
+        }
     }
 }
