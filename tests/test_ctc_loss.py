@@ -149,6 +149,17 @@ def test_long_sequences_neither_underflow_nor_overflow(compiled_backend, scale):
     assert_close(d_logits.sum(axis=2), np.zeros((2000, 1)), 1e-8)
 
 
+def test_scores_that_swallow_the_nats(backend, dtype):
+    """Beside such scores log 2, of two symbols that are alike, is rounded away."""
+    logits = np.full((4, 1, 3), 1e30, dtype)
+    logits[..., 0] = -1e30
+    loss, d_logits = ctc(logits, None, [[1], [2]])
+    # 1112, 1122 and 1222 are 3 of 16.
+    assert_close(loss, np.log(16 / 3) / 2, TOLERANCES[dtype])
+    expected = np.array([-1 / 2, -1 / 6, 1 / 6, 1 / 2]) / 2
+    assert_close(d_logits[:, 0, 1], expected, TOLERANCES[dtype])
+
+
 def test_one_alignment_alone(backend):
     """As many frames as symbols: the loss is the cross-entropy of the symbols."""
     rng = np.random.default_rng(3)

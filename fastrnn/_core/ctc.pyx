@@ -69,24 +69,31 @@ cdef void log_sums(Py_ssize_t n, const double *x, int step, const double *skip, 
         sums[s] += log(1 + terms[2 * s] + terms[2 * s + 1])
 
 
-cdef double log_total(Py_ssize_t n, const real *x, double *terms) noexcept nogil:
-    """log sum exp x."""
-    cdef double most = x[0], total = 0
+cdef double largest(Py_ssize_t n, const real *x) noexcept nogil:
+    cdef double most = x[0]
     cdef Py_ssize_t k
     for k in range(1, n):
         if x[k] > most:
             most = x[k]
-    exp_less(n, x, most, terms)
+    return most
+
+
+cdef double log_total(Py_ssize_t n, const real *x, double most, double *terms) noexcept nogil:
+    """log sum exp (x - most), apart from `most`, beside which it may be lost."""
+    cdef double total = 0
+    cdef Py_ssize_t k
+    exp_less(n, x, most, 0, terms)
     for k in range(n):
         total += terms[k]
-    return most + log(total)
+    return log(total)
 
 
-cdef void exp_less(Py_ssize_t n, const real *x, double less, double *y) noexcept nogil:
-    """y = exp(x - less)."""
+cdef void exp_less(Py_ssize_t n, const real *x, double most, double rest,
+                   double *y) noexcept nogil:
+    """y = exp(x - most - rest)."""
     cdef Py_ssize_t k
     for k in range(n):
-        y[k] = x[k] - less
+        y[k] = x[k] - most - rest
     active(sizeof(double)).exp(n, y, y)
 
 
@@ -109,8 +116,9 @@ cdef void align(Batch *batch, Py_ssize_t b, int rank, const real *logits,
     cdef Py_ssize_t row = batch.B * V, width = L + 2, low, n, t, s, k
     cdef double log_p, weight = batch.weights[b]
     cdef int64_t *symbols = batch.symbols + rank * (2 * batch.S + 1)
-    cdef double *shift = batch.workspace + rank * batch.room    # (T,): log sum exp of a frame
-    cdef double *skip = shift + T           # (L + 2,): log of whether s is entered from s - 2
+    cdef double *shift = batch.workspace + rank * batch.room    # (T,): largest score of a frame
+    cdef double *rest = shift + T           # (T,): log sum exp of the scores less that
+    cdef double *skip = rest + T            # (L + 2,): log of whether s is entered from s - 2
     cdef double *beta = skip + width        # (L,)
     cdef double *after = beta + L           # (L + 2,): log gamma of the next frame
     cdef double *occupied = after + width   # (V,): alpha beta / p, by symbol
@@ -133,7 +141,8 @@ cdef void align(Batch *batch, Py_ssize_t b, int rank, const real *logits,
     for k in range(V):
         occupied[k] = 0
     for t in range(T):
-        shift[t] = log_total(V, logits + t * row, y)
+        shift[t] = largest(V, logits + t * row)
+        rest[t] = log_total(V, logits + t * row, shift[t], y)
         if poll(batch, V, rank):
             return
 
@@ -150,7 +159,7 @@ cdef void align(Batch *batch, Py_ssize_t b, int rank, const real *logits,
             for s in range(low, low + n):
                 now[s] = 0      # a walk begins at either of the first two
         for s in range(low, low + n):
-            now[s] += logits[t * row + symbols[s]] - shift[t]
+            now[s] += logits[t * row + symbols[s]] - shift[t] - rest[t]
         if poll(batch, L, rank):
             return
     now = alpha + (T - 1) * width
@@ -168,11 +177,11 @@ cdef void align(Batch *batch, Py_ssize_t b, int rank, const real *logits,
             log_sums(n, after + low, 1, skip + low + 2, terms, beta + low)
         for s in range(low, low + n):
             terms[s] = now[s] + beta[s] - log_p
-            after[s] = beta[s] + (logits[t * row + symbols[s]] - shift[t])
+            after[s] = beta[s] + (logits[t * row + symbols[s]] - shift[t] - rest[t])
         active(sizeof(double)).exp(n, terms + low, terms + low)
         for s in range(low, low + n):
             occupied[symbols[s]] += terms[s]
-        exp_less(V, logits + t * row, shift[t], y)
+        exp_less(V, logits + t * row, shift[t], rest[t], y)
         for k in range(V):
             d_logits[t * row + k] = <real>(weight * (y[k] - occupied[k]))
             occupied[k] = 0
@@ -215,7 +224,7 @@ def ctc(cnp.ndarray logits, cnp.ndarray lengths, cnp.ndarray targets, cnp.ndarra
     cdef Py_ssize_t T = lengths.max(), width = 2 * batch.S + 3
     cdef double terms = <double>T * batch.B * (width + batch.V)
     cdef int size = <int>min(<double>thread_count(), 1 + terms / TERMS_A_THREAD)
-    batch.room = T * (width + 1) + 5 * width + 2 * batch.V
+    batch.room = T * (width + 2) + 5 * width + 2 * batch.V
     cdef cnp.ndarray workspace = empty((size, batch.room), np.float64)
     cdef cnp.ndarray symbols = empty((size, width), np.int64)
     batch.workspace = <double *>cnp.PyArray_DATA(workspace)
