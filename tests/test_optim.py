@@ -194,6 +194,16 @@ def test_impossible_settings(name, options):
         make(name, make_parameters(), **options)
 
 
+def test_adam_without_momentum_forgets_the_last_gradient(backend):
+    parameters = make_parameters("float32")
+    optimizer = optim.Adam(parameters, 0.5, betas=(0, 0))
+    parameters["p1"][...] = 0
+    for gradient, expected in ((1e6, -0.5), (1e-4, -1.0)):
+        parameters.gradients["p1"][...] = gradient
+        optimizer.step()
+        assert_close(parameters["p1"], np.full(5, expected), 1e-3)
+
+
 @pytest.mark.parametrize(
     "options", [{"learning_rate": "fast"}, {"nesterov": 1}, {"momentum": None}, {"schedule": 0.5}]
 )

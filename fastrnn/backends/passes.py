@@ -80,7 +80,8 @@ def adam(
         block = slice(start, start + 1024)
         value, m, v = values[block], exp_avg[block], exp_avg_sq[block]
         g = gradients[block] + weight_decay * value
-        m += (g - m) * (1 - beta1)
+        m *= beta1
+        m += g * (1 - beta1)
         v *= beta2
         v += g * g * (1 - beta2)
         root = np.sqrt(v) * (1 / math.sqrt(1 - beta2**step)) + eps

@@ -85,7 +85,7 @@ INLINE void FN(adam_at)(const fr_adam *a, fr_index i, fr_index n) {
     const V g =
         v_fma(v_set1((real)a->weight_decay), x, FN(load)((const real *)a->gradients + i, n));
     V m = FN(load)(average, n), v = FN(load)(square, n);
-    m = v_fma(g - m, v_set1((real)(1 - a->beta1)), m);
+    m = v_fma(g, v_set1((real)(1 - a->beta1)), m * v_set1((real)a->beta1));
     v = v_fma(g * g, v_set1((real)(1 - a->beta2)), v * v_set1((real)a->beta2));
     const V root = v_fma(v_sqrt(v), v_set1((real)a->root_scale), v_set1((real)a->eps));
     FN(store)(average, m, n);
