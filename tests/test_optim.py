@@ -194,6 +194,17 @@ def test_impossible_settings(name, options):
         make(name, make_parameters(), **options)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam", "AdamW"])
+def test_eps_must_not_vanish_in_the_type_of_the_parameters(name, dtype):
+    tiny = float(np.finfo(dtype).tiny)
+    with pytest.raises(ValueError, match=f"eps must be {tiny} at least in {dtype}, got"):
+        make(name, make_parameters(dtype), eps=tiny / 2)
+    parameters = make_parameters(dtype)
+    make(name, parameters, eps=tiny).step()  # of zero gradients
+    assert np.isfinite(flatten(parameters)).all()
+
+
 def test_adam_without_momentum_forgets_the_last_gradient(backend):
     parameters = make_parameters("float32")
     optimizer = optim.Adam(parameters, 0.5, betas=(0, 0))

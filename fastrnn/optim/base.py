@@ -121,7 +121,12 @@ class Optimizer(ABC):
         self.steps, self._settings, self._buffers = steps, settings, buffers
 
     def _checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: check(name, settings[name]) for name, check in self._checks.items()}
+        checked = {name: check(name, settings[name]) for name, check in self._checks.items()}
+        dtype = self.parameters.dtype
+        least = float(np.finfo(dtype).tiny)
+        if checked.get("eps", least) < least:  # zero there, and 0 / 0 is no step
+            raise ValueError(f"eps must be {least} at least in {dtype}, got {checked['eps']}")
+        return checked
 
     @abstractmethod
     def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
