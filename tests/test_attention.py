@@ -100,6 +100,27 @@ def test_padding_is_never_read(name):
 
 
 @pytest.mark.parametrize("name", MAKE)
+def test_nan_flows_neither_into_padding_nor_into_other_sequences(name):
+    layer = MAKE[name](dtype="float64", seed=0)
+    queries, memory = make_arrays(layer)
+
+    def run():
+        context, weights, pullback = layer.vjp(queries, memory, LENGTHS)
+        return context, weights, *pullback(np.ones((S, B, M)))
+
+    expected = run()
+    b = int(np.argmin(LENGTHS))
+    memory[0, b] = np.nan
+    found = run()
+    for array, clean in zip(found, expected):
+        np.testing.assert_array_equal(np.delete(array, b, 1), np.delete(clean, b, 1))
+    _, weights, _, d_memory = found
+    assert np.isnan(d_memory[0, b]).all()
+    assert not weights[:, b, LENGTHS[b] :].any()
+    assert not d_memory[LENGTHS[b] :, b].any()
+
+
+@pytest.mark.parametrize("name", MAKE)
 def test_a_sequence_is_read_as_if_alone(name):
     layer = MAKE[name](dtype="float64", seed=0)
     queries, memory = make_arrays(layer)

@@ -84,6 +84,24 @@ def test_a_stream_pools_what_was_read(name, dtype):
         stream.reset()
 
 
+@pytest.mark.parametrize("name", POOLINGS)
+def test_nan_flows_neither_into_padding_nor_into_other_sequences(name):
+    layer, x = POOLINGS[name]("float64"), np.nan_to_num(steps())
+    pooled, pullback = layer.vjp(x, LENGTHS)
+    d_x = pullback(np.ones((B, W)))
+    b = int(np.argmin(LENGTHS))
+    bad = x.copy()
+    bad[0, b] = np.nan
+    found, pullback = layer.vjp(bad, LENGTHS)
+    d_pooled = np.ones((B, W))
+    d_pooled[b] = np.nan
+    d_found = pullback(d_pooled)
+    assert np.isnan(found[b]).any()
+    np.testing.assert_array_equal(np.delete(found, b, 0), np.delete(pooled, b, 0))
+    np.testing.assert_array_equal(np.delete(d_found, b, 1), np.delete(d_x, b, 1))
+    assert not d_found[LENGTHS[b] :, b].any()
+
+
 def test_weights_of_attention():
     weights = AttentionPooling(W, dtype="float64", seed=1).weights(steps(), LENGTHS)
     assert_close(weights.sum(axis=0), np.ones(B), TOLERANCES["float64"])

@@ -121,6 +121,7 @@ class Attention(Module, ABC):
             d_scores = weights * (d_weights - (weights * d_weights).sum(axis=2, keepdims=True))
             d_queries, d_keys = scores_pullback(d_scores)
             d_memory += keys_pullback(d_keys)
+            d_memory[~valid] = 0  # zero times NaN is NaN
             return d_queries.swapaxes(0, 1), d_memory.swapaxes(0, 1)
 
         return context, weights.swapaxes(0, 1).copy(), Pullback(adjoint)
@@ -322,4 +323,5 @@ def _softmax(scores: np.ndarray, valid: np.ndarray) -> np.ndarray:
     weights -= weights.max(axis=2, keepdims=True)
     np.exp(weights, out=weights)
     weights /= weights.sum(axis=2, keepdims=True)
+    np.copyto(weights, 0, where=~valid[:, None])  # also where a score is NaN
     return weights

@@ -152,6 +152,7 @@ class WeightedPooling(Pooling):
         weights -= weights.max(axis=0)
         np.exp(weights, out=weights)
         weights /= weights.sum(axis=0)
+        weights[~valid] = 0  # also where a score is NaN
         return valid, weights, pullback
 
     def _pool(self, x: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -167,6 +168,7 @@ class WeightedPooling(Pooling):
             d_rows = pullback(d_scores[valid])
             if d_rows is not None:
                 d_x[valid] += d_rows
+            d_x[~valid] = 0  # zero times NaN is NaN
             return d_x
 
         return pooled, adjoint
