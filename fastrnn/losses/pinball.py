@@ -23,7 +23,7 @@ def pinball(
     Parameters
     ----------
     prediction : array_like, shape (..., Q)
-        Predicted quantiles :math:`y`, float32 or taken as float64.
+        Predicted quantiles :math:`y`, float32 or taken as float64. NaN gives NaN, as in NumPy.
     target : array_like, shape (...)
         True values :math:`t`, cast to the type of the prediction.
     quantiles : array_like, shape (Q,)
@@ -57,7 +57,8 @@ def pinball(
     difference = target[kept][..., None] - prediction[kept]
     if difference.size == 0:
         raise ValueError("there must be at least one value that counts, got none")
-    slope = np.where(difference > 0, quantiles, (difference != 0) * (quantiles - 1))
+    # What is neither above nor below 0 is its own slope: 0, or NaN.
+    slope = np.where(difference > 0, quantiles, np.where(difference < 0, quantiles - 1, difference))
     loss = float((slope * difference).mean(dtype=np.float64))
     return loss, unmask(slope * prediction.dtype.type(-1 / slope.size), mask, prediction)
 
