@@ -132,6 +132,21 @@ def test_compiled_agrees_with_the_reference(compiled_backend, make, name, dtype)
         assert_close(array, expected[key], TOLERANCES[dtype], key)
 
 
+def test_the_gradients_of_a_cells_vectors_over_many_steps(backend):
+    # All steps are alike, so that rounding errors of one sum over all of them add up.
+    results = []
+    for dtype in ("float32", "float64"):
+        layer = fr.LSTM(1, 1, layer_norm=True, peepholes=True, dtype=dtype, seed=0)
+        layer.parameters.flat_values.fill(0)
+        layer.parameters["bias_l0"].fill(0.37)
+        layer.parameters["bias_c_l0"].fill(0.37)
+        output, _, pullback = layer.vjp(np.zeros((100, 1000, 1)))
+        pullback(np.full(output.shape, 0.1))
+        results.append(dict(layer.gradients))
+    for name in ("peephole_l0", "bias_l0", "bias_c_l0"):
+        assert_close(results[0][name], results[1][name], 1e-4, name)
+
+
 @pytest.fixture
 def three_threads():
     """Three threads for the duration of a test."""

@@ -78,7 +78,7 @@ cdef struct Run:
     char *workspace             # FR_WORKSPACE bytes a thread
     char *d_masked
     char *d_kept[2]             # what zoneout hands past a step
-    char *d_vectors             # (tasks, vector_size), a sum for each task
+    char *d_vectors             # (2, tasks, vector_size): a sum for each task, and of its blocks
     Py_ssize_t vector_size
     # interruption: steps from this one on, and products, are left out; one thread writes, others
     # read meanwhile

@@ -840,9 +840,17 @@ cdef void table_gradient(const Run *r, int rank, int size) noexcept nogil:
     gemm(r.item, high - low, r.inputs, columns, z, w, True, x)
 
 
+cdef void end_block(const Run *r, int i, int tasks) noexcept nogil:
+    """Add the i-th task's gradients of the cell's vectors to those of its blocks before."""
+    cdef Py_ssize_t row = r.vector_size * r.item
+    r.kernels.add_column_sums(1, r.vector_size, r.d_vectors + i * row, 0,
+                              r.d_vectors + (tasks + i) * row)
+    memset(r.d_vectors + i * row, 0, row)
+
+
 cdef void steps_back(Run *r, int i, int tasks, bint polls, fr_team *team) noexcept nogil:
     """Run the adjoint of all steps on the i-th part of the rows, or of the units."""
-    cdef Py_ssize_t s, low = 0, high = r.B, top, every = poll_interval(r)
+    cdef Py_ssize_t s, low = 0, high = r.B, top, every = poll_interval(r), summed = 0
     if not r.split_units:
         rows_of(r, i, tasks, &low, &high)
     for s in range(r.T):
@@ -852,6 +860,10 @@ cdef void steps_back(Run *r, int i, int tasks, bint polls, fr_team *team) noexce
         top = min(high, running(r, r.T - 1 - s))
         if top > low:
             adjoint_step(r, r.T - 1 - s, low, top, i, tasks, team)
+            summed += top - low
+        if r.vector_size > 0 and summed >= GRADIENT_ROWS:
+            end_block(r, i, tasks)
+            summed = 0
         if polls and s % every == every - 1 and not r.stopped:
             poll(r, s)
 

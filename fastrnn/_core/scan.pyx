@@ -461,7 +461,7 @@ cdef class Scan:
             r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
         r.workspace = self.new(size, FR_WORKSPACE // r.item)
         if r.vector_size > 0:
-            self.d_vectors = np.zeros((size, r.vector_size), element_type(self.typenum))
+            self.d_vectors = np.zeros((2 * size, r.vector_size), element_type(self.typenum))
             r.d_vectors = data(self.d_vectors)
         r.stop_at = r.T + 1
         return 0
