@@ -75,6 +75,8 @@ class Embedding(Module):
         output : ndarray, shape (..., embedding_dim)
         pullback : callable
             ``pullback(d_output)`` adds the gradient of the table and returns None: ids have none.
+            Terms of one id are added one by one, as PyTorch does: float32 may round a sum of 1e5 by
+            1e-4 of it, of 1e6 by 1e-2.
         """
         ids = np.array(check_ids("ids", ids, self.num_embeddings))
 
