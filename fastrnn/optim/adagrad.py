@@ -32,7 +32,7 @@ class Adagrad(Optimizer):
     initial_accumulator_value : float
         :math:`s` before the first step, at least 0.
     eps : float
-        :math:`\epsilon`, above 0.
+        :math:`\epsilon`, a positive normal number in the dtype of the parameters.
     schedule : callable, optional
         From the number of steps made to a factor on the learning rate.
 

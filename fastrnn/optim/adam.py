@@ -30,7 +30,7 @@ class Adam(Optimizer):
     betas : tuple of float
         :math:`\beta_1` and :math:`\beta_2`, in [0, 1).
     eps : float
-        :math:`\epsilon`, above 0.
+        :math:`\epsilon`, a positive normal number in the dtype of the parameters.
     weight_decay : float
         At least 0; this times the values is added to the gradients.
     schedule : callable, optional

@@ -32,7 +32,7 @@ class RMSprop(Optimizer):
     alpha : float
         :math:`\alpha` in [0, 1).
     eps : float
-        :math:`\epsilon`, above 0.
+        :math:`\epsilon`, a positive normal number in the dtype of the parameters.
     weight_decay : float
         At least 0; this times the values is added to the gradients.
     momentum : float
