@@ -257,6 +257,11 @@ def test_sizes_that_were_changed_after_construction_are_no_danger():
     dense.in_features = 400
     with pytest.raises(ValueError, match="x must be 4 wide"):
         dense(np.ones((2, 400)))
+    dense.in_features = 4
+    _, pullback = dense.vjp(np.ones((100, 4)))
+    dense.out_features = 300
+    with pytest.raises(ValueError, match=r"d_y must be \(100, 3\)"):
+        pullback(np.ones((100, 300)))
     stream = layer.stream()
     layer.input_size = 400
     with pytest.raises(ValueError, match="x must be 4 wide"):

@@ -8,7 +8,7 @@ from libc.math cimport INFINITY, log
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from fastrnn._core.kernels cimport active, for_each, thread_count
+from fastrnn._core.kernels cimport active, atomic_int, for_each, thread_count
 
 import numpy as np
 
@@ -18,8 +18,6 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     int PyErr_CheckSignals()
-cdef extern from "<stdatomic.h>":
-    ctypedef int atomic_int
 
 # Terms of sums that are worth a thread.
 cdef double TERMS_A_THREAD = 1e4

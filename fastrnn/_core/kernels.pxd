@@ -2,6 +2,12 @@
 from libc.stdint cimport int64_t, uint64_t
 
 
+# What one thread writes and others read meanwhile.
+cdef extern from "<stdatomic.h>" nogil:
+    ctypedef int atomic_int
+    ctypedef Py_ssize_t atomic_ptrdiff_t
+
+
 cdef extern from "fastrnn_kernels.h" nogil:
     enum:
         FR_MAX_STATES

@@ -21,9 +21,6 @@ cdef extern from "fastrnn_kernels.h" nogil:
     void fr_restore_denormals(uint64_t saved)
 
 
-cdef extern from "<stdatomic.h>":
-    ctypedef int atomic_int
-
 # Is read without the interpreter's lock.
 cdef atomic_int n_threads = 1
 

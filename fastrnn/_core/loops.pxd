@@ -1,11 +1,13 @@
 """What `loops.pyx` runs; `scan.pyx` fills it in."""
 from libc.stdint cimport int64_t
 
-from fastrnn._core.kernels cimport FR_MAX_VECTORS, fr_cell, fr_kernels
-
-cdef extern from "<stdatomic.h>":
-    ctypedef int atomic_int
-    ctypedef Py_ssize_t atomic_ptrdiff_t
+from fastrnn._core.kernels cimport (
+    FR_MAX_VECTORS,
+    atomic_int,
+    atomic_ptrdiff_t,
+    fr_cell,
+    fr_kernels,
+)
 
 cdef enum:
     # Up to this many rows a product with unpacked weights, row by row, beats packing them.
