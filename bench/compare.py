@@ -1,7 +1,9 @@
-"""Compare the libraries in one process, call against call: ``python -m bench.compare --help``.
+"""Compare the libraries call against call: ``python -m bench.compare --help``.
 
 In each round every side runs for a moment, one after the other, so that what the machine does
 meanwhile meets them all. A ratio is the median of the rounds' ratios; its spread their quartiles.
+All sides of a case share a process, and each case has a new one: what the C library's allocator
+learnt from one case changes the times of another.
 """
 
 from __future__ import annotations
@@ -200,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(report.describe(where))
     for case in chosen:
         runs = [
-            measure(case, threads, args.peers, **effort, beside=beside)
+            processes.alone(measure, case, threads, args.peers, **effort, beside=beside)
             for beside in ((False, True) if args.neighbour else (False,))
             for threads in (args.threads[:1] if case.kind == "import" else args.threads)
         ]

@@ -1,20 +1,29 @@
-"""What needs a process of its own: peak memory, import time, and a busy neighbour."""
+"""What needs a process of its own: a case, peak memory, import time, and a busy neighbour."""
 
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from .cases import Case, parse
 from .peers import SIDES, Problem, use_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 _IMPORT = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
+
+
+def alone(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Return what a function returns in a fresh process."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+        return process.submit(function, *args, **kwargs).result()
 
 
 def _run(*arguments: str) -> float:
