@@ -98,13 +98,13 @@ class Stream:
         ----------
         x : array_like, shape (B, I), or (I,) for ``batch_size=1``
         out : ndarray or None, shape (B, H) or (H,), the layer's dtype
-            Where to write the output; None makes a new array.
+            Where to write the output; None takes an array of which nobody holds anything.
 
         Returns
         -------
         y : ndarray, shape (B, H) or (H,) as `x`
             h of the last layer (``proj_size`` wide where there is a projection); `out` if given. No
-            later step writes to it.
+            later step writes to it as long as it, or a view of it, is held.
 
         Raises
         ------

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,20 @@ def test_what_does_not_fit_into_memory_is_a_memory_error():
     x = np.broadcast_to(np.float32(0), (2**30, 2**12, 1))
     with pytest.raises((MemoryError, OverflowError, ValueError)):
         fr.LSTM(1, 4)(x)
+
+
+def test_a_step_of_a_stream_allocates_no_array():
+    stream, x = fr.GRU(8, 300, seed=0).stream(), np.ones(8, np.float32)
+    for _ in range(2):
+        y = stream.step(x)
+    tracemalloc.start()
+    try:
+        for _ in range(5):
+            y = stream.step(x)  # held while the next is made
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < y.nbytes
 
 
 def test_a_stream_is_no_place_for_two_threads():

@@ -607,6 +607,30 @@ class TestStream:
         first[...] = np.nan
         assert np.isfinite(stream.step(x[2])).all()
 
+    @pytest.mark.parametrize("view", [memoryview, np.transpose])
+    def test_views_of_outputs_are_not_overwritten(self, make, view):
+        layer = make(2)
+        x = random_call(layer, T, B).x
+        stream, other = layer.stream(B), layer.stream(B)
+        held = [view(stream.step(step)) for step in x]
+        for found, step in zip(held, x, strict=True):
+            np.testing.assert_array_equal(found, view(other.step(step)))
+
+    @pytest.mark.parametrize(
+        "change",
+        [lambda y: y.setflags(write=False), lambda y: y.resize((1, 1), refcheck=False)],
+        ids=["read-only", "resized"],
+    )
+    def test_outputs_that_were_changed_are_no_harm(self, make, change):
+        layer = make(2)
+        x = random_call(layer, T, B).x
+        stream, other = layer.stream(B), layer.stream(B)
+        for step in x:
+            y = stream.step(step)
+            np.testing.assert_array_equal(y, other.step(step), strict=True)
+            assert y.flags.writeable
+            change(y)
+
     def test_out(self, make):
         layer = make(2)
         x = random_call(layer, T, B).x

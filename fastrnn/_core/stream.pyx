@@ -5,6 +5,7 @@ and a weight that was changed in place is in effect at once. Threads divide the 
 layers.
 """
 cimport numpy as cnp
+from cpython.object cimport PyObject
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset, strcmp
@@ -39,6 +40,18 @@ cdef double FLOPS_WITHOUT_GIL = 5e5
 cdef double FLOPS_A_THREAD = 4e6
 # Units are divided by whole lines of the cache.
 cdef Py_ssize_t UNITS = 16
+
+cdef extern from *:
+    """
+    /* Whether the reference that the caller owns is the only one. A build without the interpreter's
+       lock has no such count. */
+    #ifdef Py_GIL_DISABLED
+    #define fr_sole_reference(object) 0
+    #else
+    #define fr_sole_reference(object) (Py_REFCNT(object) == 1)
+    #endif
+    """
+    bint fr_sole_reference(PyObject *)
 
 cdef enum:
     MAX_STATES = 2
@@ -272,6 +285,7 @@ cdef class Stepper:
     cdef object parameters, bound, passes, check
     cdef tuple states, masks
     cdef list owners
+    cdef object output, other_output
     cdef Py_ssize_t inputs
     cdef int typenum, most_threads
     cdef bint long_step, running
@@ -390,16 +404,10 @@ cdef class Stepper:
         return out
 
     cdef object advance(self, cnp.ndarray rows, object out):
-        cdef cnp.npy_intp shape[2]
         if self.parameters.flat_values is not self.bound:
             self.bind()
         if out is None:
-            shape[0] = self.stack.B
-            shape[1] = self.stack.P
-            if cnp.PyArray_NDIM(rows) == 1:
-                out = cnp.PyArray_SimpleNew(1, &shape[1], self.typenum)
-            else:
-                out = cnp.PyArray_SimpleNew(2, shape, self.typenum)
+            out = self.next_output(cnp.PyArray_NDIM(rows))
         self.stack.layers[0].x = cnp.PyArray_BYTES(rows)
         self.stack.layers[self.stack.n_layers - 1].out = address(out)
         if self.long_step:
@@ -408,6 +416,21 @@ cdef class Stepper:
         else:
             self.run()
         return out
+
+    cdef object next_output(self, int ndim):
+        """The output before the last, where nobody else holds it any more, or a new array.
+
+        To make one takes 0.1 us. Of the last two, ``y = stream.step(x)`` still holds one.
+        """
+        cdef cnp.npy_intp shape[2]
+        self.output, self.other_output = self.other_output, self.output
+        if not (fr_sole_reference(<PyObject *>self.output)
+                and self.plain(self.output, self.stack.P)
+                and cnp.PyArray_NDIM(<cnp.ndarray>self.output) == ndim):
+            shape[0] = self.stack.B
+            shape[1] = self.stack.P
+            self.output = cnp.PyArray_SimpleNew(ndim, &shape[2 - ndim], self.typenum)
+        return self.output
 
     cdef bint plain(self, object value, Py_ssize_t width):
         """Whether the value can be used as it is; whatever cannot is left to `check`."""
