@@ -74,7 +74,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fastrnn",
         description="Train a recurrent network to write text like yours, one character at a time.",
-        epilog="A first try, two minutes: fastrnn train && fastrnn sample " + DEFAULT_OUTPUT,
+        epilog=f"A first try, two minutes:\n  fastrnn train && fastrnn sample {DEFAULT_OUTPUT}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # filled, the command is cut in two
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"fastrnn {__version__}")

@@ -6,7 +6,7 @@ code below it wants or raises an error of the form ``h0 must be (2, 8, 64), got 
 
 import math
 import operator
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from typing import Any
 
@@ -112,6 +112,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(part) for part in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def check_pair(name: str, value: Any) -> tuple[Any, Any]:
+    """Return the inputs and the targets of a pair; TypeError where it is none."""
+    try:
+        inputs, targets = value
+    except (TypeError, ValueError):
+        size = f" of {len(value)}" if isinstance(value, Sized) else ""
+        raise TypeError(
+            f"{name} must be a pair (inputs, targets), got {type(value).__name__}{size}"
+        ) from None
+    return inputs, targets
 
 
 def check_dtype(dtype: Any) -> np.dtype:
@@ -237,7 +249,8 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     expected = _format(("T", *width)) if arrays[0].ndim in (1, 2) else "(T,) or (T, I)"
     for k, (array, sequence) in enumerate(zip(arrays, value)):
         if array.ndim not in (1, 2) or array.shape[1:] != width:
-            raise ValueError(f"{name}[{k}] must be {expected}, got {_format(array.shape)}")
+            alone = "" if array.ndim else "; put a single sequence into a list"
+            raise ValueError(f"{name}[{k}] must be {expected}, got {_format(array.shape)}{alone}")
         if array.dtype.kind not in "biuf":
             raise TypeError(f"{name}[{k}] must be of numbers, got dtype {array.dtype}")
         if array.size == 0 and not isinstance(sequence, np.ndarray):
@@ -270,18 +283,21 @@ def _as_integers(name: str, value: Any) -> np.ndarray:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array of whatever shape and dtype; ValueError where it is none."""
+    """Return `value` as an array of any shape and dtype; ValueError or TypeError if it is none."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         number = np.ma.count_masked(value)
         raise ValueError(
             f"{name} must have no masked elements, got {number}; lengths say what counts"
         )
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError:
         lists = type(value) in (list, tuple)
         found = "lists of unequal lengths" if lists else type(value).__name__  # such as Padded
         raise ValueError(f"{name} must be an array, got {found}") from None
+    if array.dtype.kind == "O" and isinstance(value, Iterator):  # such as what a model samples
+        raise TypeError(f"{name} must be an array, got {type(value).__name__}; list(...) reads it")
+    return array
 
 
 def _fits(found: tuple[int, ...], shape: Sequence[int | str | None]) -> bool:

@@ -204,6 +204,12 @@ def test_help(run, command):
     assert out.startswith("usage: fastrnn")
 
 
+@pytest.mark.parametrize("columns", ["60", "80"])
+def test_the_first_try_stands_in_one_line(run, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    assert "  fastrnn train && fastrnn sample fastrnn-model.safetensors\n" in run("--help")[1]
+
+
 # Bad input: one line, exit code 2, nothing written.
 
 

@@ -361,7 +361,15 @@ REFUSED = {
     ),
     "another width": (
         lambda: make("classifier, mean")[0].predict([np.zeros((2, I + 1))]),
-        r"x must be \(T, B, 2\), got \(2, 1, 3\)",
+        r"inputs must be \(T, B, 2\), got \(2, 1, 3\)",
+    ),
+    "numbers for vectors": (  # as many sequences as a vector is wide
+        lambda: make("classifier, mean")[0].predict([np.zeros(4)] * I),
+        r"inputs must be \(T, B, 2\), got \(4, 2\)",
+    ),
+    "a single sequence": (
+        lambda: classifier().predict(IDS[0]),
+        r"sequences\[0\] must be .*, got \(\); put a single sequence into a list",
     ),
     "vectors for ids": (lambda: classifier().predict(VECTORS), r"inputs must be \(T, B\), got"),
     "unknown label": (

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from fastrnn.data import Windows
+from fastrnn.layers import LSTM
 from fastrnn.models import LanguageModel, Model
 from fastrnn.optim import SGD, Adam, ExponentialDecay, clip_gradient_norm
 from fastrnn.parameters import Parameters
@@ -110,6 +111,14 @@ def test_fit_goes_on_where_it_ended():
     twice.fit(windows, 2, windows)
     assert twice.history == once.history
     assert np.array_equal(once.model.parameters.flat_values, twice.model.parameters.flat_values)
+
+
+def test_a_part_of_a_model_is_trained_by_an_optimizer_of_its_parameters():
+    model = LanguageModel(5, 6, seed=1)
+    before = model.state_dict()
+    Trainer(model, SGD(model.output.parameters, 0.1)).fit(Windows(IDS, 2, 10), 1)
+    changed = {name for name, value in model.state_dict().items() if (value != before[name]).any()}
+    assert changed == {"output.weight", "output.bias"}
 
 
 def test_the_loop_is_the_one_written_by_hand():
@@ -517,6 +526,42 @@ def test_the_progress_bar_counts_the_batches_of_an_epoch(monkeypatch):
         ),
         (lambda: fit(Scripted(), BATCHES, 1, progress=1), TypeError, "progress must be True or"),
         (lambda: EarlyStopping(0), ValueError, "patience must be a positive integer"),
+        (
+            lambda: fit(LSTM(2, 3), BATCHES, 1),
+            TypeError,
+            r"model must be a fastrnn.models.Model, got LSTM",
+        ),
+        (lambda: Trainer(Scripted(), SGD), TypeError, "optimizer must be .*Optimizer, got"),
+        (
+            lambda: Trainer(Scripted(), SGD(Scripted().parameters)),
+            ValueError,
+            "optimizer must be of model.parameters, got one of another model's",
+        ),
+        (
+            lambda: fit(Scripted(), BATCHES, 1, callbacks=EarlyStopping()),
+            TypeError,
+            "callbacks must be an iterable of Callback, got EarlyStopping; put it in a list",
+        ),
+        (
+            lambda: make_scripted(EarlyStopping),
+            TypeError,
+            "callbacks must be instances of Callback, got <class",
+        ),
+        (
+            lambda: make_scripted().fit(([[1], [2], [3]], [0, 1, 0]), 1),
+            TypeError,
+            r"a batch must be a pair \(inputs, targets\), got list of 3",
+        ),
+        (
+            lambda: make_scripted().fit(BATCHES, 1, ([[1], [2], [3]], [0, 1, 0])),
+            TypeError,
+            r"a batch must be a pair \(inputs, targets\), got list of 3",
+        ),
+        (
+            lambda: evaluate(Scripted(), (1, 2)),
+            TypeError,
+            r"a batch must be a pair \(inputs, targets\), got int",
+        ),
         (lambda: Checkpoint("x", every_seconds=-1), ValueError, "every_seconds must be"),
     ],
 )

@@ -216,6 +216,11 @@ def test_lists_of_unequal_lengths_are_named(name, call):
         call(RAGGED)
 
 
+def test_a_generator_is_no_array():
+    with pytest.raises(TypeError, match=r"^ids must be an array, got generator; list\(...\) reads"):
+        fr.data.CharVocabulary("ab").decode(k for k in [0, 1])
+
+
 def test_masked_targets_are_no_data():
     targets = np.ma.array([0, 1], mask=[0, 1])
     with pytest.raises(ValueError, match=r"^targets must have no masked elements, got 1"):

@@ -60,5 +60,5 @@ class GRU(Recurrent):
             bidirectional,
             dtype=dtype,
             seed=seed,
-            **check_options(options),
+            **check_options(self, options),
         )

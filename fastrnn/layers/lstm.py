@@ -97,7 +97,7 @@ class LSTM(Recurrent):
             cell_clip=cell_clip,
             dtype=dtype,
             seed=seed,
-            **check_options(options),
+            **check_options(self, options),
         )
         if forget_bias is not None:
             f = slice(self.hidden_size, 2 * self.hidden_size)

@@ -109,7 +109,7 @@ class LastPooling(Pooling):
 
     def stream(self, batch_size: int) -> PoolingStream:
         if self.bidirectional:
-            raise ValueError("a bidirectional last step cannot stream: it is the first one as well")
+            raise ValueError("a bidirectional last step cannot stream: it needs the sequence's end")
         return PoolingStream()
 
     def _pool(self, x: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, Any]:

@@ -608,11 +608,14 @@ class Recurrent(Module):
 OPTIONS = ("reverse", "variational", "recurrent_dropout", "zoneout", "learned_state", "init")
 
 
-def check_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options, or refuse one that there is not."""
+def check_options(layer: Recurrent, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that a layer's constructor got, or refuse one that there is not."""
     for name in options:
         if name not in OPTIONS:
-            raise TypeError(f"options must be among {', '.join(OPTIONS)}, got {name!r}")
+            raise TypeError(
+                f"{type(layer).__name__} has no argument {name!r}; "
+                f"beside those in its signature it takes {', '.join(OPTIONS)}"
+            )
     return options
 
 

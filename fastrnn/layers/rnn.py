@@ -77,5 +77,5 @@ class RNN(Recurrent):
             bidirectional,
             dtype=dtype,
             seed=seed,
-            **check_options(options),
+            **check_options(self, options),
         )

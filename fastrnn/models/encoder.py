@@ -257,8 +257,9 @@ class Encoder(Module):
         """Return values and lengths; ids beyond an end become 0, so that they may be anything."""
         if not isinstance(inputs, Padded):
             return inputs, None
-        if self.inputs == "vectors":
-            return inputs
+        if self.inputs == "vectors":  # (T, B) would pass for one sequence
+            dtype, width = self.recurrent.dtype, self.recurrent.input_size
+            return check_array("inputs", inputs.values, dtype, ("T", "B", width)), inputs.lengths
         ids = check_array("inputs", inputs.values, np.dtype(np.int64), ("T", "B"))
         lengths = check_lengths(inputs.lengths, *ids.shape)
         return np.where(Padded(ids, lengths).mask, ids, 0), lengths

@@ -75,7 +75,8 @@ def fit(
         model,
         algorithm(model.parameters, learning_rate, schedule=schedule),
         clip=clip,
-        callbacks=[*bars, *callbacks],
+        callbacks=callbacks,
     )
+    trainer.callbacks = [*bars, *trainer.callbacks]
     trainer.fit(batches, epochs, validation)
     return trainer

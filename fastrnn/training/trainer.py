@@ -7,16 +7,19 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from fastrnn._validation import check_non_negative_int, check_positive_float, check_positive_int
+from fastrnn._validation import (
+    check_non_negative_int,
+    check_pair,
+    check_positive_float,
+    check_positive_int,
+)
+from fastrnn.models.base import Model
 from fastrnn.optim import Optimizer, clip_gradient_norm
-
-if TYPE_CHECKING:
-    from fastrnn.models import Model
-    from fastrnn.training.callbacks import Callback
+from fastrnn.training.callbacks import Callback
 
 Batch = tuple[Any, Any]  # inputs and targets
 _HISTORY_TYPES = {
@@ -38,7 +41,7 @@ class Trainer:
     ----------
     model : Model
     optimizer : Optimizer
-        Of the model's parameters.
+        Of the model's parameters, or those of a part of it.
     clip : float or None
         Largest norm of all gradients together; None does not clip.
     callbacks : iterable of Callback
@@ -65,6 +68,13 @@ class Trainer:
         by all threads of the process together.
     stop_reason : str or None
         A callback sets it to end training after the current epoch.
+
+    Raises
+    ------
+    TypeError
+        If an argument is of another type.
+    ValueError
+        If `clip` is not positive, or the optimiser is of another model's parameters.
     """
 
     def __init__(
@@ -75,10 +85,18 @@ class Trainer:
         clip: float | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
+        if not isinstance(model, Model):
+            raise TypeError(f"model must be a fastrnn.models.Model, got {type(model).__name__}")
+        if not isinstance(optimizer, Optimizer):
+            found = type(optimizer).__name__
+            raise TypeError(f"optimizer must be a fastrnn.optim.Optimizer, got {found}")
+        updated = optimizer.parameters.flat_values
+        if not np.may_share_memory(updated, model.parameters.flat_values):
+            raise ValueError("optimizer must be of model.parameters, got one of another model's")
         self.model = model
         self.optimizer = optimizer
         self.clip = None if clip is None else check_positive_float("clip", clip)
-        self.callbacks = list(callbacks)
+        self.callbacks = _check_callbacks(callbacks)
         self.epoch = self.position = self.step = self.count = 0
         self.loss_sum = self.seconds = self.processor_seconds = 0.0
         self.state: Any = None
@@ -113,8 +131,8 @@ class Trainer:
         Raises
         ------
         TypeError
-            If batches are no sequence, or validation can be read once only and there is more than
-            one epoch to come.
+            If batches are no sequence of pairs, or validation can be read once only and there is
+            more than one epoch to come.
         ValueError
             If there are no batches.
         FloatingPointError
@@ -211,7 +229,7 @@ class Trainer:
 
     def _timed_step(self) -> None:
         seconds, processor_seconds = time.perf_counter(), time.process_time()
-        self._train_on(*self.batches[self.position])
+        self._train_on(*check_pair("a batch", self.batches[self.position]))
         self.seconds += time.perf_counter() - seconds
         self.processor_seconds += time.process_time() - processor_seconds
 
@@ -292,11 +310,14 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
 
     Raises
     ------
+    TypeError
+        If a batch is no pair.
     ValueError
         If there are no targets.
     """
     total, count, state = 0.0, 0, None
-    for inputs, targets in batches:
+    for batch in batches:
+        inputs, targets = check_pair("a batch", batch)
         loss, state = model.loss(inputs, targets, state)
         size = model.count(targets)
         total += loss * size
@@ -304,6 +325,17 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     if count == 0:
         raise ValueError("there is nothing to evaluate: no batch has a target")
     return total / count
+
+
+def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
+    if not isinstance(callbacks, Iterable):
+        found = type(callbacks).__name__
+        raise TypeError(f"callbacks must be an iterable of Callback, got {found}; put it in a list")
+    callbacks = list(callbacks)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"callbacks must be instances of Callback, got {callback!r:.80}")
+    return callbacks
 
 
 class _DeferredInterrupt:
