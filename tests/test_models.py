@@ -7,7 +7,7 @@ import pytest
 from tolerances import TOLERANCES, assert_close
 
 import fastrnn as fr
-from fastrnn.data import Padded, pad
+from fastrnn.data import CharVocabulary, Padded, pad
 from fastrnn.models import (
     CTCRecognizer,
     Encoder,
@@ -19,7 +19,7 @@ from fastrnn.models import (
     load,
 )
 from fastrnn.models.encoder import RESERVED
-from fastrnn.training import CheckpointError
+from fastrnn.training import CheckpointError, load_language_model
 
 V, E, I, H = 7, 3, 2, 4
 IDS = Padded(np.array([[1, 6], [2, 0], [5, 3]]), np.array([3, 1]))
@@ -161,11 +161,20 @@ def test_options_of_every_model(make, tmp_path):
 
 def test_a_model_is_loaded_as_its_class(tmp_path):
     model = LanguageModel(5, 3, seed=0)
-    model.save(tmp_path / "m", vocabulary={"characters": "abcde"})
+    model.save(tmp_path / "m", vocabulary=CharVocabulary("abcde").state())
     loaded, sections = load(tmp_path / "m")
     assert type(loaded) is LanguageModel
     assert np.array_equal(loaded([[1]])[0], model([[1]])[0])
     assert sections["vocabulary"] == {"characters": "abcde"}
+    assert load_language_model(tmp_path / "m")[1] == CharVocabulary("abcde")
+
+
+def test_what_is_printed_of_a_model():
+    model = SequenceRegressor(2, 3, cell="rnn", options={"bias": False}, dtype="float64")
+    assert repr(model) == (
+        "<SequenceRegressor of Parameters(encoder.recurrent.weight_ih_l0 (3, 2), "
+        "encoder.recurrent.weight_hh_l0 (3, 3), output.weight (1, 3), output.bias (1,); float64)>"
+    )
 
 
 def test_another_class_in_the_file_is_refused(tmp_path):

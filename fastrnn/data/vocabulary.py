@@ -103,6 +103,21 @@ class CharVocabulary:
         codes = self._codes[check_ids("ids", ids, len(self))]
         return codes.tobytes().decode("utf-32-le", "surrogatepass")
 
+    def state(self) -> dict[str, str]:
+        """Return what a model file keeps: JSON values."""
+        return {"characters": self.characters}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, str]) -> CharVocabulary:
+        """Return the vocabulary of a :meth:`state`; ValueError if it is none."""
+        try:
+            vocabulary = cls(state["characters"])
+        except (KeyError, TypeError):
+            raise ValueError("state must be one that CharVocabulary.state() returned") from None
+        if vocabulary.characters != state["characters"]:
+            raise ValueError("state must have distinct characters, by their code points")
+        return vocabulary
+
 
 class Vocabulary:
     """Tokens numbered by how often they occur, after some special ones.

@@ -31,6 +31,9 @@ class Module:
 
     parameters: Parameters
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self.parameters}>"
+
     @property
     def gradients(self) -> Mapping[str, np.ndarray]:
         """Gradients by the parameters' names, which pullbacks add into."""

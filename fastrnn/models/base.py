@@ -82,8 +82,8 @@ class Model(Module, ABC):
         path : str or Path
             Of a safetensors file, written atomically.
         **sections
-            What belongs to it, such as ``vocabulary={"characters": "ehlo"}``: mappings from names
-            to arrays or values that JSON holds.
+            What belongs to it, such as ``vocabulary=vocabulary.state()``: mappings from names to
+            arrays or values that JSON holds.
 
         Raises
         ------

@@ -154,7 +154,7 @@ class Run:
             self.files.best if self.validation else None,
             every_seconds=checkpoint_every,
             extra={
-                "vocabulary": {"characters": self.vocabulary.characters},
+                "vocabulary": self.vocabulary.state(),
                 "settings": {**self.settings, "text_sha256": self._digest},
             },
         )
@@ -228,6 +228,16 @@ class Run:
 def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary]:
     """Read the model and the vocabulary of a file that ``fastrnn train`` wrote.
 
+    Parameters
+    ----------
+    path : str or Path
+        Also of ``model.save(path, vocabulary=vocabulary.state())``.
+
+    Returns
+    -------
+    model : LanguageModel
+    vocabulary : CharVocabulary
+
     Raises
     ------
     CheckpointError
@@ -243,11 +253,10 @@ def _language_model_from(
     if not isinstance(model, LanguageModel):
         raise CheckpointError(f"{path} holds a {type(model).__name__}, not a LanguageModel")
     try:
-        characters = sections["vocabulary"]["characters"]
-        vocabulary = CharVocabulary(characters)
-    except (ValueError, TypeError, KeyError) as error:
+        vocabulary = CharVocabulary.from_state(sections["vocabulary"])
+    except (ValueError, KeyError) as error:
         raise CheckpointError(f"{path} holds no usable vocabulary ({first_line(error)})") from None
-    if vocabulary.characters != characters or len(vocabulary) != model.config["vocabulary_size"]:
+    if len(vocabulary) != model.config["vocabulary_size"]:
         raise CheckpointError(f"{path} holds a vocabulary that is not its model's")
     return model, vocabulary
 

@@ -29,6 +29,7 @@ def test_decoding_undoes_encoding(text):
     assert ids.dtype == np.int64
     assert ids.shape == (len(text),)
     assert vocabulary.decode(ids) == text
+    assert CharVocabulary.from_state(json.loads(json.dumps(vocabulary.state()))) == vocabulary
 
 
 def test_an_empty_text_has_no_ids():
@@ -197,3 +198,11 @@ def test_ids_without_a_token_are_refused(ids):
 def test_damaged_states_are_refused(state):
     with pytest.raises(ValueError, match=r"(state|specials|tokens) must"):
         Vocabulary.from_state(state)
+
+
+@pytest.mark.parametrize(
+    "state", [None, [], {}, {"characters": 5}, {"characters": ""}, {"characters": "ba"}]
+)
+def test_damaged_states_of_characters_are_refused(state):
+    with pytest.raises(ValueError, match=r"(state|text) must"):
+        CharVocabulary.from_state(state)
