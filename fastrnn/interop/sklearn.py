@@ -61,6 +61,11 @@ class _RNN(BaseEstimator):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the data or a parameter of the constructor is wrong.
         """
         return self._train(X, y, self.epochs, self.warm_start and hasattr(self, "model_"))
 
@@ -198,6 +203,11 @@ class _Labels(ClassifierMixin, _RNN):
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError
+            As from ``fit``; if there are no classes in the first call, or others later.
         """
         going_on = hasattr(self, "model_")
         if classes is None and not going_on:

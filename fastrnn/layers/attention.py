@@ -105,6 +105,11 @@ class Attention(Module, ABC):
         context, weights
         pullback : callable
             ``d_queries, d_memory = pullback(d_context)``, the latter zero beyond the ends.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call; the pullback as well.
         """
         memory, valid = self._check_memory(memory, lengths)
         queries = self._check_queries(queries, len(memory))
@@ -173,6 +178,11 @@ class DotAttention(Attention):
     seed
         Not used; the others take one.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Source: Luong, Pham and Manning, "Effective approaches to attention-based neural machine
     translation" (2015), equation 8, "dot"; the factor as in Vaswani et al., "Attention is all you
     need" (2017), equation 1.
@@ -216,6 +226,11 @@ class GeneralAttention(Attention):
     ----------
     parameters : Parameters
         Of the part ``query``, the :class:`Dense` of :math:`W` (memory_size, query_size).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
 
     Source: as `DotAttention`, "general".
     """
@@ -265,6 +280,11 @@ class AdditiveAttention(Attention):
     ----------
     parameters : Parameters
         Of the parts ``query`` (:math:`W, b`), ``memory`` (:math:`U`) and ``score`` (:math:`v`).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
 
     Source: Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align and
     translate" (2015), appendix A.1.2.

@@ -128,13 +128,18 @@ class RNNCell(Cell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, nonlinearity, dtype, seed, init
+    input_size, hidden_size, bias, nonlinearity, init, dtype, seed
         As for `RNN`.
 
     Attributes
     ----------
     parameters : Parameters
         ``weight_ih`` (H, I), ``weight_hh`` (H, H), ``bias_ih`` and ``bias_hh`` (H,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
 
     Source: names, shapes and order of arguments are those of ``torch.nn.RNNCell``.
 
@@ -170,15 +175,22 @@ class LSTMCell(Cell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, dtype, seed, init
+    input_size, hidden_size, bias
         As for `RNN`.
     peepholes, coupled, layer_norm, cell_clip, forget_bias
         As for `LSTM`.
+    init, dtype, seed
+        As for `RNN`.
 
     Attributes
     ----------
     parameters : Parameters
         Those of one layer of `LSTM`, as ``weight_ih`` and so on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
 
     Source: ``torch.nn.LSTMCell``.
     """
@@ -221,15 +233,22 @@ class GRUCell(Cell):
 
     Parameters
     ----------
-    input_size, hidden_size, bias, dtype, seed, init
+    input_size, hidden_size, bias
         As for `RNN`.
     reset_after
         As for `GRU`.
+    init, dtype, seed
+        As for `RNN`.
 
     Attributes
     ----------
     parameters : Parameters
         Those of one layer of `GRU`, as ``weight_ih`` and so on.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
 
     Source: ``torch.nn.GRUCell``.
     """

@@ -41,6 +41,11 @@ class Dense(Module):
     parameters : Parameters
         ``weight`` (out_features, in_features) and ``bias`` (out_features,).
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Source: ``torch.nn.Linear``, whose names, shapes and initial distribution these are.
     """
 
@@ -90,6 +95,11 @@ class Dense(Module):
         output : ndarray, shape (..., out_features)
         pullback : callable
             ``d_x = pullback(d_output)`` with arrays of the shapes of `x` and `output`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call; the pullback as well.
         """
         x = self._check(x, copy)
         backend = active_backend()

@@ -43,6 +43,11 @@ class Dropout(Module):
     parameters : Parameters
         Empty.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
     JMLR 15 (2014), in the inverted form of ``torch.nn.Dropout``; the shared mask: Y. Gal, Z.
     Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks",
@@ -74,6 +79,11 @@ class Dropout(Module):
         output : ndarray, shape and dtype of `x`
         pullback : callable
             ``d_x = pullback(d_output)``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If `x` is not of real numbers or has no `shared_axis`; the pullback for another shape.
         """
         x = check_floats("x", x)
         shape, dtype = x.shape, x.dtype

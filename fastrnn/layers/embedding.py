@@ -32,6 +32,11 @@ class Embedding(Module):
     parameters : Parameters
         ``weight`` (num_embeddings, embedding_dim).
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Source: ``torch.nn.Embedding``, whose names, shape and initial distribution these are.
     """
 
@@ -77,6 +82,11 @@ class Embedding(Module):
             ``pullback(d_output)`` adds the gradient of the table and returns None: ids have none.
             Terms of one id are added one by one, as PyTorch does: float32 may round a sum of 1e5 by
             1e-4 of it, of 1e6 by 1e-2.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call; the pullback for another shape or type.
         """
         ids = np.array(check_ids("ids", ids, self.num_embeddings))
 

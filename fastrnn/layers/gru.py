@@ -30,6 +30,11 @@ class GRU(Recurrent):
     parameters : Parameters
         As for `RNN` with 3*H rows, the gates r, z, n.
 
+    Raises
+    ------
+    ValueError, TypeError
+        As for `RNN`.
+
     Source: `fastrnn.cells.gru`, ``torch.nn.GRU``.
     """
 

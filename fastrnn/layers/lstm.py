@@ -45,6 +45,12 @@ class LSTM(Recurrent):
         biases, ``bias_lk`` (4*H,), for the cell ``gain_c_lk`` and ``bias_c_lk`` (H,). A coupled
         gate makes every 4*H a 3*H.
 
+    Raises
+    ------
+    ValueError, TypeError
+        As for `RNN`; if `forget_bias` is given where there is none: with `coupled`, or without
+        biases.
+
     Source: `fastrnn.cells.lstm`, `fastrnn.cells.lstm_variants`, ``torch.nn.LSTM``.
     """
 

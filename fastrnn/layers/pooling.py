@@ -65,6 +65,11 @@ class Pooling(Module, ABC):
         pooled : ndarray, shape (B, size)
         pullback : callable
             ``d_x = pullback(d_pooled)``, zero beyond the sequences' ends.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call; the pullback as well.
         """
         x, lengths = self._check(x, lengths)
         pooled, adjoint = self._pool(x, lengths)
@@ -99,6 +104,11 @@ class LastPooling(Pooling):
     bidirectional : bool
         Whether the second half of each vector is of the direction that reads from the end.
     dtype : {"float32", "float64"}
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
     """
 
     def __init__(
@@ -182,6 +192,11 @@ class MeanPooling(WeightedPooling):
     size : int
         Width of the vectors.
     dtype : {"float32", "float64"}
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
     """
 
     def __init__(self, size: int, *, dtype: DTypeLike = "float32") -> None:
@@ -208,6 +223,11 @@ class AttentionPooling(WeightedPooling):
     ----------
     parameters : Parameters
         Of the parts ``hidden`` (:math:`W, b`) and ``score`` (:math:`v`).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
 
     Source: Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align and
     translate" (2015), without a query, as Yang et al., "Hierarchical attention networks for

@@ -47,6 +47,11 @@ class RNN(Recurrent):
     generator : numpy.random.Generator
         Draws the dropout; a resumed training run has to restore its state.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type or out of its range, or there is no such option.
+
     Source: `fastrnn.cells.rnn`; names, shapes and order of arguments are those of ``torch.nn.RNN``.
     """
 

@@ -1,6 +1,6 @@
 """Models: a network with a loss for each shape of a task."""
 
-from fastrnn.models import decoding
+from fastrnn.models import ctc_decoding, decoding
 from fastrnn.models.base import Model, load
 from fastrnn.models.captioner import Captioner
 from fastrnn.models.classifier import SequenceClassifier, SequenceRegressor
@@ -30,6 +30,7 @@ __all__ = [
     "SequenceGenerator",
     "SequenceRegressor",
     "SequenceTagger",
+    "ctc_decoding",
     "decoding",
     "load",
 ]

@@ -47,6 +47,11 @@ class Captioner(Writer):
     config, generators
         As every :class:`fastrnn.models.Model` has them.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Source: Karpathy and Fei-Fei, "Deep visual-semantic alignments for generating image
     descriptions" (2015), section 3.2, with the input in the initial state.
     """

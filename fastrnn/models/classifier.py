@@ -150,8 +150,8 @@ class SequenceClassifier(PooledModel):
         Source of the initial parameters and of the dropout masks.
     **encoder
         Of :class:`fastrnn.models.Encoder`: ``num_layers``, ``cell``, ``embedding_size``,
-        ``bidirectional``, ``inputs``, ``input_dropout``, ``embedding_scale``, ``dtype``, and
-        ``dropout``, here of what is pooled and between the recurrent layers.
+        ``bidirectional``, ``inputs``, ``input_dropout``, ``embedding_scale``, ``options``,
+        ``dtype``, and ``dropout``, here of what is pooled and between the recurrent layers.
 
     Attributes
     ----------
@@ -159,6 +159,11 @@ class SequenceClassifier(PooledModel):
         Of the parts ``encoder``, ``pooling`` (where it has any) and ``output``.
     config, generators
         As every :class:`fastrnn.models.Model` has them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
     """
 
     def __init__(
@@ -194,14 +199,21 @@ class SequenceRegressor(PooledModel):
 
     Parameters
     ----------
-    input_size, hidden_size, pooling, seed, **encoder
+    input_size, hidden_size
         As for :class:`SequenceClassifier`.
     output_size : int
         Numbers D for each sequence.
+    pooling, seed, **encoder
+        As for :class:`SequenceClassifier`.
 
     Attributes
     ----------
     parameters, config, generators
+        As for :class:`SequenceClassifier`.
+
+    Raises
+    ------
+    ValueError, TypeError
         As for :class:`SequenceClassifier`.
     """
 

@@ -72,10 +72,12 @@ def prefix_beam(
 
     Parameters
     ----------
-    logits, lengths, blank
+    logits, lengths
         As for :func:`best_path`.
     width : int
         Beginnings that are kept. Where all are, the result is exact.
+    blank
+        As for :func:`best_path`.
 
     Returns
     -------

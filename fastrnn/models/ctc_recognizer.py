@@ -59,6 +59,11 @@ class CTCRecognizer(FramewiseModel):
     config, generators
         As every :class:`fastrnn.models.Model` has them.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Source: Graves et al., "Connectionist temporal classification: labelling unsegmented sequence
     data with recurrent neural networks" (2006); stacked frames as Sak et al., "Fast and accurate
     recurrent neural network acoustic models for speech recognition" (2015).

@@ -86,6 +86,11 @@ class Encoder(Module):
         The arguments but the seed, in types that JSON has.
     generators : dict of str to numpy.random.Generator
         The dropouts' sources.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
     """
 
     def __init__(
@@ -179,6 +184,11 @@ class Encoder(Module):
             Zero beyond the end of a sequence.
         state : ndarray or pair of ndarray
             As the recurrent layers return it.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an id has no vector, or a shape or type is wrong.
         """
         values, lengths = self._read(inputs)
         if self.inputs == "ids":
@@ -290,7 +300,7 @@ class EncoderStream:
         return self._stream.step(inputs)
 
     def reset(self) -> None:
-        """Forget what was read: the state is zero again."""
+        """Forget what was read: the state is that of a new stream."""
         self._stream.reset()
 
     @property

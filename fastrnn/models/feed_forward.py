@@ -67,6 +67,11 @@ class FeedForward(Predictor):
         Of the parts ``dense0``, ``dense1``, ...
     config, generators
         As every :class:`fastrnn.models.Model` has them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
     """
 
     def __init__(

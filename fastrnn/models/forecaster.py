@@ -49,6 +49,11 @@ class Forecaster(PooledModel):
     parameters, config, generators
         As for :class:`fastrnn.models.SequenceClassifier`.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Notes
     -----
     The loss is the squared error, or the pinball loss where there are quantiles, of scaled values:

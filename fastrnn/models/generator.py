@@ -75,6 +75,11 @@ class SequenceGenerator(Model):
     config, generators
         As every :class:`fastrnn.models.Model` has them.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Source: Graves, "Generating sequences with recurrent neural networks" (2013).
     """
 

@@ -72,6 +72,11 @@ class LanguageModel(Model):
     config, generators
         As every :class:`fastrnn.models.Model` has them.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Source: Mikolov et al., "Recurrent neural network based language model" (2010); dropout as
     Zaremba et al., "Recurrent neural network regularization" (2014); tying as Press and Wolf,
     "Using the output embedding to improve language models" (2017).
@@ -140,6 +145,11 @@ class LanguageModel(Model):
         -------
         logits : ndarray, shape (T, B, V) or (T, V)
         state : what the next call takes to go on from here
+
+        Raises
+        ------
+        ValueError, TypeError
+            If an id is not in 0..V - 1, or a shape or type is wrong.
         """
         hidden, state = self.encoder(ids, state)
         return self.output(hidden), state
@@ -185,6 +195,11 @@ class LanguageModel(Model):
             Nats, mean over the predictions.
         state
             After the last step; None where the batch is of whole sequences, that is Padded.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call; if targets are not as many as ids.
         """
         logits, state = self(ids, state)
         return _cross_entropy(logits, ids, targets)[0], None if isinstance(ids, Padded) else state

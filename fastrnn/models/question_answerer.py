@@ -63,6 +63,11 @@ class QuestionAnswerer(Predictor):
     config, generators
         As every :class:`fastrnn.models.Model` has them.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Notes
     -----
     Stories often share sentences: each distinct one of a batch is read once.

@@ -72,6 +72,11 @@ class Seq2Seq(Writer):
     config, generators
         As every :class:`fastrnn.models.Model` has them.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
+
     Source: Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014);
     the bidirectional encoder and its way into the decoder, Bahdanau, Cho and Bengio, "Neural
     machine translation by jointly learning to align and translate" (2015); attention, see

@@ -34,6 +34,11 @@ class SequenceTagger(FramewiseModel):
         Of the parts ``encoder`` and ``output``.
     config, generators
         As every :class:`fastrnn.models.Model` has them.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
     """
 
     def __init__(

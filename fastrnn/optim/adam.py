@@ -105,10 +105,12 @@ class AdamW(Adam):
 
     Parameters
     ----------
-    parameters, learning_rate, betas, eps, schedule
+    parameters, learning_rate, betas, eps
         As in :class:`Adam`.
     weight_decay : float
         :math:`\lambda`, at least 0.
+    schedule
+        As in :class:`Adam`.
 
     Raises
     ------

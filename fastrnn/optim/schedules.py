@@ -20,7 +20,20 @@ class Constant:
 
 @dataclass(frozen=True)
 class StepDecay:
-    """Multiply the learning rate by `gamma` after every `step_size` steps."""
+    """Multiply the learning rate by `gamma` after every `step_size` steps.
+
+    Parameters
+    ----------
+    step_size : int
+        At least 1.
+    gamma : float
+        At least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one is not.
+    """
 
     step_size: int
     gamma: float = 0.1
@@ -36,7 +49,18 @@ class StepDecay:
 
 @dataclass(frozen=True)
 class ExponentialDecay:
-    """Multiply the learning rate by `gamma` after every step."""
+    """Multiply the learning rate by `gamma` after every step.
+
+    Parameters
+    ----------
+    gamma : float
+        At least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is not.
+    """
 
     gamma: float
 
@@ -51,6 +75,18 @@ class ExponentialDecay:
 @dataclass(frozen=True)
 class CosineDecay:
     """Half a cosine from 1 at step 0 to `final` at `total_steps`, and `final` from there on.
+
+    Parameters
+    ----------
+    total_steps : int
+        Steps of the whole training, epochs times batches; at least 1.
+    final : float
+        Last factor, at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one is not.
 
     Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts"
     (2017), equation 5, without restarts.
@@ -73,7 +109,17 @@ class CosineDecay:
 class WarmUp:
     """Rise linearly to 1 over `steps` steps, the first at ``1 / steps``; then follow `then`.
 
-    The schedule `then` counts its own steps from 0.
+    Parameters
+    ----------
+    steps : int
+        At least 1.
+    then : callable
+        A schedule, which counts its own steps from 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `steps` is not at least 1, or `then` is not callable.
     """
 
     steps: int

@@ -129,6 +129,11 @@ class EarlyStopping(Callback):
         Epochs to go on without a new best.
     min_delta : float
         Nats by which a new best must be lower.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
     """
 
     def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
@@ -164,6 +169,11 @@ class Checkpoint(Callback):
         At least this long from save to save within an epoch; 0 saves after every step.
     extra : mapping of str to mapping
         Sections added to those of :meth:`Trainer.state_dict`, such as the vocabulary.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is of another type, or out of its range.
     """
 
     def __init__(

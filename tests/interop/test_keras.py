@@ -67,7 +67,7 @@ def test_wrong_inputs_are_refused():
         merged(np.zeros((2, 4)))
     with pytest.raises(ValueError, match="at least 1 step"):
         merged(np.zeros((2, 0, 4)))
-    with pytest.raises(ValueError, match="x must have input_layer, got ids"):
+    with pytest.raises(ValueError, match="x must have the inputs input_layer, got ids"):
         tagger({"ids": [[1, 2]]})
 
 

@@ -120,7 +120,8 @@ class KerasModel:
         names = self.input_names
         if isinstance(x, Mapping):
             if set(x) != set(names):
-                raise ValueError(f"x must have {', '.join(names)}, got {', '.join(map(str, x))}")
+                found = ", ".join(map(str, x))
+                raise ValueError(f"x must have the inputs {', '.join(names)}, got {found}")
             x = [x[name] for name in names]
         elif len(names) == 1:
             x = [x]
