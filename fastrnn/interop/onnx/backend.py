@@ -114,6 +114,11 @@ class Backend(onnx.backend.base.Backend):
         device : str
             ``"CPU"``.
 
+        Returns
+        -------
+        prepared : PreparedModel
+            ``prepared.run(inputs)`` runs it.
+
         Raises
         ------
         ValueError
