@@ -248,11 +248,11 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     width = arrays[0].shape[1:]
     expected = _format(("T", *width)) if arrays[0].ndim in (1, 2) else "(T,) or (T, I)"
     for k, (array, sequence) in enumerate(zip(arrays, value)):
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"{name}[{k}] must be of numbers, got dtype {array.dtype}")
         if array.ndim not in (1, 2) or array.shape[1:] != width:
             alone = "" if array.ndim else "; put a single sequence into a list"
             raise ValueError(f"{name}[{k}] must be {expected}, got {_format(array.shape)}{alone}")
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"{name}[{k}] must be of numbers, got dtype {array.dtype}")
         if array.size == 0 and not isinstance(sequence, np.ndarray):
             arrays[k] = array.astype(np.int64)  # NumPy calls an empty list a float array
     return arrays

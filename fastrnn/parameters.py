@@ -226,10 +226,14 @@ def join(parts: Mapping[str, Module]) -> Parameters:
 
     Raises
     ------
+    TypeError
+        If the parts are no mapping.
     ValueError
         If a name contains a dot, the dtypes differ, no part has parameters, or a part is given
         twice or belongs to another joined buffer already (which would lose it).
     """
+    if not isinstance(parts, Mapping):
+        raise TypeError(f"parts must be a mapping of names to layers, got {type(parts).__name__}")
     members = {name: module.parameters for name, module in parts.items()}
     seen: set[int] = set()
     for name, member in members.items():

@@ -263,6 +263,11 @@ def test_a_refused_join_changes_nothing(make_parts, message):
         assert part.parameters.flat_values is buffers[name]
 
 
+def test_parts_have_names():
+    with pytest.raises(TypeError, match="parts must be a mapping of names to layers, got list"):
+        join([Part(SHAPES)])
+
+
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))]
 )

@@ -367,6 +367,10 @@ REFUSED = {
         lambda: make("classifier, mean")[0].predict([np.zeros(4)] * I),
         r"inputs must be \(T, B, 2\), got \(4, 2\)",
     ),
+    "a text": (
+        lambda: classifier().predict("hello"),
+        r"sequences\[0\] must be of numbers, got dtype <U1",
+    ),
     "a single sequence": (
         lambda: classifier().predict(IDS[0]),
         r"sequences\[0\] must be .*, got \(\); put a single sequence into a list",

@@ -159,7 +159,8 @@ def check_parameters(parameters: Any) -> None:
     """Refuse what is not `Parameters`, such as a model itself; TypeError."""
     if not isinstance(parameters, Parameters):
         raise TypeError(
-            f"parameters must be a model's .parameters, got {type(parameters).__name__}"
+            f"parameters must be a model's .parameters, got {type(parameters).__name__}; "
+            "fastrnn.parameters.join makes one of those of several layers"
         )
 
 
