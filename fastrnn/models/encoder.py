@@ -68,7 +68,7 @@ class Encoder(Module):
     embedding_scale : float
         Standard deviation of the initial vectors of the symbols.
     options : mapping or None
-        Further keyword arguments of the recurrent layers, such as ``{"layer_norm": True}``; not
+        Further keyword arguments of the recurrent layers, such as ``{"zoneout": 0.1}``; not
         ``batch_first``, as all models are time-major.
     dtype : {"float32", "float64"}
     seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
