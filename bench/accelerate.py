@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 import fastrnn as fr
 
-from . import compare, report
+from . import compare, processes, report
 from .peers import CLIP, use_threads
 
 TOLERANCE = 1e-4  # of the losses, relative
@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = []
         for script in SCRIPTS:
             for threads in args.threads:
-                rows.append(measure(script, threads, args.epochs, args.steps))
+                rows.append(processes.alone(measure, script, threads, args.epochs, args.steps))
                 print(" | ".join(list(table(rows))[-1]), flush=True)
         if args.quick:
             return

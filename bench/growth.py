@@ -14,7 +14,7 @@ from typing import Any
 
 import fastrnn as fr
 
-from . import compare, report
+from . import compare, processes, report
 from .cases import Case
 
 PEERS = ("torch",)
@@ -45,7 +45,8 @@ def measure(rounds: int, seconds: float, longest: int | None) -> list[dict[str, 
         for value in (values or range(1, most + 1))[:longest]:
             threads = value if field == "threads" else most
             sized = case if field == "threads" else replace(case, **{field: value})
-            run = compare.measure(sized, threads, PEERS, rounds=rounds, seconds=seconds)
+            effort = {"rounds": rounds, "seconds": seconds}
+            run = processes.alone(compare.measure, sized, threads, PEERS, **effort)
             ours = report.spread(run["sides"]["fastrnn"]["value"], run["unit"])
             print(f"{case.name}, {axis} = {value}: {ours}", flush=True)
             panel["unit"] = run["unit"]

@@ -18,7 +18,7 @@ import numpy as np
 
 import fastrnn as fr
 
-from . import compare, report
+from . import compare, processes, report
 from .cases import Case
 from .peers import Problem
 
@@ -42,9 +42,8 @@ def measure(rounds: int, seconds: float, count: int | None) -> list[dict[str, An
     for case in CASES:
         for longest in LONGEST[:count]:
             drawn = replace(case, longest=longest)
-            run = compare.measure(
-                drawn, fr.get_num_threads(), ("torch",), rounds=rounds, seconds=seconds
-            )
+            threads, effort = fr.get_num_threads(), {"rounds": rounds, "seconds": seconds}
+            run = processes.alone(compare.measure, drawn, threads, ("torch",), **effort)
             steps = int(np.sum(Problem(drawn).lengths))
             rows.append({"case": case.name, "longest": longest, "sum": steps, **run})
             ours = report.spread(run["sides"]["fastrnn"]["value"], "s")
