@@ -559,6 +559,32 @@ def test_exported_layers_give_the_same_numbers(tmp_path, cell, lengths, with_sta
             assert_close(actual[name], array, TOLERANCES["float32"], name)
 
 
+WITH_STATE = {
+    "layer": (lambda: fr.LSTM(4, 6), ["output", "h", "c"]),
+    "cell": (lambda: fr.LSTMCell(4, 6), ["h", "c"]),
+    "encoder": (lambda: fr.models.Encoder(4, 6), ["output", "h"]),
+    "language model": (lambda: fr.models.LanguageModel(7, 5), ["logits", "h", "c"]),
+    "tied": (
+        lambda: fr.models.LanguageModel(7, 5, embedding_size=5, tie_weights=True),
+        ["logits", "h", "c"],
+    ),
+    "tagger": (lambda: fr.models.SequenceTagger(4, 6, 3), ["output", "h"]),
+    "recogniser": (lambda: fr.models.CTCRecognizer(4, 6, 3), ["logits", "frames", "h"]),
+    "generator": (lambda: fr.models.SequenceGenerator((4,), 6), ["output", "h"]),
+}
+
+
+@pytest.mark.parametrize(("make", "names"), WITH_STATE.values(), ids=WITH_STATE)
+def test_outputs_come_in_the_order_in_which_they_are_returned(tmp_path, make, names):
+    """As in PyTorch's exports: scripts read ``session.run(None, feeds)`` by place."""
+    model, options = make(), {"state": "h" in names, "lengths": "frames" in names}
+    if isinstance(model, fr.LSTMCell):
+        options["state"] = False  # it has one anyhow
+    fronnx.export(model, tmp_path / "model.onnx", **options)
+    graph = onnx.load(tmp_path / "model.onnx").graph
+    assert [output.name for output in graph.output] == names
+
+
 @pytest.mark.parametrize("options", [{}, {"embedding_size": 3}, {"num_layers": 2, "cell": "gru"}])
 def test_exported_language_models_give_the_same_numbers(tmp_path, options):
     model = fr.models.LanguageModel(7, 5, seed=0, **options)
