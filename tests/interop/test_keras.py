@@ -51,6 +51,18 @@ def test_weights_with_a_configuration():
         frkeras.load(FIXTURES / "classifier.keras", text)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("config", [None, (FIXTURES / "classifier.json").read_text()])
+def test_files_of_keras_2_are_named(tmp_path, whole, config):
+    """What ``model.save("m.h5")`` and ``model.save_weights("m.h5")`` wrote."""
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        group = file.create_group("model_weights") if whole else file
+        group.attrs["layer_names"] = ["embedding", "lstm"]
+        group.create_group("embedding")
+    with pytest.raises(ValueError, match=r"format of Keras 3, got that of Keras 2"):
+        frkeras.load(tmp_path / "m.h5", config)
+
+
 def test_rows_do_not_depend_on_masked_steps():
     model = frkeras.load(FIXTURES / "tagger.keras")
     short, padded = model([[3, 4, 5]]), model([[3, 4, 5, 0, 0]])

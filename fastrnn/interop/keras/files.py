@@ -80,9 +80,16 @@ def reading_weights() -> Iterator[None]:
 
 
 def open_weights(file: Any) -> h5py.File:
-    """Open an HDF5 file, a path or a file object; ValueError if it is none."""
+    """Open an HDF5 file, a path or a file object; ValueError if it is none, or an older Keras's."""
     with reading_weights():
-        return h5py.File(file, "r")
+        opened = h5py.File(file, "r")
+        if "model_weights" in opened or "layer_names" in opened.attrs:
+            opened.close()
+            raise ValueError(
+                "weights must be in the format of Keras 3, got that of Keras 2: "
+                "let Keras load the model and save it as a .keras file"
+            )
+        return opened
 
 
 class Weights:

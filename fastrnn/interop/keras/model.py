@@ -200,10 +200,11 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
             raise ValueError("config must be None for a .keras file, which holds its own")
         config, file = read_archive(path)
     elif name.endswith(".h5"):
-        if config is None:
-            raise ValueError("config must be model.to_json() for a .weights.h5 file, got None")
         config = parse_json("config", config) if isinstance(config, str) else config
         file = open_weights(path)
+        if config is None:
+            file.close()
+            raise ValueError("config must be model.to_json() for a .weights.h5 file, got None")
     else:
         raise ValueError(f"path must end with .keras or .weights.h5, got {name!r}")
     with file, reading_weights():
