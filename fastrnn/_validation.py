@@ -295,6 +295,9 @@ def as_array(name: str, value: Any) -> np.ndarray:
         lists = type(value) in (list, tuple)
         found = "lists of unequal lengths" if lists else type(value).__name__  # such as Padded
         raise ValueError(f"{name} must be an array, got {found}") from None
+    except (RuntimeError, TypeError) as error:  # such as PyTorch's, for a tensor in a graph
+        kind = type(value).__name__
+        raise TypeError(f"{name} must be an array, got {kind}: {error}") from error
     if array.dtype.kind == "O" and isinstance(value, Iterator):  # such as what a model samples
         raise TypeError(f"{name} must be an array, got {type(value).__name__}; list(...) reads it")
     return array

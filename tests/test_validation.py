@@ -221,6 +221,25 @@ def test_a_generator_is_no_array():
         fr.data.CharVocabulary("ab").decode(k for k in [0, 1])
 
 
+class Guarded:
+    """As a tensor of PyTorch that requires gradients, or has a type that NumPy has not."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __array__(self, dtype=None, copy=None):
+        raise self.error
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, TypeError])
+def test_what_will_not_be_an_array_is_named(kind):
+    value, layer = Guarded(kind("detach it")), fr.RNN(2, 2)
+    with pytest.raises(TypeError, match=r"^x must be an array, got Guarded: detach it$"):
+        layer(value)
+    with pytest.raises(TypeError, match=r"weight_ih_l0 must be an array, got Guarded: detach it"):
+        layer.load_state_dict(layer.state_dict() | {"weight_ih_l0": value})
+
+
 def test_masked_targets_are_no_data():
     targets = np.ma.array([0, 1], mask=[0, 1])
     with pytest.raises(ValueError, match=r"^targets must have no masked elements, got 1"):
