@@ -115,6 +115,19 @@ def spectral_norm(layer):
     return [output, layer(batch())[0], *gradients(layer)]
 
 
+def dropped_weights(layer):
+    """As in AWD-LSTM: a new weight, which is no parameter, is set before each call."""
+    torch.manual_seed(2)
+    raw = layer.weight_hh_l0
+    del layer.weight_hh_l0
+    layer.register_parameter("raw", raw)
+    for _ in range(2):
+        layer.weight_hh_l0 = torch.nn.functional.dropout(raw, 0.5)
+        output, _ = layer(batch())
+        output.sum().backward()
+    return [output, *gradients(layer)]
+
+
 def averaged(layer):
     model = torch.optim.swa_utils.AveragedModel(layer)
     with torch.no_grad():
@@ -153,6 +166,7 @@ SCRIPTS = [
     converted,
     another_default_device,
     spectral_norm,
+    dropped_weights,
     averaged,
     workers,
 ]
