@@ -69,12 +69,19 @@ def test_rows_do_not_depend_on_masked_steps():
     check(padded[:, :3], short)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ids_may_be_whole_floats(dtype):
+    model = frkeras.load(FIXTURES / "tagger.keras")
+    check(model(np.array([[3, 4, 0]], dtype)), model([[3, 4, 0]]))
+
+
 def test_wrong_inputs_are_refused():
     tagger, merged = (frkeras.load(FIXTURES / f"{n}.keras") for n in ("tagger", "merged"))
     with pytest.raises(ValueError, match=r"ids must be in 0..8, got 9"):
         tagger([[1, 9]])
-    with pytest.raises(TypeError, match="ids must be integers"):
-        tagger([[1.0, 2.0]])
+    for value in (1.5, np.nan, np.inf):
+        with pytest.raises(TypeError, match="ids must be integers, got dtype float64"):
+            tagger([[1.0, value]])
     with pytest.raises(ValueError, match=r"x must be \(B, T, 4\), got \(2, 4\)"):
         merged(np.zeros((2, 4)))
     with pytest.raises(ValueError, match="at least 1 step"):

@@ -159,6 +159,10 @@ class Embedding(Layer):
         self.output_width = shape[1]
 
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
+        if x.dtype.kind == "f":  # as in batches padded by hand; Keras would take 1.5 for 1
+            with np.errstate(invalid="ignore"):
+                whole = x.astype(np.int64)
+            x = whole if (whole == x).all() else x
         ids = check_ids("ids", x, len(self.table))
         return self.table.take(ids, axis=0), ids != 0 if self.mask_zero else None
 

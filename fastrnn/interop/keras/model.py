@@ -104,8 +104,8 @@ class KerasModel:
         Parameters
         ----------
         x : array_like
-            (B, T, I), (B, I), or integer ids (B, T), as the first layer takes it. Where the model
-            has several inputs a tuple or list of them, or a mapping from their names.
+            (B, T, I), (B, I), or whole numbers as ids (B, T), as the first layer takes it. Where
+            the model has several inputs a tuple or list of them, or a mapping from their names.
 
         Returns
         -------
