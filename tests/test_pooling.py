@@ -84,6 +84,21 @@ def test_a_stream_pools_what_was_read(name, dtype):
         stream.reset()
 
 
+@pytest.mark.parametrize("name", ["mean", "attention"])
+def test_many_steps_are_not_rounded_away(name):
+    x = np.full((100_000, 1, W), 0.7, np.float32)
+    layer = POOLINGS[name]("float32")
+    pooled, pullback = layer.vjp(x)
+    assert_close(pooled, x[0], TOLERANCES["float32"])
+    # Steps alike have equal shares, and gradients of no more than these.
+    assert_close(pullback(np.ones((1, W)))[:, 0], np.full((len(x), W), 1e-5), TOLERANCES["float32"])
+    stream = layer.stream(1)
+    for step in x:
+        pooled = stream.step(step)
+    assert pooled.dtype == np.float32
+    assert_close(pooled, x[0], TOLERANCES["float32"])
+
+
 @pytest.mark.parametrize("name", POOLINGS)
 def test_nan_flows_neither_into_padding_nor_into_other_sequences(name):
     layer, x = POOLINGS[name]("float64"), np.nan_to_num(steps())

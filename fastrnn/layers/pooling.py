@@ -141,6 +141,8 @@ class WeightedPooling(Pooling):
     r"""Mean of the steps, weighted by the softmax of a score of each.
 
     .. math:: a_t = \frac{e^{s_t}}{\sum_{t'} e^{s_{t'}}}, \qquad y = \sum_t a_t x_t
+
+    Steps are added in float64: of 1e5 alike, float32 would round the sum by 1e-3 of it.
     """
 
     @abstractmethod
@@ -161,7 +163,7 @@ class WeightedPooling(Pooling):
         weights[valid] = scores
         weights -= weights.max(axis=0)
         np.exp(weights, out=weights)
-        weights /= weights.sum(axis=0)
+        weights /= weights.sum(axis=0, dtype=np.float64)
         weights[~valid] = 0  # also where a score is NaN
         return valid, weights, pullback
 
@@ -169,12 +171,13 @@ class WeightedPooling(Pooling):
         valid, weights, pullback = self._weigh(x, lengths)
         if not valid.all():
             x = np.where(valid[..., None], x, 0)  # zero times NaN would be NaN
-        pooled = np.einsum("tb,tbi->bi", weights, x)
+        pooled = np.einsum("tb,tbi->bi", weights, x, dtype=np.float64).astype(self.dtype)
 
         def adjoint(d_pooled: np.ndarray) -> np.ndarray:
             d_x = weights[..., None] * d_pooled
             d_weights = np.einsum("bi,tbi->tb", d_pooled, x)
-            d_scores = weights * (d_weights - (weights * d_weights).sum(axis=0))
+            mean = np.einsum("tb,tb->b", weights, d_weights, dtype=np.float64)
+            d_scores = weights * (d_weights - mean.astype(self.dtype))
             d_rows = pullback(d_scores[valid])
             if d_rows is not None:
                 d_x[valid] += d_rows
@@ -282,10 +285,9 @@ class WeightedPoolingStream(PoolingStream):
         self.reset()
 
     def reset(self) -> None:
-        dtype = self._pooling.dtype
-        self._largest = np.full(self._batch_size, -np.inf, dtype)
-        self._total = np.zeros(self._batch_size, dtype)
-        self._sum = np.zeros((self._batch_size, self._pooling.size), dtype)
+        self._largest = np.full(self._batch_size, -np.inf, self._pooling.dtype)
+        self._total = np.zeros(self._batch_size)
+        self._sum = np.zeros((self._batch_size, self._pooling.size))
 
     def step(self, x: ArrayLike) -> np.ndarray:
         x = check_array("x", x, self._pooling.dtype, self._sum.shape)
@@ -295,4 +297,4 @@ class WeightedPoolingStream(PoolingStream):
         self._largest = largest
         self._total = kept * self._total + weight
         self._sum = kept[:, None] * self._sum + weight[:, None] * x
-        return self._sum / self._total[:, None]
+        return (self._sum / self._total[:, None]).astype(self._pooling.dtype)
