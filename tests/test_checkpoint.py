@@ -151,6 +151,13 @@ def test_a_failed_save_leaves_the_file_before(tmp_path, monkeypatch, function):
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_failed_save_names_the_file_that_was_asked_for(tmp_path):
+    path = tmp_path / ("m" * 255)  # what is written first has a longer name, which cannot be
+    with pytest.raises(OSError, match=r"too long|No such file") as error:
+        save_checkpoint(path, SECTIONS)
+    assert error.value.filename == str(path)
+
+
 def test_only_files_are_replaced(tmp_path):
     (tmp_path / "directory").mkdir()
     for path in (tmp_path / "directory", os.devnull):
