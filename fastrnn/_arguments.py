@@ -17,7 +17,13 @@ DEFAULT_OUTPUT = "fastrnn-model.safetensors"
 
 def report(message: str) -> None:
     """Write an error to standard error, in one line."""
-    print(f"fastrnn: error: {' '.join(message.splitlines())}", file=sys.stderr)
+    say(f"error: {' '.join(message.splitlines())}")
+
+
+def say(message: str) -> None:
+    """Write a line to standard error; nothing where it is closed, not to standard output."""
+    if sys.stderr is not None:  # for which `print` would take standard output
+        print(f"fastrnn: {message}", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn._arguments import make_parser, report
+from fastrnn._arguments import make_parser, report, say
 from fastrnn._config import get_num_threads, show_config
 from fastrnn.backends import active_backend
 from fastrnn.data import CharVocabulary, Windows, python_documentation, read_text
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         finally:
             print(end="", flush=True)  # a reader that has left is noticed here, not at exit
     except KeyboardInterrupt:
-        print("fastrnn: interrupted", file=sys.stderr)
+        say("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         # The reader, such as `head`, has had enough. Python would complain at exit once more.
@@ -87,9 +87,7 @@ def _train(args: argparse.Namespace) -> int:
         run.fit(callbacks, checkpoint_every=args.checkpoint_every)
     except KeyboardInterrupt:
         again = ["fastrnn", "train", *([args.file] if args.file else []), "--output", args.output]
-        print(
-            f"fastrnn: interrupted; to go on: {shlex.join([*again, '--resume'])}", file=sys.stderr
-        )
+        say(f"interrupted; to go on: {shlex.join([*again, '--resume'])}")
         return EXIT_INTERRUPTED
     _conclude(run)
     return 0

@@ -640,6 +640,12 @@ def test_training_needs_no_output(run, monkeypatch):
     assert len(load_checkpoint("m")["progress"]["history"]) == 2
 
 
+def test_errors_do_not_go_to_the_output(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)  # closed by `2>&-`
+    assert cli.main(["train", "absent.txt"]) == 2
+    assert capsys.readouterr().out == ""
+
+
 def test_any_terminal_can_show_a_sample(run, model):
     Path("text.txt").write_text("äöü\n" * 100)
     assert run("train", "text.txt", *OPTIONS, "--output", "m")[0] == 0
