@@ -203,3 +203,19 @@ def test_the_weight_of_a_batch_is_the_number_of_its_targets():
 def test_a_seed_is_a_non_negative_integer(seed, error):
     with pytest.raises(error, match="seed must be a non-negative integer, got"):
         LanguageModel(5, 3, seed=seed)
+
+
+def objects(sequences):
+    array = np.empty(len(sequences), object)
+    array[:] = sequences
+    return array
+
+
+@pytest.mark.parametrize("kind", [list, tuple, objects, pad])
+def test_every_target_counts_the_same_whatever_holds_the_sequences(kind):
+    model = SequenceTagger(V, H, 2, seed=0)
+    inputs, targets = [[0], [1, 5, 2, 1], [6, 3]], [[1], [0, 0, 1, 0], [1, 1]]
+    batches = [(kind(inputs[:1]), kind(targets[:1])), (kind(inputs[1:]), kind(targets[1:]))]
+    assert model.count(kind(targets)) == 7
+    whole = model.loss(inputs, targets)[0]
+    assert fr.training.evaluate(model, batches) == pytest.approx(whole, rel=1e-6)

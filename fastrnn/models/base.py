@@ -64,8 +64,10 @@ class Model(Module, ABC):
         """Return the number of targets that count: the weight of a batch in a mean of losses."""
         if isinstance(targets, Padded):
             return int(np.sum(targets.lengths))
-        # A list may be of sequences of any lengths.
-        return sum(map(np.size, targets)) if isinstance(targets, list) else np.size(targets)
+        # A list, a tuple or an array of objects may be of sequences of any lengths.
+        if isinstance(targets, (list, tuple)) or np.asarray(targets).dtype == object:
+            return sum(map(np.size, targets))
+        return np.size(targets)
 
     def sections(self) -> Sections:
         """Return what a checkpoint has to hold so that :func:`load` makes this model again."""

@@ -236,13 +236,13 @@ class Trainer:
     def _train_on(self, inputs: Any, targets: Any) -> None:
         self.model.zero_gradients()
         loss, state, pullback = self.model.loss_vjp(inputs, targets, self.state)
+        count = self.model.count(targets)
         self._check_finite(loss, "loss")
         pullback()
         limit = np.finfo(np.float64).max if self.clip is None else self.clip
         self._check_finite(clip_gradient_norm(self.model.parameters, limit), "gradient norm")
         self.optimizer.step()
         self.state = state
-        count = self.model.count(targets)
         self.loss_sum += loss * count
         self.count += count
         self.position += 1
