@@ -454,6 +454,15 @@ def test_gaussian_mixture_with_a_component_too_narrow_for_the_point(s):
     assert_close(d_outputs[0], [[0.5, 0, 0], [-0.5, -1, 0]], TOLERANCES["float32"])
 
 
+@pytest.mark.parametrize("s", [-60, -200])
+def test_gaussian_mixture_without_a_density_at_the_point_is_infinite(s):
+    outputs = np.array([[[0, 0, s], [0, 0, s]], [[0, 0, 0], [0, 0, 0]]], np.float32)
+    loss, d_outputs = gaussian_mixture_nll(outputs, [[1.0], [1.0]])
+    assert loss == math.inf
+    assert np.isnan(d_outputs[0]).any()
+    assert np.isfinite(d_outputs[1]).all()
+
+
 def test_gaussian_mixture_lets_nan_flow_in_its_row():
     outputs, targets = mixtures()
     outputs[1, 0, 2, 1] = math.nan

@@ -44,7 +44,8 @@ def gaussian_mixture_nll(
     Returns
     -------
     loss : float
-        Nats, mean over the N points that count; a density, so below 0 where it is high.
+        Nats, mean over the N points that count; a density, so below 0 where it is high. Infinite
+        where no component has a density that floats can hold, with a gradient of NaN.
     d_outputs : ndarray, shape and dtype of `outputs`
         Gradient of that mean.
 
@@ -75,20 +76,21 @@ def gaussian_mixture_nll(
         raise ValueError("there must be at least one point that counts, got none")
     log_weights = log_softmax(rows[..., 0], axis=-1)
     constant = 0.5 * D * math.log(2 * math.pi)
-    with np.errstate(over="ignore"):  # a density may well be zero
+    # A density may well be zero; where those of all components are, the gradient is NaN.
+    with np.errstate(over="ignore", invalid="ignore"):
         inverse = np.exp(-rows[..., 1 + D :])
         z = (t - rows[..., 1 : 1 + D]) * inverse
         joint = log_weights - rows[..., 1 + D :].sum(-1) - 0.5 * np.square(z).sum(-1) - constant
-    log_density = logsumexp(joint, axis=-1, keepdims=True)
-    share = np.exp(joint - log_density)[..., None] / len(rows)
-    far = share == 0  # zero times infinity would be NaN
-    z, inverse = np.where(far, 0, z), np.where(far, 0, inverse)
-    d_rows = np.concatenate(
-        [
-            np.exp(log_weights)[..., None] / len(rows) - share,
-            -share * z * inverse,
-            share * (1 - np.square(z)),
-        ],
-        axis=-1,
-    )
+        log_density = logsumexp(joint, axis=-1, keepdims=True)
+        share = np.exp(joint - log_density)[..., None] / len(rows)
+        far = share == 0  # zero times infinity would be NaN
+        z, inverse = np.where(far, 0, z), np.where(far, 0, inverse)
+        d_rows = np.concatenate(
+            [
+                np.exp(log_weights)[..., None] / len(rows) - share,
+                -share * z * inverse,
+                share * (1 - np.square(z)),
+            ],
+            axis=-1,
+        )
     return float(-log_density.mean(dtype=np.float64)), unmask(d_rows, mask, outputs)
