@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from fastrnn.data import Windows
+from fastrnn.data import Batches, Windows
 from fastrnn.layers import LSTM
-from fastrnn.models import LanguageModel, Model
+from fastrnn.models import LanguageModel, Model, SequenceClassifier, SequenceGenerator
 from fastrnn.optim import SGD, Adam, ExponentialDecay, clip_gradient_norm
 from fastrnn.parameters import Parameters
 from fastrnn.training import (
@@ -501,6 +501,35 @@ def test_the_progress_bar_counts_the_batches_of_an_epoch(monkeypatch):
     assert places == [(k, 6) for k in range(1, 7)]
     trainer.fit(Drawn(BATCHES, 0), 3)  # goes on
     assert places[6:] == [(k, 9) for k in range(7, 10)]
+
+
+@pytest.mark.parametrize("kept", ["inputs", "targets"])
+@pytest.mark.parametrize(
+    ("model", "examples"),
+    [
+        (LanguageModel(5, 3, seed=0), np.zeros((4, 6), np.int64)),
+        (SequenceGenerator(5, 3, seed=0), np.zeros((4, 6, 1), np.int64)),
+    ],
+)
+def test_arrays_that_would_be_read_transposed_are_refused(model, examples, kept):
+    lists, arrays = Batches(list(examples), list(examples), 2), Batches(examples, examples, 2)
+    setattr(arrays, kept, getattr(lists, kept))
+    before = model.parameters.flat_values.copy()
+    message = "of Batches must be a list of sequences .* time first, got an array"
+    for action in (
+        lambda: fit(model, arrays, 1),
+        lambda: fit(model, lists, 1, validation=arrays),
+        lambda: evaluate(model, arrays),
+    ):
+        with pytest.raises(ValueError, match=message):
+            action()
+    np.testing.assert_array_equal(model.parameters.flat_values, before)
+    fit(model, lists, 1, validation=lists)
+
+
+def test_other_models_have_the_examples_first_in_an_array():
+    model = SequenceClassifier(5, 3, 2, seed=0)
+    fit(model, Batches(np.zeros((4, 6), np.int64), np.zeros(4, np.int64), 2), 1)
 
 
 @pytest.mark.parametrize(

@@ -36,8 +36,12 @@ class Model(Module, ABC):
         same shapes.
     generators : dict of str to numpy.random.Generator
         Everything random in training; a resumed run restores their states.
+    time_first : bool
+        Of the class: whether it reads an array as the recurrent layers do, time along its first
+        axis. All others have the examples there.
     """
 
+    time_first: ClassVar[bool] = False
     config: dict[str, Any]
     generators: Mapping[str, np.random.Generator]
     _classes: ClassVar[dict[str, type[Model]]] = {}

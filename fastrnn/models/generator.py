@@ -83,6 +83,8 @@ class SequenceGenerator(Model):
     Source: Graves, "Generating sequences with recurrent neural networks" (2013).
     """
 
+    time_first = True
+
     def __init__(
         self,
         size: int | Sequence[int],

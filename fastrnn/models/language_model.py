@@ -82,6 +82,8 @@ class LanguageModel(Model):
     "Using the output embedding to improve language models" (2017).
     """
 
+    time_first = True
+
     def __init__(
         self,
         vocabulary_size: int,

@@ -17,6 +17,7 @@ from fastrnn._validation import (
     check_positive_float,
     check_positive_int,
 )
+from fastrnn.data import Batches
 from fastrnn.models.base import Model
 from fastrnn.optim import Optimizer, clip_gradient_norm
 from fastrnn.training.callbacks import Callback
@@ -134,7 +135,8 @@ class Trainer:
             If batches are no sequence of pairs, or validation can be read once only and there is
             more than one epoch to come.
         ValueError
-            If there are no batches.
+            If there are no batches, or they are :class:`fastrnn.data.Batches` of arrays and the
+            model has time along the first axis of an array, not the examples.
         FloatingPointError
             If the loss or the gradients are not finite; the parameters are those before the step.
         KeyboardInterrupt
@@ -149,6 +151,8 @@ class Trainer:
             raise TypeError(f"validation must be read after every epoch, got {found}, read once")
         if len(batches) == 0:
             raise ValueError("there is nothing to train on: batches must not be empty")
+        for given in (batches, validation):
+            _check_axes(self.model, given)
         self.epochs, self.stop_reason = epochs, None
         # What is not finite is found and explained here; NumPy need not warn of it as well.
         with _DeferredInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
@@ -313,8 +317,9 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     TypeError
         If a batch is no pair.
     ValueError
-        If there are no targets.
+        If there are no targets; as from :meth:`Trainer.fit`.
     """
+    _check_axes(model, batches)
     total, count, state = 0.0, 0, None
     for batch in batches:
         inputs, targets = check_pair("a batch", batch)
@@ -336,6 +341,18 @@ def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be instances of Callback, got {callback!r:.80}")
     return callbacks
+
+
+def _check_axes(model: Model, batches: Any) -> None:
+    """Refuse batches whose arrays the model would read transposed, without an error; ValueError."""
+    if not (model.time_first and isinstance(batches, Batches)):
+        return
+    for name in ("inputs", "targets"):
+        if isinstance(getattr(batches, name), np.ndarray):
+            raise ValueError(
+                f"{name} of Batches must be a list of sequences for a {type(model).__name__}, "
+                "which reads arrays with time first, got an array; list(array) is one"
+            )
 
 
 class _DeferredInterrupt:
