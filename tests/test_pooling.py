@@ -73,6 +73,17 @@ def test_gradients_are_those_of_central_differences(name, backend):
         assert_close((layer.gradients[key] * direction).sum(), slope, CENTRAL_DIFFERENCES, key)
 
 
+@pytest.mark.parametrize("name", POOLINGS)
+def test_lengths_may_be_overwritten_after_vjp(name):
+    layer, x, found = POOLINGS[name]("float64"), steps(), []
+    for overwritten in (LENGTHS, 1):
+        lengths = LENGTHS.copy()
+        _, pullback = layer.vjp(x, lengths)
+        lengths[...] = overwritten
+        found.append(pullback(np.ones((B, W))))
+    np.testing.assert_array_equal(*found)
+
+
 @pytest.mark.parametrize("name", ["last", "mean", "attention"])
 def test_a_stream_pools_what_was_read(name, dtype):
     layer = POOLINGS[name](dtype)
