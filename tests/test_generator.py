@@ -196,6 +196,15 @@ def test_temperature_zero_takes_the_likeliest():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_elements_may_be_overwritten_where_they_were_drawn(kind):
+    model, found = make(kind), []
+    for element in model.sample(6, seed=3):
+        found.append(element.copy())
+        element[...] = 1 if kind == "mixture" else 0
+    np.testing.assert_array_equal(found, list(model.sample(6, seed=3)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_draws_the_same(kind):
     model = make(kind)
     drawn = [np.array(list(model.sample(20, seed=seed))) for seed in (1, 1, 2)]

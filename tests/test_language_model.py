@@ -192,6 +192,13 @@ def test_temperature_zero_takes_the_likeliest():
     assert list(model.sample([2, 0], 6, top_k=1, seed=5)) == sampled
 
 
+def test_the_prompt_may_be_overwritten_before_the_first_draw():
+    model, prompt = make(), np.array([2, 0])
+    sampled = model.sample(prompt, 6, temperature=0)
+    prompt[...] = V  # no symbol at all
+    assert list(sampled) == list(model.sample([2, 0], 6, temperature=0))
+
+
 def test_the_same_seed_draws_the_same():
     model = make()
     drawn = [list(model.sample([0], 40, seed=seed)) for seed in (1, 1, 2)]

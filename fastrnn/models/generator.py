@@ -268,7 +268,7 @@ class SequenceGenerator(Model):
                 features = stream.step(self.head.read(element[None])[0])
             for _ in range(length):
                 element = self.head.draw(features[0], temperature, generator)
-                yield element
+                yield element.copy()  # which its owner may scale back, and is read here next
                 features = stream.step(self.head.read(element[None])[0])
 
         return draw()

@@ -264,7 +264,7 @@ class LanguageModel(Model):
         TypeError, ValueError
             At once, if an argument is wrong; while drawing, if scores are not finite.
         """
-        prompt = check_ids("prompt", prompt, self.config["vocabulary_size"])
+        prompt = check_ids("prompt", prompt, self.config["vocabulary_size"]).copy()
         if prompt.ndim != 1 or prompt.size == 0:
             raise ValueError(f"prompt must be (n,) with n >= 1, got {prompt.shape}")
         length = check_non_negative_int("length", length)
