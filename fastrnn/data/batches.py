@@ -254,7 +254,7 @@ class _Epoch(Sequence[tuple[Any, Any]]):
 
 def _examples(name: str, value: Any) -> Any:
     """Check examples, so that no batch of them can be refused."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) and not isinstance(value, Padded):  # which is a batch already
         return tuple(_examples(f"{name}[{k}]", column) for k, column in enumerate(value))
     if isinstance(value, list) and value and np.isscalar(value[0]):
         value = as_array(name, value)

@@ -148,7 +148,9 @@ def test_examples_are_numbers(labels):
         Batches([[1], [2]], labels, 2)
 
 
-@pytest.mark.parametrize("examples", ["abc", {"a": 1}, None, 3, np.array(3)])
+@pytest.mark.parametrize(
+    "examples", ["abc", {"a": 1}, None, 3, np.array(3), pad([[1, 2, 3], [4], [5]])]
+)
 def test_examples_are_lists_or_arrays(examples):
     with pytest.raises(TypeError, match="inputs must be a list of sequences or an array"):
         Batches(examples, np.zeros(3), 2)
