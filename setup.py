@@ -23,6 +23,8 @@ KERNELS = Path("src/kernels")
 
 C_FLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
 WARNINGS = ["-Wall", "-Wextra"]
+# Python need not be linked with them; dlopen has a library of its own before glibc 2.34.
+LIBRARIES = ["m", "dl"]
 AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma"]
 
 # Architecture: {file that is compiled for it alone: (flags, macro that tells dispatch.c)}
@@ -126,6 +128,7 @@ def extensions():
             include_dirs=[str(KERNELS), numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
             depends=depends,
+            libraries=LIBRARIES,
             extra_compile_args=C_FLAGS,
             extra_link_args=["-pthread"],
         )

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import os
+import platform
 import subprocess
 import sys
 from importlib import metadata
@@ -50,6 +51,14 @@ def test_stub_names_what_the_extension_has(name):
 
 def _defined_in(module, name, value):
     return not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+
+
+@compiled
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="libm may be part of the C library")
+@pytest.mark.parametrize("name", ["ctc", "kernels", "passes"])
+def test_extension_is_linked_with_what_it_calls(name):
+    module = importlib.import_module(f"fastrnn._core.{name}")
+    assert b"\0libm.so." in Path(module.__file__).read_bytes()
 
 
 def test_version_is_the_installed_one(distribution):
