@@ -5,9 +5,11 @@ number of threads; ``FASTRNN_ISA`` names an instruction set lower than the best 
 makes no sense is a `RuntimeWarning` and is passed over.
 """
 
+import math
 import os
 import platform
 import warnings
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -23,6 +25,8 @@ except ImportError:  # built without a compiler: the NumPy backend runs everythi
     _kernels = None
 
 MAX_THREADS = 256  # as in src/kernels/threads.c
+# The time that all cores together may give a container, and its period, or "max" and the period.
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 _num_threads = 1
 
 
@@ -107,10 +111,16 @@ def _cython_version() -> str:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Cores that this process may run on, and no more than it gets the time of."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    try:
+        quota, period = map(int, CPU_MAX.read_text().split())
+        return min(cores, max(1, math.ceil(quota / period)))
+    except (OSError, ValueError, ZeroDivisionError):  # no container, or none with a limit
+        return cores
 
 
 def _read_environment() -> None:

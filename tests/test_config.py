@@ -1,6 +1,7 @@
 """Threads, instruction set and what `show_config` tells of them."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -79,8 +80,29 @@ def test_senseless_variable_is_named_and_passed_over(environment, name, value):
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no affinity")
 def test_default_is_the_cores_of_the_process(environment):
     environment.setattr(os, "sched_getaffinity", lambda pid: {0, 4, 5})
+    environment.setattr(_config, "CPU_MAX", Path("no such file"))
     _config._read_environment()
     assert fr.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ("200000 100000\n", 2),
+        ("150000 100000\n", 2),
+        ("1000 100000\n", 1),
+        ("6400000 100000\n", 5),
+        ("max 100000\n", 5),
+        ("0 0\n", 5),
+        ("", 5),
+    ],
+)
+def test_default_is_no_more_than_a_container_gets(environment, tmp_path, limit, expected):
+    environment.setattr(os, "sched_getaffinity", lambda pid: set(range(5)), raising=False)
+    environment.setattr(_config, "CPU_MAX", tmp_path / "cpu.max")
+    (tmp_path / "cpu.max").write_text(limit)
+    _config._read_environment()
+    assert fr.get_num_threads() == expected
 
 
 @pytest.mark.skipif(_config._kernels is None, reason="built without the extension")
