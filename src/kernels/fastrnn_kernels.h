@@ -11,6 +11,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if UINTPTR_MAX < UINT64_MAX || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "fastrnn is compiled for 64-bit little-endian machines; set FASTRNN_NO_EXTENSION=1 elsewhere"
+#endif
+
 typedef ptrdiff_t fr_index;
 
 enum {
