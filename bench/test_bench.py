@@ -4,13 +4,14 @@ All run on ``fastrnn.get_num_threads()`` threads, which ``FASTRNN_NUM_THREADS`` 
 by itself; `bench.compare` lets them take turns and is the finer instrument.
 """
 
+import os
 from dataclasses import replace
 
 import pytest
 
 import fastrnn as fr
 
-from . import applications, cases, peers
+from . import applications, cases, compare, peers, processes
 
 CALLS = [
     pytest.param(case, name, id=f"{case.slug}-{name.replace(' ', '-')}")
@@ -41,6 +42,17 @@ def test_spec_makes_the_case_again(case):
     """A process of its own gets its case as text, and results are read back by it."""
     again = cases.parse(case.spec)
     assert replace(again, name=case.name, targets=case.targets) == case
+
+
+def test_each_case_has_a_process_of_its_own(capsys):
+    """And every side takes its turns there."""
+    assert processes.alone(os.getpid) != os.getpid()
+    compare.main(["--case", "stream rnn hidden=2", "--quick", "--peers", "numpy", "--threads", "1"])
+    case, heading, row = capsys.readouterr().out.splitlines()[-3:]
+    assert case == "stream rnn hidden=2"
+    assert "peer / fastrnn" in heading
+    assert row.split()[:1] == ["1"]
+    assert "NumPy" in row
 
 
 @pytest.mark.parametrize("name", applications.APPLICATIONS)
