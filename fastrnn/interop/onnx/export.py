@@ -106,10 +106,9 @@ def export(
 def _layer(graph: Graph, layer: Recurrent, state: bool, lengths: bool) -> None:
     shape = ["B", "T"] if layer.batch_first else ["T", "B"]
     x = graph.input("x", layer.dtype, [*shape, layer.input_size])
-    output, final = _stack(graph, layer, x, state, _lengths(graph, lengths))
+    output = _stack(graph, layer, x, state, _lengths(graph, lengths))
     width = layer.num_directions * layer.output_size
     graph.output("output", output, layer.dtype, [*shape, width])
-    _final(graph, layer, [layer.depth, "B"], final)
 
 
 def _cell(graph: Graph, cell: Cell, state: bool, lengths: bool) -> None:
@@ -123,16 +122,14 @@ def _cell(graph: Graph, cell: Cell, state: bool, lengths: bool) -> None:
     _final(graph, layer, ["B"], final)
 
 
-def _stack(
-    graph: Graph, layer: Recurrent, x: str, state: bool, sizes: str
-) -> tuple[str, list[str]]:
-    """Append a stack; return its output and, with a state of its own, the final one for `_final`.
-
-    Outputs of a graph are in the order of their declarations, and the state comes last.
-    """
-    initial = _initial(graph, layer, [layer.depth, "B"]) if state else []
+def _stack(graph: Graph, layer: Recurrent, x: str, state: bool, sizes: str) -> str:
+    """Append a stack with a state of its own; return its output."""
+    leading = [layer.depth, "B"]
+    initial = _initial(graph, layer, leading) if state else []
     output, final = recurrent(graph, layer, x, sizes, initial)
-    return output, final if state else []
+    if state:
+        _final(graph, layer, leading, final)
+    return output
 
 
 def _initial(graph: Graph, layer: Recurrent, leading: list[int | str]) -> list[str]:
@@ -144,9 +141,9 @@ def _initial(graph: Graph, layer: Recurrent, leading: list[int | str]) -> list[s
 
 
 def _final(graph: Graph, layer: Recurrent, leading: list[int | str], values: Sequence[str]) -> None:
-    """Declare the outputs of a final state."""
+    """Declare the outputs of a final state, which come last, as in PyTorch's exports."""
     for name, width, value in zip(layer.cell.states, layer.state_widths, values):
-        graph.output(name, value, layer.dtype, [*leading, width])
+        graph.output(name, value, layer.dtype, [*leading, width], last=True)
 
 
 def _lengths(graph: Graph, wanted: bool) -> str:
@@ -187,15 +184,14 @@ def _attention(graph: Graph, layer: Attention, state: bool, lengths: bool) -> No
 
 def _encoder(graph: Graph, encoder: Encoder, state: bool, lengths: bool) -> None:
     x = _vectors(graph, encoder)
-    hidden, final = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
+    hidden = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
     graph.output("output", hidden, encoder.recurrent.dtype, ["T", "B", encoder.output_size])
-    _final(graph, encoder.recurrent, [encoder.recurrent.depth, "B"], final)
 
 
 def _language_model(graph: Graph, model: LanguageModel, state: bool, lengths: bool) -> None:
     encoder = model.encoder
     x = _vectors(graph, encoder)
-    hidden, final = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
+    hidden = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
     if model.config["tie_weights"]:
         weight = graph.node("Transpose", ["embedding.weight"], perm=[1, 0])
         logits = graph.node("MatMul", [hidden, weight])
@@ -206,16 +202,14 @@ def _language_model(graph: Graph, model: LanguageModel, state: bool, lengths: bo
     graph.output(
         "logits", logits, encoder.recurrent.dtype, ["T", "B", model.config["vocabulary_size"]]
     )
-    _final(graph, encoder.recurrent, [encoder.recurrent.depth, "B"], final)
 
 
 def _tagger(graph: Graph, model: SequenceTagger, state: bool, lengths: bool) -> None:
     encoder = model.encoder
     x = _vectors(graph, encoder)
-    hidden, final = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
+    hidden = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
     scores = dense(graph, "output", model.output, hidden)
     graph.output("output", scores, model.output.dtype, ["T", "B", model.output.out_features])
-    _final(graph, encoder.recurrent, [encoder.recurrent.depth, "B"], final)
 
 
 def _recognizer(graph: Graph, model: CTCRecognizer, state: bool, lengths: bool) -> None:
@@ -225,12 +219,11 @@ def _recognizer(graph: Graph, model: CTCRecognizer, state: bool, lengths: bool) 
     x, frames = _frames(graph, model, x, sizes)
     if encoder.inputs == "ids":
         x = _look_up(graph, encoder, x)
-    hidden, final = _stack(graph, encoder.recurrent, x, state, frames)
+    hidden = _stack(graph, encoder.recurrent, x, state, frames)
     scores = dense(graph, "output", model.output, hidden)
     graph.output("logits", scores, model.output.dtype, ["N", "B", model.output.out_features])
     if lengths:
         graph.output("frames", frames, np.int32, ["B"])
-    _final(graph, encoder.recurrent, [encoder.recurrent.depth, "B"], final)
 
 
 def _frames(graph: Graph, model: CTCRecognizer, x: str, sizes: str) -> tuple[str, str]:
@@ -339,8 +332,7 @@ def _generator(graph: Graph, model: SequenceGenerator, state: bool, lengths: boo
         x = graph.node("Concat", parts, axis=2)
     else:
         x = _after(graph, elements, dtype.type(0), 3)
-    layer = model.encoder.recurrent
-    hidden, final = _stack(graph, layer, x, state, _lengths(graph, lengths))
+    hidden = _stack(graph, model.encoder.recurrent, x, state, _lengths(graph, lengths))
     scores = dense(graph, "output", head.output, hidden)
     for k, link in enumerate(head.links if categorical else ()):
         added = embedding(graph, f"link{k}", link, variables[k])
@@ -348,7 +340,6 @@ def _generator(graph: Graph, model: SequenceGenerator, state: bool, lengths: boo
         pads = graph.array([0, 0, before, 0, 0, 0])
         scores = graph.node("Add", [scores, graph.node("Pad", [added, pads])])
     graph.output("output", scores, dtype, ["T", "B", head.output.out_features])
-    _final(graph, layer, [layer.depth, "B"], final)
 
 
 def _after(graph: Graph, x: str, start: Any, axes: int) -> str:

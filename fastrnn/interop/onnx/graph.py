@@ -31,6 +31,7 @@ class Graph:
         self._constants: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._last_outputs: list[onnx.ValueInfoProto] = []
 
     @contextmanager
     def within(self, part: str) -> Iterator[None]:
@@ -47,10 +48,19 @@ class Graph:
         self._inputs.append(_declared(self._prefix + name, dtype, shape))
         return self._prefix + name
 
-    def output(self, name: str, value: str, dtype: Any, shape: list[int | str | None]) -> None:
-        """Declare an output, which is a value computed so far."""
+    def output(
+        self,
+        name: str,
+        value: str,
+        dtype: Any,
+        shape: list[int | str | None],
+        *,
+        last: bool = False,
+    ) -> None:
+        """Declare an output, a value computed so far; `last` puts it after those that are not."""
         self._nodes.append(helper.make_node("Identity", [value], [self._prefix + name]))
-        self._outputs.append(_declared(self._prefix + name, dtype, shape))
+        outputs = self._last_outputs if last else self._outputs
+        outputs.append(_declared(self._prefix + name, dtype, shape))
 
     def constant(self, name: str, array: np.ndarray) -> str:
         """Store an array; return its name."""
@@ -78,7 +88,8 @@ class Graph:
 
     def proto(self, name: str) -> onnx.GraphProto:
         """Return the finished graph."""
-        return helper.make_graph(self._nodes, name, self._inputs, self._outputs, self._constants)
+        outputs = self._outputs + self._last_outputs
+        return helper.make_graph(self._nodes, name, self._inputs, outputs, self._constants)
 
     def model(self, name: str) -> onnx.ModelProto:
         """Return the finished model, which has been checked."""
