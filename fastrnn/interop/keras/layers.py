@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import re
+from abc import ABC, abstractmethod
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +216,7 @@ class TimeDistributed(Layer):
         return self.layer(x, mask)
 
 
-class Recurrent(Layer):
+class Recurrent(Layer, ABC):
     """What the recurrent layers share: everything but the cell.
 
     A masked step keeps the state. Its output is that of the step before, zero in front of the
@@ -250,9 +251,9 @@ class Recurrent(Layer):
             self.weights["bias_ih"] = rows[0]
             self.weights["bias_hh"] = rows[1] if len(rows) == 2 else np.zeros_like(rows[0])
 
+    @abstractmethod
     def _cell(self, settings: Settings) -> Any:
         """Return the cell that the settings ask for."""
-        raise NotImplementedError
 
     def _ordered(self, array: np.ndarray) -> np.ndarray:
         """Return (..., gates * units) with our gates in rows."""

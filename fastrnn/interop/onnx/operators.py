@@ -5,6 +5,7 @@ Source: https://onnx.ai/onnx/operators/, versions 7, 14 and 22 of the three.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -172,9 +173,9 @@ class Recurrent(OpRun):
             directions.append(Direction(self._cell(d, P is not None), weights))
         return directions
 
+    @abstractmethod
     def _cell(self, d: int, peepholes: bool) -> CellSpec:
         """Return the cell of direction d."""
-        raise NotImplementedError
 
     def _naming_the_node(self) -> AbstractContextManager[None]:
         return _named(f"{self.op_type} node {self.onnx_node.name or list(self.output)}")
