@@ -2,8 +2,8 @@
 
 In each round every side runs for a moment, one after the other, so that what the machine does
 meanwhile meets them all. A ratio is the median of the rounds' ratios; its spread their quartiles.
-All sides of a case share a process, and each case has a new one: what the C library's allocator
-learnt from one case changes the times of another.
+All sides of a case share a process, and each case has a new one for each number of threads: what
+the C library's allocator learnt from one case changes the times of another.
 """
 
 from __future__ import annotations
