@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import site
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .cases import Case, parse
+from .cases import Case
 from .peers import SIDES, Problem, use_threads
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,25 +23,22 @@ _IMPORT = "import time; start = time.perf_counter(); import {}; print(time.perf_
 
 def alone(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """Return what a function returns in a fresh process."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+    spawn = multiprocessing.get_context("spawn")
+    # pytest imports this package without its folder on the path, which the process inherits.
+    with ProcessPoolExecutor(1, spawn, site.addsitedir, (str(ROOT),)) as process:
         return process.submit(function, *args, **kwargs).result()
-
-
-def _run(*arguments: str) -> float:
-    """Return the number that a fresh interpreter prints."""
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout)
 
 
 def import_seconds(modules: str) -> float:
     """Return the seconds that ``import modules`` takes, the interpreter's own start left out."""
-    return _run("-c", _IMPORT.format(modules))
+    command = [sys.executable, "-c", _IMPORT.format(modules)]
+    done = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return float(done.stdout)
 
 
-def peak_memory(name: str, case: Case, threads: int) -> float:
+def peak_memory(name: str, case: Case, threads: int) -> int:
     """Return the bytes that one call of a side adds at its peak, in a fresh process."""
-    return _run("-m", "bench.processes", name, case.spec, str(threads))
+    return alone(_peak_of_call, name, case, threads)
 
 
 @contextmanager
@@ -72,7 +70,3 @@ def _status(field: str) -> int:
     """Return a field of Linux's account of this process, in bytes."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(field))
-
-
-if __name__ == "__main__":
-    print(_peak_of_call(sys.argv[1], parse(sys.argv[2]), int(sys.argv[3])))

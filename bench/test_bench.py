@@ -39,7 +39,7 @@ def test_case(benchmark, case, name):
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.slug)
 def test_spec_makes_the_case_again(case):
-    """A process of its own gets its case as text, and results are read back by it."""
+    """Results are read back by it."""
     again = cases.parse(case.spec)
     assert replace(again, name=case.name, targets=case.targets) == case
 
