@@ -162,12 +162,17 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 @pytest.mark.parametrize("call", ["layer(x)", "pullback(d)"])
-def test_ctrl_c_reaches_into_a_long_call(call):
+@pytest.mark.parametrize(
+    "sizes", ["8, 1024), (300, 32, 8)", "128, 128), (60_000, 1, 128)"], ids=["large", "long"]
+)
+def test_ctrl_c_reaches_into_a_long_call(call, sizes):
+    units, shape = sizes.split("), ")
     code = f"""
 import traceback
 import numpy as np
 import fastrnn as fr
-layer, x = fr.LSTM(8, 1024, seed=0), np.ones((300, 32, 8))
+fr.set_num_threads(2)
+layer, x = fr.LSTM({units}, seed=0), np.ones({shape})
 if "{call}" == "pullback(d)":
     d, _, pullback = layer.vjp(x)
 try:

@@ -174,6 +174,32 @@ def test_threads_change_nothing(compiled_backend, three_threads, options, B):
         assert_close(array, results[1][name], TOLERANCES["float64"], name)
 
 
+@pytest.mark.parametrize("lengths", [[150], [150, 0, 77]], ids=["one sequence", "three"])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        fr.RNN(100, 96, 2, dtype="float64", seed=1),
+        fr.GRU(40, 72, reset_after=False, zoneout=0.2, dtype="float64", seed=1),
+        fr.LSTM(40, 72, proj_size=50, recurrent_dropout=0.3, dtype="float64", seed=1),
+        fr.LSTM(40, 72, layer_norm=True, bidirectional=True, dtype="float64", seed=1),
+        fr.LSTM(40, 72, bias=False, reverse=True, dtype="float64", seed=1),
+    ],
+    ids=["RNN", "reset before", "projected", "layer norm", "reverse"],
+)
+def test_a_thread_behind_the_loop_changes_nothing(compiled_backend, three_threads, layer, lengths):
+    """Steps are too small to be divided, and many enough for a second thread."""
+    results = []
+    for backend in ("compiled", "compiled", "reference"):
+        call = random_call(layer, max(lengths), len(lengths), lengths)
+        layer.generator.bit_generator.state = np.random.default_rng(2).bit_generator.state
+        with fr.use_backend(backend):
+            results.append(run(layer, call))
+    for name, array in results[0].items():
+        np.testing.assert_array_equal(array, results[1][name])
+        # Errors of rounding grow over so many steps.
+        assert_close(array, results[2][name], 10 * TOLERANCES["float64"], name)
+
+
 probabilities = st.sampled_from([0.0, 0.0, 0.3, 1.0])
 common = {
     "num_layers": st.integers(1, 2),

@@ -161,6 +161,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
 # The kernels are linked into this one extension; the others call them through these.
 cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil
 cdef void for_each(int tasks, int threads, fr_task task, void *context) noexcept nogil
+cdef void wait_for(atomic_ptrdiff_t *counter, Py_ssize_t value) noexcept nogil
 cdef void parallel(int size, fr_work work, void *context) noexcept nogil
 cdef void barrier(fr_team *team) noexcept nogil
 cdef int thread_count() noexcept nogil

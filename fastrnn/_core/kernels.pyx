@@ -15,6 +15,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
     int fr_use_isa(const char *isa)
     const fr_kernels *fr_active(Py_ssize_t item_size)
     void fr_for_each(int tasks, int threads, fr_task task, void *context)
+    void fr_wait_for(atomic_ptrdiff_t *counter, Py_ssize_t value)
     void fr_parallel(int size, fr_work work, void *context)
     void fr_barrier(fr_team *team)
     uint64_t fr_flush_denormals()
@@ -31,6 +32,10 @@ cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil:
 
 cdef void for_each(int tasks, int threads, fr_task task, void *context) noexcept nogil:
     fr_for_each(tasks, threads, task, context)
+
+
+cdef void wait_for(atomic_ptrdiff_t *counter, Py_ssize_t value) noexcept nogil:
+    fr_wait_for(counter, value)
 
 
 cdef void parallel(int size, fr_work work, void *context) noexcept nogil:

@@ -30,7 +30,7 @@ cdef struct Run:
     # inputs is I, a name that C's complex numbers have taken.
     Py_ssize_t item, T, N, B, inputs, H, P
     const int64_t *offsets
-    bint reverse, keep, split_units, hoist
+    bint reverse, keep, split_units, hoist, follow
     # The input is x (N, inputs), or row ids[n] of a table, inputs wide and `symbols` high; without
     # a table, of the identity.
     char *x
@@ -78,6 +78,7 @@ cdef struct Run:
     char *d_stage_weight[2]
     char *d_stage_bias[2]
     char *workspace             # FR_WORKSPACE bytes a thread
+    atomic_ptrdiff_t done       # rows that the loop back has passed, for who follows it
     char *d_masked
     char *d_kept[2]             # what zoneout hands past a step
     char *d_vectors             # (2, tasks, vector_size): a sum for each task, and of its blocks

@@ -11,6 +11,8 @@ that still runs, so the rows of a step are always the first of the state's.
 
 Threads divide either the rows of a step (each thread then runs its sequences through all steps and
 meets no other) or, where rows are few, the hidden units (all meet at a barrier before a product).
+Where steps are too small for that, a second thread makes the products over all steps behind the
+loop of the adjoint.
 Element types are the kernels' affair: buffers are untyped here and strides are in elements.
 Nothing here knows of Python but the look for Ctrl-C; `scan.pyx` checks and allocates.
 """
@@ -31,6 +33,7 @@ from fastrnn._core.kernels cimport (
     fr_team,
     fr_zoneout,
     parallel,
+    wait_for,
 )
 
 cdef extern from "Python.h":
@@ -40,6 +43,8 @@ cdef extern from "Python.h":
 cdef double FLOPS_A_POLL = 2e8
 # Rows that the gradients of all weights read, one after the other, while they are in the cache.
 cdef Py_ssize_t GRADIENT_ROWS = 256
+# Rows that a thread behind the loop back takes at a time.
+cdef Py_ssize_t ROWS_BEHIND = 32
 # A block of units is as wide as fits L1 beside its rows of gates.
 cdef Py_ssize_t BLOCK_BYTES = 16 * 1024
 # Rows of a long product that pass all panels of the weights together, and so stay in L2.
@@ -584,6 +589,7 @@ cdef void units_work(void *context, int rank, int size, fr_team *team) noexcept 
 
 cdef void run_forward(Run *r, int size) noexcept nogil:
     cdef Py_ssize_t s = 0, rows
+    cdef int product_size = size + (r.follow and r.x != NULL)
     r.backwards = False
     for_each(size, size, pack_task, r)
     while s < r.T and not r.stopped:
@@ -598,7 +604,7 @@ cdef void run_forward(Run *r, int size) noexcept nogil:
         r.first_row = r.offsets[min(step_of(r, r.first_step), step_of(r, s - 1))]
         r.last_row = r.first_row + rows
         if r.hoist:
-            for_each(size, size, input_task, r)
+            for_each(product_size, product_size, input_task, r)
         if r.split_units:
             parallel(size, units_work, r)
         else:
@@ -850,7 +856,7 @@ cdef void end_block(const Run *r, int i, int tasks) noexcept nogil:
 
 cdef void steps_back(Run *r, int i, int tasks, bint polls, fr_team *team) noexcept nogil:
     """Run the adjoint of all steps on the i-th part of the rows, or of the units."""
-    cdef Py_ssize_t s, low = 0, high = r.B, top, every = poll_interval(r), summed = 0
+    cdef Py_ssize_t s, low = 0, high = r.B, top, every = poll_interval(r), summed = 0, done = 0
     if not r.split_units:
         rows_of(r, i, tasks, &low, &high)
     for s in range(r.T):
@@ -861,6 +867,9 @@ cdef void steps_back(Run *r, int i, int tasks, bint polls, fr_team *team) noexce
         if top > low:
             adjoint_step(r, r.T - 1 - s, low, top, i, tasks, team)
             summed += top - low
+            done += top - low
+        if r.follow and (done >= r.done + ROWS_BEHIND or done == r.N):
+            r.done = done
         if r.vector_size > 0 and summed >= GRADIENT_ROWS:
             end_block(r, i, tasks)
             summed = 0
@@ -906,15 +915,60 @@ cdef void gradients_task(void *context, int i, int tasks, int rank) noexcept nog
             poll(r, 0)
 
 
+cdef void wait_for_rows(Run *r, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t *low) noexcept nogil:
+    """Wait until the loop back has passed `rows` rows from its `first` on; low is the lowest."""
+    wait_for(&r.done, first + rows)
+    low[0] = first if r.reverse else r.N - first - rows
+
+
+cdef void follow_task(void *context, int i, int tasks, int rank) noexcept nogil:
+    """The loop back, or products behind it: of the weights, or of a block of the input's rows.
+
+    Gradients of weights add up and are one task, with a workspace of its own.
+    """
+    cdef Run *r = <Run *>context
+    cdef Py_ssize_t first = 0, rows, row, polled = 0
+    if i == 0:
+        steps_back(r, 0, 1, rank == 0, NULL)
+        r.done = r.N
+    elif i == 1:
+        while first < r.N and not r.stopped:
+            rows = min(ROWS_BEHIND, r.N - first)
+            wait_for_rows(r, first, rows, &row)
+            weight_gradients(r, 0, 1, row, rows)
+            first += rows
+            if rank == 0 and first >= polled + product_rows(r):
+                poll(r, 0)
+                polled = first
+    elif r.x == NULL:
+        wait_for(&r.done, r.N)
+        if not r.stopped:
+            id_gradients(r, 0, 1)
+    else:
+        first = (i - 2) * ROWS_BEHIND
+        rows = min(ROWS_BEHIND, r.N - first)
+        wait_for_rows(r, first, rows, &row)
+        if not r.stopped:
+            input_gradient(r, 1 + rank, row, row + rows)
+
+
 cdef void run_adjoint(Run *r, int size) noexcept nogil:
+    cdef int blocks = 0
     r.backwards = True
     for_each(size, size, pack_task, r)
-    if r.split_units:
-        parallel(size, units_back_work, r)
+    if r.follow:
+        if r.x == NULL:
+            blocks = 1
+        elif r.d_x != NULL:
+            blocks = <int>((r.N + ROWS_BEHIND - 1) // ROWS_BEHIND)
+        for_each(2 + blocks, 2, follow_task, r)
     else:
-        for_each(size, size, rows_back_task, r)
-    # An interrupted call may have added some of the gradients, where it got so far.
-    if not r.stopped:
-        for_each(size, size, gradients_task, r)
+        if r.split_units:
+            parallel(size, units_back_work, r)
+        else:
+            for_each(size, size, rows_back_task, r)
+        # An interrupted call may have added some of the gradients, where it got so far.
+        if not r.stopped:
+            for_each(size, size, gradients_task, r)
     if r.table != NULL and r.table_product != NULL and not r.stopped:
         for_each(size, size, table_task, r)

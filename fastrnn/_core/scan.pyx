@@ -39,6 +39,8 @@ cdef double FLOPS_A_THREAD = 2e6
 # other thread is woken once (GRU 128 both ways, B8, 200 rows, on two threads: 455 and 788 us in
 # place of 587 and 975; 5 % less with 800 rows and more).
 cdef double FLOPS_TOGETHER = 4e6
+# Work that is worth a second thread for the products over all steps alone.
+cdef double FLOPS_TO_FOLLOW = 8e6
 # Work of a step, over all threads, that is worth a barrier.
 cdef double FLOPS_A_BARRIER = 4e5
 # With fewer rows of a step on a thread, or twice as many where the weight does not stay in L2, the
@@ -330,8 +332,6 @@ cdef class Scan:
             size = <int>min(<double>size, <double>r.B)
         r.split_units = r.B < 2 * size and not r.cell.whole_rows
         if r.split_units:
-            # Else not even the products over all steps are worth it: a thread that sleeps through
-            # the loop takes 50 us to wake (LSTM 64, B1 T200: 720 us in place of 610).
             if 2. * r.B * r.cell.gates * r.H * r.P < FLOPS_A_BARRIER:
                 size = 1
             size = min(size, <int>((r.H + r.kernels.tile_cols - 1) // r.kernels.tile_cols))
@@ -340,6 +340,8 @@ cdef class Scan:
         if r.cell.gates * r.H * r.inputs * r.item > LARGE_WEIGHT:
             rows *= 2
         r.hoist = r.split_units or r.N < rows * size * r.T
+        r.follow = size == 1 and most > 1 and r.hoist and work >= FLOPS_TO_FOLLOW
+        r.split_units = r.split_units and size > 1
         return size
 
     cdef double flops(self):
@@ -372,7 +374,7 @@ cdef class Scan:
         if r.recurrent_mask != NULL:
             r.masked = self.new(r.N if r.keep else r.B, r.state_row[0])
         if r.hoist and r.N > FEW_ROWS and r.x != NULL:
-            r.workspace = self.new(size, FR_WORKSPACE // r.item)
+            r.workspace = self.new(size + r.follow, FR_WORKSPACE // r.item)
         elif r.x != NULL and not r.hoist:
             r.panel_ih = r.inputs * tile
             r.packed_ih = self.new((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
@@ -459,7 +461,7 @@ cdef class Scan:
         if r.d_x != NULL and not r.hoist:
             r.panel_ih = r.cell.gates * r.H * tile
             r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
-        r.workspace = self.new(size, FR_WORKSPACE // r.item)
+        r.workspace = self.new(3 if r.follow else size, FR_WORKSPACE // r.item)
         if r.vector_size > 0:
             self.d_vectors = np.zeros((2 * size, r.vector_size), element_type(self.typenum))
             r.d_vectors = data(self.d_vectors)

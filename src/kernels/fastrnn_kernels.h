@@ -8,6 +8,7 @@
 #ifndef FASTRNN_KERNELS_H
 #define FASTRNN_KERNELS_H
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -233,6 +234,8 @@ const fr_kernels *fr_active(fr_index item_size);
  * the next one when it is free. rank 0 is the calling thread, which works in any case. */
 typedef void (*fr_task)(void *context, int i, int tasks, int rank);
 void fr_for_each(int tasks, int threads, fr_task task, void *context);
+/* In a task: wait until one that has begun before has raised the counter to `value`. */
+void fr_wait_for(atomic_ptrdiff_t *counter, ptrdiff_t value);
 
 /* Run work(context, rank, size, team) on up to `size` threads at once, the caller being rank 0.
  * `size` in the call says how many there are. Every member calls the barrier equally often. */

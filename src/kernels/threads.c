@@ -35,8 +35,20 @@ struct fr_team {
     atomic_int arrived, round, size, stalled;
 };
 
-/* The last to arrive opens the next round. The others spin a few microseconds, then yield, so that
- * a member that has lost its core can have one. */
+/* A turn of a wait: spin for a few microseconds, then let whoever has lost its core have this. */
+static inline void wait_a_turn(int spins) {
+    if (spins < SPINS)
+        relax();
+    else
+        sched_yield();
+}
+
+void fr_wait_for(atomic_ptrdiff_t *counter, ptrdiff_t value) {
+    for (int spins = 0; atomic_load_explicit(counter, memory_order_acquire) < value;)
+        wait_a_turn(spins < SPINS ? spins++ : SPINS);
+}
+
+/* The last to arrive opens the next round. */
 void fr_barrier(fr_team *team) {
     const int size = atomic_load_explicit(&team->size, memory_order_relaxed);
     if (size == 1) return;
@@ -48,10 +60,7 @@ void fr_barrier(fr_team *team) {
     }
     for (int spins = 0; atomic_load_explicit(&team->round, memory_order_acquire) == round;
          spins++) {
-        if (spins < SPINS)
-            relax();
-        else
-            sched_yield();
+        wait_a_turn(spins);
         if (spins == STALL) atomic_store_explicit(&team->stalled, 1, memory_order_relaxed);
     }
 }
@@ -143,12 +152,7 @@ static int close_region(void) {
 }
 
 static void leave_region(void) {
-    for (int spins = 0; atomic_load(&pool.inside) > 0; spins++) {
-        if (spins < SPINS)
-            relax();
-        else
-            sched_yield();
-    }
+    for (int spins = 0; atomic_load(&pool.inside) > 0; spins++) wait_a_turn(spins);
     pthread_mutex_unlock(&pool.busy);
 }
 
@@ -190,12 +194,8 @@ static void work_in_gang(void *argument, int rank) {
     gang *g = argument;
     int size;
     for (int spins = 0; (size = atomic_load_explicit(&g->team.size, memory_order_acquire)) == 0;
-         spins++) {
-        if (spins < SPINS)
-            relax();
-        else
-            sched_yield();
-    }
+         spins++)
+        wait_a_turn(spins);
     g->work(g->context, rank, size, &g->team);
 }
 
