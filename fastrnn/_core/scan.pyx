@@ -41,8 +41,11 @@ cdef double FLOPS_A_THREAD = 2e6
 cdef double FLOPS_TOGETHER = 4e6
 # Work that is worth a second thread for the products over all steps alone.
 cdef double FLOPS_TO_FOLLOW = 8e6
-# Work of a step, over all threads, that is worth a barrier.
-cdef double FLOPS_A_BARRIER = 4e5
+# Work of a step on each thread that is worth a barrier (LSTM 128, B1 T200: 740 to 510 us on two).
+cdef double FLOPS_A_BARRIER = 3.5e4
+# Work of a step back, over all threads, from which barriers are better than a thread behind the
+# loop.
+cdef double FLOPS_A_STEP_BACK = 3e5
 # With fewer rows of a step on a thread, or twice as many where the weight does not stay in L2, the
 # input product is hoisted out of the loop (LSTM 2x650, B20: 300 ms whatever neighbours do to L3, in
 # place of 300 to 370), and without a tape made for so many rows at a time.
@@ -324,16 +327,19 @@ cdef class Scan:
         self.owners.append(block)
         return block.start
 
-    cdef int threads(self, double work, int most):
+    cdef int threads(self, double work, int most, bint backwards):
         """Choose the number of threads and what they divide, from sizes alone."""
         cdef Run *r = &self.run
         cdef int size = <int>min(<double>most, 1 + work / FLOPS_A_THREAD)
+        cdef double step
         if r.cell.whole_rows:
             size = <int>min(<double>size, <double>r.B)
         r.split_units = r.B < 2 * size and not r.cell.whole_rows
         if r.split_units:
-            if 2. * r.B * r.cell.gates * r.H * r.P < FLOPS_A_BARRIER:
+            step = 2. * r.B * r.cell.gates * r.H * r.P
+            if backwards and step < FLOPS_A_STEP_BACK:
                 size = 1
+            size = <int>min(<double>size, step / FLOPS_A_BARRIER)
             size = min(size, <int>((r.H + r.kernels.tile_cols - 1) // r.kernels.tile_cols))
         size = max(1, size)
         cdef Py_ssize_t rows = ROWS_A_STEP
@@ -364,7 +370,7 @@ cdef class Scan:
         self.size = 0
         if r.N == 0:
             return 0
-        self.size = size = self.threads(self.flops(), most)
+        self.size = size = self.threads(self.flops(), most, False)
         r.chunk_rows = r.N
         if not r.keep:
             r.chunk_rows = min(r.N, max(r.B, CHUNK_ROWS)) if r.hoist else r.B
@@ -456,7 +462,7 @@ cdef class Scan:
                 w = &r.stage[k]
                 w.adjoint_panel = r.cell.stage[k].gates * w.units * tile
                 w.adjoint = self.new((w.depth + tile - 1) // tile, w.adjoint_panel)
-        self.size = size = self.threads(2 * self.flops(), most)
+        self.size = size = self.threads(2 * self.flops(), most, True)
         r.packed_ih = NULL
         if r.d_x != NULL and not r.hoist:
             r.panel_ih = r.cell.gates * r.H * tile
@@ -549,7 +555,7 @@ cdef bint are_better_together(list scans, double passes):
     cdef double work = passes * min(first.flops(), second.flops())
     if work < FLOPS_TOGETHER or first.run.x == NULL or second.run.x == NULL:
         return False
-    return first.threads(work, thread_count()) <= 2
+    return first.threads(work, thread_count(), passes > 1) <= 2
 
 
 def scans(list calls not None):
