@@ -121,21 +121,24 @@ cdef void rows_of(const Run *r, int rank, int size, Py_ssize_t *low,
         steps += t
 
 
-cdef void panel_range(const Run *r, Py_ssize_t columns, int rank, int size, Py_ssize_t *low,
-                      Py_ssize_t *high) noexcept nogil:
-    """The rank's range of columns, in whole panels."""
-    cdef Py_ssize_t panel = r.kernels.tile_cols, panels = (columns + panel - 1) // panel
-    low[0] = min(columns, share(panels, rank, size) * panel)
-    high[0] = min(columns, share(panels, rank + 1, size) * panel)
+cdef void range_of(Py_ssize_t columns, Py_ssize_t block, int rank, int size, Py_ssize_t *low,
+                   Py_ssize_t *high) noexcept nogil:
+    """The rank's range of columns, in whole blocks."""
+    cdef Py_ssize_t blocks = (columns + block - 1) // block
+    low[0] = min(columns, share(blocks, rank, size) * block)
+    high[0] = min(columns, share(blocks, rank + 1, size) * block)
 
 
 cdef void unit_range(const Run *r, Py_ssize_t units, int rank, int size, Py_ssize_t *low,
                      Py_ssize_t *high) noexcept nogil:
-    """The rank's range of units, where units are divided; else all of them."""
+    """The rank's range of units, where units are divided; else all of them.
+
+    In panels; of a single sequence, for which nothing is packed, in lines of the cache.
+    """
     low[0] = 0
     high[0] = units
     if r.split_units:
-        panel_range(r, units, rank, size, low, high)
+        range_of(units, 64 // r.item if r.B == 1 else r.kernels.tile_cols, rank, size, low, high)
 
 
 # ------------------------------------------------------------------------------- products of rows
@@ -551,7 +554,7 @@ cdef void input_task(void *context, int i, int tasks, int rank) noexcept nogil:
     if r.x == NULL:
         low = r.first_row + share(r.last_row - r.first_row, i, tasks)
         high = r.first_row + share(r.last_row - r.first_row, i + 1, tasks)
-    panel_range(r, r.cell.gates * r.H, i, tasks, &column, &end)
+    range_of(r.cell.gates * r.H, r.kernels.tile_cols, i, tasks, &column, &end)
     while low < high and not r.stopped:
         rows = min(high - low, product_rows(r))
         if r.x == NULL:
