@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +55,8 @@ class Stream:
             lambda: [weights for _, weights, _ in layer.passes()],
             layer.parameters,
             self._states,
-            self._check,
+            # Not a method: a stream in a cycle would wait for the collector with all its memory.
+            partial(_check, layer, self.batch_size),
             layer.extras(),
         )
         # The method below without its frame of Python, which would cost as much as a small step.
@@ -115,12 +117,12 @@ class Stream:
         """
         return self._stepper.step(x, out)
 
-    def _check(self, x: Any, out: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return the arguments of a step as contiguous arrays of the layer's dtype."""
-        layer, B = self.layer, self.batch_size
-        x = as_array("x", x)
-        leading = () if B == 1 and x.ndim == 1 else (B,)
-        rows = check_array("x", x, layer.dtype, (*leading, layer.input_size))
-        if out is not None:
-            check_output("out", out, layer.dtype, (*leading, layer.output_size))
-        return rows, out
+
+def _check(layer: Recurrent, B: int, x: Any, out: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the arguments of a step as contiguous arrays of the layer's dtype."""
+    x = as_array("x", x)
+    leading = () if B == 1 and x.ndim == 1 else (B,)
+    rows = check_array("x", x, layer.dtype, (*leading, layer.input_size))
+    if out is not None:
+        check_output("out", out, layer.dtype, (*leading, layer.output_size))
+    return rows, out

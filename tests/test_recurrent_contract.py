@@ -1,6 +1,7 @@
 """The fine print of recurrent layers: axes, lengths, dtypes, tapes, dropout, what is refused."""
 
 import copy
+import gc
 import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -657,6 +658,23 @@ class TestStream:
             np.testing.assert_array_equal(out, layer.stream(B).step(x))
             out[...] = 7  # nothing else was written to
             np.testing.assert_array_equal(memory, expected)
+
+    def test_what_is_read_only_is_read(self, make):
+        layer = make(2)
+        x = random_call(layer, T, B).x[0]
+        expected = layer.stream(B).step(x)
+        x.flags.writeable = False  # as what numpy.frombuffer returns
+        assert bits(layer.stream(B).step(x)) == bits(expected)
+
+    def test_is_gone_with_its_last_reference(self, make):
+        stream = make(2).stream(B)
+        references = weakref.ref(stream), weakref.ref(stream.layer)
+        gc.disable()
+        try:
+            del stream
+            assert [reference() for reference in references] == [None, None]
+        finally:
+            gc.enable()
 
     def test_parameters_are_always_in_effect(self, make):
         layer, other = make(2, seed=1), make(2, seed=2)

@@ -382,12 +382,14 @@ cdef class Stepper:
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
         cdef object scattered = None
-        if not (self.plain(x, self.inputs) and (out is None or self.plain(out, self.stack.P))):
+        if not (self.plain(x, self.inputs, False)
+                and (out is None or self.plain(out, self.stack.P, True))):
             x, out = self.check(x, out)
             if out is not None and not cnp.PyArray_ISCARRAY(<cnp.ndarray>out):
                 scattered, out = out, None
             # As wide as the weights, whatever the layer's attributes say by now.
-            if not (self.plain(x, self.inputs) and (out is None or self.plain(out, self.stack.P))):
+            if not (self.plain(x, self.inputs, False)
+                    and (out is None or self.plain(out, self.stack.P, True))):
                 raise ValueError(f"x must be {self.inputs} wide, and out {self.stack.P}, got "
                                  f"{(<object>x).shape} and {None if out is None else out.shape}")
         # A long step lets go of the GIL, and another would take its arguments away.
@@ -425,21 +427,22 @@ cdef class Stepper:
         cdef cnp.npy_intp shape[2]
         self.output, self.other_output = self.other_output, self.output
         if not (fr_sole_reference(<PyObject *>self.output)
-                and self.plain(self.output, self.stack.P)
+                and self.plain(self.output, self.stack.P, True)
                 and cnp.PyArray_NDIM(<cnp.ndarray>self.output) == ndim):
             shape[0] = self.stack.B
             shape[1] = self.stack.P
             self.output = cnp.PyArray_SimpleNew(ndim, &shape[2 - ndim], self.typenum)
         return self.output
 
-    cdef bint plain(self, object value, Py_ssize_t width):
+    cdef bint plain(self, object value, Py_ssize_t width, bint written):
         """Whether the value can be used as it is; whatever cannot is left to `check`."""
         cdef cnp.ndarray array
         if not cnp.PyArray_CheckExact(value):
             return False
         array = value
         cdef int ndim = cnp.PyArray_NDIM(array)
-        return (cnp.PyArray_TYPE(array) == self.typenum and cnp.PyArray_ISCARRAY(array)
+        return (cnp.PyArray_TYPE(array) == self.typenum and cnp.PyArray_ISCARRAY_RO(array)
+                and (not written or cnp.PyArray_ISWRITEABLE(array))
                 and ((ndim == 1 and self.stack.B == 1 and cnp.PyArray_DIM(array, 0) == width)
                      or (ndim == 2 and cnp.PyArray_DIM(array, 0) == self.stack.B
                          and cnp.PyArray_DIM(array, 1) == width)))
