@@ -161,6 +161,36 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert out.strip() == "0", err
 
 
+def test_a_child_forked_in_a_call_of_another_thread_has_all_threads_of_blas():
+    pytest.importorskip("threadpoolctl")
+    code = """
+import os, threading
+import fastrnn as fr
+import numpy as np
+from threadpoolctl import threadpool_info
+numbers = lambda: {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+layer, x, done = fr.LSTM(64, 256, seed=0), np.ones((50, 16, 64)), threading.Event()
+layer(x)  # loads it
+expected = numbers()
+def work():
+    while not done.is_set():
+        layer(x)
+thread = threading.Thread(target=work)
+thread.start()
+codes = []
+for _ in range(8):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if numbers() == expected else 1)
+    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+done.set()
+thread.join()
+print(codes)
+"""
+    out, err = python(code, OPENBLAS_NUM_THREADS="2").communicate(timeout=60)
+    assert out.strip() == str([0] * 8), err
+
+
 @pytest.mark.parametrize("call", ["layer(x)", "pullback(d)"])
 @pytest.mark.parametrize(
     "sizes", ["8, 1024), (300, 32, 8)", "128, 128), (60_000, 1, 128)"], ids=["large", "long"]

@@ -1,1 +1,3 @@
 vendor: str
+
+def forget_callers() -> None: ...

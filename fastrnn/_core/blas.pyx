@@ -11,6 +11,8 @@ pools of threads awake on the same cores slow each other down many times over.
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from libc.stdint cimport int64_t
 
+import os
+
 from scipy.linalg import cython_blas
 
 cdef extern from "dlfcn.h" nogil:
@@ -96,3 +98,14 @@ cdef void restore_threads() noexcept:
     callers -= 1
     if callers == 0 and saved_threads != 1:
         set_threads(saved_threads)
+
+
+def forget_callers():
+    """Give BLAS its threads back in a child of fork(), where no other caller is left to do it."""
+    global callers
+    if callers > 0:
+        callers = 1
+        restore_threads()
+
+
+os.register_at_fork(after_in_child=forget_callers)
