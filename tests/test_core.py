@@ -215,6 +215,36 @@ except KeyboardInterrupt:
     assert out.strip() == "True", err
 
 
+@pytest.mark.parametrize("call", ["layer(x)", "pullback(x)"])
+def test_ctrl_c_reaches_into_a_large_affine_layer(call):
+    code = f"""
+import traceback
+import numpy as np
+import fastrnn as fr
+layer, x = fr.Dense(2000, 2000, dtype="float64", seed=0), np.ones((4000, 2000))
+_, pullback = layer.vjp(x if "{call}" == "pullback(x)" else x[:1])  # imports the backend
+try:
+    press()
+    {call}
+except KeyboardInterrupt:
+    print("passes.pyx" in traceback.format_exc())
+"""
+    out, err = interrupted(code)
+    assert out.strip() == "True", err
+
+
+def test_a_large_affine_layer_is_the_product():
+    generator = np.random.default_rng(0)
+    layer = fr.Dense(1000, 1000, seed=0)
+    weight, bias = layer.parameters.values()
+    x, d = generator.standard_normal((2, 5001, 1000), np.float32)  # 1e10 operations
+    y, pullback = layer.vjp(x)
+    np.testing.assert_allclose(y, x @ weight.T + bias, atol=1e-4)
+    np.testing.assert_allclose(pullback(d), d @ weight, atol=1e-4)
+    np.testing.assert_allclose(layer.gradients["weight"], d.T @ x, atol=1e-2)
+    np.testing.assert_allclose(layer.gradients["bias"], d.sum(axis=0), atol=1e-2)
+
+
 def test_ctrl_c_ends_both_of_two_runs_at_the_same_time():
     code = """
 import numpy as np

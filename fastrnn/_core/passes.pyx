@@ -16,6 +16,7 @@ from fastrnn._core.kernels cimport (
     fr_kernels,
     fr_matvec,
     fr_product,
+    fr_task,
     thread_count,
 )
 from fastrnn._core.memory cimport Block, allocate
@@ -26,9 +27,14 @@ from fastrnn._core.memory import empty
 
 cnp.import_array()
 
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
 # As in scan.pyx: what is worth a thread, in flops and in elements of a pass.
 cdef double FLOPS_A_THREAD = 2e6
 cdef double ELEMENTS_A_THREAD = 1e5
+# Between two looks for Ctrl-C in an affine layer, each of which has the weights packed once more.
+cdef double FLOPS_A_POLL = 1e10
 # Up to this many rows the weights are read where they are, for row by row, and not packed.
 cdef Py_ssize_t FEW_ROWS = 4
 # Sums over a buffer are made in such blocks, whoever makes them.
@@ -130,6 +136,28 @@ cdef void affine_adjoint_work(void *context, int i, int tasks, int rank) noexcep
                                   a.d_bias + low * item)
 
 
+cdef int run_in_parts(const Affine *a, fr_task work, double flops) except -1:
+    """Run the work for some rows after the other, with a look for Ctrl-C after each part."""
+    cdef Affine part = a[0]
+    cdef int k, parts = <int>(1 + flops / FLOPS_A_POLL)
+    cdef int size = threads(flops / parts, FLOPS_A_THREAD)
+    cdef Py_ssize_t first, item = a.kernels.item_size
+    cdef Block workspace = allocate(size * FR_WORKSPACE)
+    part.workspace = workspace.start
+    for k in range(parts):
+        first = share(a.rows, k, parts)
+        part.rows = share(a.rows, k + 1, parts) - first
+        part.x = a.x + first * a.inputs * item
+        part.y = a.y + first * a.outputs * item
+        if a.d_x != NULL:
+            part.d_x = a.d_x + first * a.inputs * item
+        with nogil:
+            for_each(size, size, work, &part)
+        if parts > 1:
+            PyErr_CheckSignals()
+    return 0
+
+
 cdef char *data(cnp.ndarray array) noexcept:
     return cnp.PyArray_BYTES(array)
 
@@ -148,11 +176,8 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     a.weight = data(weight)
     a.bias = NULL if bias is None else data(bias)
     a.y = data(y)
-    cdef int size = threads(2. * a.rows * a.inputs * a.outputs, FLOPS_A_THREAD)
-    cdef Block workspace = allocate(size * FR_WORKSPACE)
-    a.workspace = workspace.start
-    with nogil:
-        for_each(size, size, affine_work, &a)
+    a.d_x = NULL
+    run_in_parts(&a, affine_work, 2. * a.rows * a.inputs * a.outputs)
     return y
 
 
@@ -173,11 +198,7 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
     a.d_x = data(d_x)
     a.d_weight = data(d_weight)
     a.d_bias = NULL if d_bias is None else data(d_bias)
-    cdef int size = threads(4. * a.rows * a.inputs * a.outputs, FLOPS_A_THREAD)
-    cdef Block workspace = allocate(size * FR_WORKSPACE)
-    a.workspace = workspace.start
-    with nogil:
-        for_each(size, size, affine_adjoint_work, &a)
+    run_in_parts(&a, affine_adjoint_work, 4. * a.rows * a.inputs * a.outputs)
     return d_x
 
 
