@@ -9,13 +9,15 @@ is executed.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors.numpy
@@ -79,11 +81,11 @@ def load_checkpoint(path: str | Path) -> Sections:
         If there is no such file or it is not a whole checkpoint of a known format. One line.
     """
     path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"there is no file {path}")
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not a file")
     try:
+        if not path.exists():
+            raise CheckpointError(f"there is no file {path}")
+        if not path.is_file():
+            raise CheckpointError(f"{path} is not a file")
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
@@ -163,14 +165,21 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     path = Path(path)
     if path.exists() and not path.is_file():
         raise FileExistsError(f"{path} is not a regular file")
-    # One name a target: what a killed process left behind is overwritten by the next.
+    # One name a target: what a killed process left behind is overwritten by the next, but not what
+    # another process or thread is writing.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
+        file = open(temporary, "ab")  # noqa: SIM115 - closed below
+        if not _is_locked(file, temporary):
+            file.close()
+            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            file = open(temporary, "xb")  # noqa: SIM115
+        with file:
+            file.truncate(0)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+            os.replace(temporary, path)  # before the lock is gone
     except BaseException as error:
         with suppress(OSError):  # on a read-only file system even of a file that is not there
             temporary.unlink()
@@ -183,3 +192,12 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _is_locked(file: BinaryIO, path: Path) -> bool:
+    """Lock an open file; return False where another has, or has moved it from its path."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError:
+        return False
