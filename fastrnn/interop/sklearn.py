@@ -2,7 +2,8 @@
 
 What ``X`` may be:
 
-- a list of arrays (T,) or (T, I): sequences of any lengths T >= 1, all of one width I, 1 for (T,);
+- a list of arrays (T,) or (T, I): sequences of any lengths T >= 1, all of one width I, 1 for (T,),
+  each of whatever NumPy takes for an array, such as a data frame;
 - an array (n, T, I): n sequences of T steps;
 - whatever else scikit-learn takes as a table (n, T): each row a sequence of T numbers. For
   :class:`RNNTagger` a table (T, I) is one sequence, its rows are the steps.
@@ -164,8 +165,9 @@ class _RNN(BaseEstimator):
         if not reset and width != self.model_.config["input_size"]:
             expected = self.model_.config["input_size"]
             raise ValueError(f"X must be of width {expected} at each step, got {width}")
-        if reset and _are_sequences(X) and hasattr(self, "n_features_in_"):
-            del self.n_features_in_  # of the table that was fitted before
+        if reset and _are_sequences(X):  # what was known of the table that was fitted before
+            for name in {"n_features_in_", "feature_names_in_"} & vars(self).keys():
+                delattr(self, name)
         return sequences if y is _NO_Y else (sequences, y)
 
     _checks: ClassVar[dict[str, Any]] = {}  # of y, by validate_data
@@ -541,15 +543,22 @@ class _Best(Callback):
 
 
 def _are_sequences(X: Any) -> bool:
-    """Return whether `X` is a list of sequences, and not a table."""
-    if isinstance(X, np.ndarray) and (X.ndim != 1 or X.dtype != object):
+    """Return whether `X` holds sequences, and is not a table.
+
+    Whatever has axes is an array here: a tensor, a data frame, a series of arrays or lists.
+    """
+    if getattr(X, "ndim", 1) != 1:
         return X.ndim == 3
-    kinds = (list, tuple, np.ndarray)
-    rows = [x for x in X if isinstance(x, kinds)] if isinstance(X, kinds) else []
-    if any(isinstance(x, np.ndarray) for x in rows):
+    is_array = hasattr(X, "ndim")
+    rows = [x for x in X if _is_row(x)] if is_array or isinstance(X, (list, tuple)) else []
+    if rows and (is_array or any(hasattr(x, "ndim") for x in rows)):
         return True
-    nested = any(len(x) and isinstance(x[0], kinds) for x in rows)
+    nested = any(len(x) and _is_row(x[0]) for x in rows)
     return nested or len({len(x) for x in rows}) > 1
+
+
+def _is_row(x: Any) -> bool:
+    return isinstance(x, (list, tuple)) or getattr(x, "ndim", 0) > 0
 
 
 def _seed(random: np.random.RandomState) -> int:

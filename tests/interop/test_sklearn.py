@@ -106,6 +106,37 @@ def test_tables_arrays_and_lists_of_the_same_sequences_are_the_same(name):
     assert clone(estimator).fit(table, y).n_features_in_ == 5
 
 
+class Arraylike:
+    """What NumPy takes for an array and is none: a tensor, a data frame or one of its columns."""
+
+    def __init__(self, array):
+        self.array = array
+        self.ndim = array.ndim
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, k):
+        return self.array[k]
+
+
+@each
+def test_tensors_frames_and_series_are_arrays(name):
+    estimator, y = fit(name, epochs=2)
+    column = np.empty(len(SEQUENCES), object)
+    column[:] = [x.tolist() for x in SEQUENCES]
+    for X in (list(map(Arraylike, SEQUENCES)), Arraylike(column)):
+        assert equal(clone(estimator).fit(X, y).predict(X), estimator.predict(SEQUENCES))
+    stacked = np.stack([SEQUENCES[0], SEQUENCES[0] + 1])
+    assert equal(estimator.predict(Arraylike(stacked)), estimator.predict(stacked))
+    column = np.empty(2, object)
+    column[:] = stacked.tolist()  # of one length, which a table has as well
+    assert equal(estimator.predict(Arraylike(column)), estimator.predict(stacked))
+
+
 def test_a_table_is_one_sequence_to_a_tagger():
     steps = np.concatenate(SEQUENCES[:3])
     for labels in (np.concatenate(TAGS[:3]), np.arange(len(steps)) % 2):
@@ -304,8 +335,10 @@ def test_what_is_refused_changes_nothing():
 def test_what_was_fitted_says_what_can_be_predicted():
     classifier, _ = fit("classifier", np.ones((60, 3)), epochs=1)
     assert classifier.n_features_in_ == 3
+    classifier.feature_names_in_ = np.array(["a", "b", "c"], object)  # as of a data frame
     classifier.fit(SEQUENCES, LABELS)
     assert not hasattr(classifier, "n_features_in_")
+    assert not hasattr(classifier, "feature_names_in_")
     with pytest.raises(ValueError, match="X must be of width 2 at each step, got 1"):
         classifier.predict([x[:, 0] for x in SEQUENCES])
     with pytest.raises(ValueError, match="y must have 2 classes at least, got 1 class"):
