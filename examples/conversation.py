@@ -41,7 +41,7 @@ def build(args: Any, data: Pairs) -> tuple[Any, fr.data.Batches, dict[str, Any]]
 def answer(model: Any, data: Pairs, text: str) -> str:
     """Return the likeliest reply of known words."""
     said = data.read(words_and_marks(text))
-    (reply,) = model.predict([said], beam_size=5, exclude=[data.target.unk])
+    (reply,) = model.predict([said], beam_width=5, exclude=[data.target.unk])
     return " ".join(data.target.decode(reply))
 
 

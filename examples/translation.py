@@ -49,8 +49,8 @@ def main() -> None:
     sources = [data.read(words) for words in sentences]
     references = list(data.test_words.values())
     scores = {}
-    for name, beam_size in (("beam_", 5), ("", 1)):
-        ids = model.predict(sources, beam_size=beam_size)
+    for name, beam_width in (("beam_", 5), ("", 1)):
+        ids = model.predict(sources, beam_width=beam_width)
         written = [data.target.decode(row) for row in ids]
         scores |= written_scores(written, references, name)
     scores |= predicted_scores(model, fr.data.Batches(*data.test, 100), data.target.unk)

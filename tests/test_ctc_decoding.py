@@ -35,7 +35,7 @@ def by_enumeration(frames, blank=0):
 @pytest.mark.parametrize("blank", range(V))
 def test_a_wide_beam_finds_all_there_is(blank):
     logits = make()
-    for b, readings in enumerate(prefix_beam(logits, width=ALL, blank=blank)):
+    for b, readings in enumerate(prefix_beam(logits, beam_width=ALL, blank=blank)):
         expected = by_enumeration(logits[:, b], blank)
         found = {tuple(symbols.tolist()): nats for symbols, nats in readings}
         assert len(found) == len(readings)
@@ -50,7 +50,7 @@ def test_a_wide_beam_finds_all_there_is(blank):
 def test_a_beam_is_the_same_with_less():
     """A narrow beam finds the likeliest of a few symbols; its sums lack what it dropped."""
     logits = make(T=6, B=20, scale=2.0)
-    wide, narrow = prefix_beam(logits, width=ALL), prefix_beam(logits, width=6)
+    wide, narrow = prefix_beam(logits, beam_width=ALL), prefix_beam(logits, beam_width=6)
     for exact, few in zip(wide, narrow):
         assert len(few) == 6
         assert few[0].symbols.tolist() == exact[0].symbols.tolist()
@@ -61,7 +61,7 @@ def test_a_beam_is_the_same_with_less():
 
 def test_its_probabilities_are_the_losses():
     logits = make(T=6, B=3)
-    for b, readings in enumerate(prefix_beam(logits, width=ALL)):
+    for b, readings in enumerate(prefix_beam(logits, beam_width=ALL)):
         for symbols, nats in readings[:5]:
             loss, _ = ctc(logits[:, b : b + 1], None, symbols[:, None])
             assert nats == pytest.approx(-loss * max(1, len(symbols)), rel=1e-12)
@@ -84,7 +84,7 @@ def test_the_best_path_may_say_what_is_not_the_likeliest():
     """Graves (2006), section 3.2: two frames of 0.6 blank and 0.4 for the symbol."""
     logits = np.log([[[0.6, 0.4]], [[0.6, 0.4]]])
     assert best_path(logits)[0].tolist() == []
-    ((first, second),) = prefix_beam(logits, width=2)
+    ((first, second),) = prefix_beam(logits, beam_width=2)
     assert first.symbols.tolist() == [1]
     assert first.log_probability == pytest.approx(np.log(0.64))
     assert second.log_probability == pytest.approx(np.log(0.36))
@@ -108,7 +108,7 @@ def test_each_sequence_ends_at_its_length(decode):
 def test_impossible_symbols_are_not_found():
     logits = make(T=3, B=1)
     logits[:, 0, 2] = -np.inf
-    (readings,) = prefix_beam(logits, width=ALL)
+    (readings,) = prefix_beam(logits, beam_width=ALL)
     assert {tuple(symbols.tolist()) for symbols, _ in readings} == {(), (1,), (1, 1)}
 
 
@@ -127,8 +127,8 @@ def test_scores_gone_wrong_are_refused(decode, bad):
         ({"logits": np.zeros((2, 3))}, ValueError, r"logits must be \(T, B, V\), got \(2, 3\)"),
         ({"lengths": [6, 1, 1, 1]}, ValueError, "lengths must be in 0..5, got 6"),
         ({"blank": 3}, ValueError, "blank must be in 0..2, got 3"),
-        ({"width": 0}, ValueError, "width must be a positive integer, got 0"),
-        ({"width": 1.5}, TypeError, "width must be a positive integer"),
+        ({"beam_width": 0}, ValueError, "beam_width must be a positive integer, got 0"),
+        ({"beam_width": 1.5}, TypeError, "beam_width must be a positive integer"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, error, message):

@@ -55,7 +55,7 @@ def exhaustive(table, first, length_penalty):
 def test_a_wide_beam_is_exhaustive_search(seed, length_penalty):
     first, K = [1, 2], V**LENGTH
     found = beam_search(
-        Table(2 * K, seed), first, EOS, LENGTH, beam_size=K, length_penalty=length_penalty
+        Table(2 * K, seed), first, EOS, LENGTH, beam_width=K, length_penalty=length_penalty
     )
     for symbol, hypotheses in zip(first, found):
         expected = exhaustive(Table(1, seed), symbol, length_penalty)
@@ -67,27 +67,29 @@ def test_a_wide_beam_is_exhaustive_search(seed, length_penalty):
 def test_a_beam_of_one_is_greedy(seed):
     first = [0, 1, 2]
     expected = greedy(Table(3, seed), first, EOS, LENGTH)
-    found = beam_search(Table(3, seed), first, EOS, LENGTH, beam_size=1)
+    found = beam_search(Table(3, seed), first, EOS, LENGTH, beam_width=1)
     assert [h[0].ids.tolist() for h in found] == [ids.tolist() for ids in expected]
     assert all(len(h) == 1 for h in found)
 
 
-@pytest.mark.parametrize("beam_size", [2, 3, 5])
-def test_scores_are_those_of_the_sequences(beam_size):
+@pytest.mark.parametrize("beam_width", [2, 3, 5])
+def test_scores_are_those_of_the_sequences(beam_width):
     first = [1, 2]
-    found = beam_search(Table(2 * beam_size), first, EOS, LENGTH, beam_size=beam_size)
+    found = beam_search(Table(2 * beam_width), first, EOS, LENGTH, beam_width=beam_width)
     for symbol, hypotheses in zip(first, found):
         expected = {ids: value for value, ids in exhaustive(Table(1), symbol, 1.0)}
-        assert len({tuple(h.ids) for h in hypotheses}) == len(hypotheses) == beam_size
+        assert len({tuple(h.ids) for h in hypotheses}) == len(hypotheses) == beam_width
         for h in hypotheses:
             np.testing.assert_allclose(h.score, expected[tuple(h.ids)])
         assert [h.score for h in hypotheses] == sorted((h.score for h in hypotheses), reverse=True)
 
 
 def test_a_wider_beam_finds_better_sequences():
-    def total(beam_size):
+    def total(beam_width):
         found = [
-            beam_search(Table(beam_size, seed), [1], EOS, 8, beam_size=beam_size, length_penalty=0)
+            beam_search(
+                Table(beam_width, seed), [1], EOS, 8, beam_width=beam_width, length_penalty=0
+            )
             for seed in range(30)
         ]
         return sum(hypotheses[0][0].score for hypotheses in found)
@@ -103,7 +105,7 @@ def test_a_beam_goes_on_with_as_many_when_some_have_ended():
         [3],
         EOS,
         3,
-        beam_size=2,
+        beam_width=2,
         length_penalty=0,
     )
     assert [h.ids.tolist() for h in found] == [[], [2]]
@@ -113,7 +115,7 @@ def test_a_beam_goes_on_with_as_many_when_some_have_ended():
 def test_a_sequence_does_not_depend_on_its_neighbours(seed):
     def search(first):
         table = Table(3 * len(first), seed)
-        return beam_search(table, first, EOS, 9, beam_size=3, length_penalty=2.0)
+        return beam_search(table, first, EOS, 9, beam_width=3, length_penalty=2.0)
 
     both, alone = search([1, 2]), [search([symbol])[0] for symbol in (1, 2)]
     for own, one in zip(both, alone):
@@ -182,7 +184,7 @@ def test_refused(decode, arguments, error, message):
         (sample, {"temperature": -1}, "temperature must be a non-negative number"),
         (sample, {"top_k": 0}, "top_k must be a positive integer"),
         (sample, {"seed": -1}, "seed must be a non-negative integer, .* got int -1"),
-        (beam_search, {"beam_size": 0}, "beam_size must be a positive integer"),
+        (beam_search, {"beam_width": 0}, "beam_width must be a positive integer"),
         (beam_search, {"length_penalty": -1}, "length_penalty must be a non-negative number"),
     ],
 )
@@ -214,7 +216,7 @@ def test_the_stream_of_a_language_model_is_decoded_as_the_documentation_says():
             stream.state = tuple(part[:, rows] for part in stream.state)
         return stream.step(ids)
 
-    (found,) = beam_search(step, [1], EOS, LENGTH, beam_size=V**LENGTH)
+    (found,) = beam_search(step, [1], EOS, LENGTH, beam_width=V**LENGTH)
     expected = [
         score([*ids, EOS] if n < LENGTH else list(ids))
         for n in range(LENGTH + 1)

@@ -114,8 +114,8 @@ def test_writing_goes_on_with_the_likeliest_of_what_teacher_forcing_scores(name)
 def test_beam_search_is_exhaustive_search(name):
     model, inputs = make(name)
     length = 2
-    found = model.beam_search(inputs, beam_size=W**length, max_length=length)
-    best = model.predict(inputs, beam_size=W**length, max_length=length)
+    found = model.beam_search(inputs, beam_width=W**length, max_length=length)
+    best = model.predict(inputs, beam_width=W**length, max_length=length)
     symbols = [k for k in range(W) if k != EOS]
     sequences = [(), *itertools.product(symbols), *itertools.product(symbols, repeat=length)]
     for b in range(3):
@@ -133,7 +133,7 @@ def test_beam_search_is_exhaustive_search(name):
 def test_predict_hands_the_length_penalty_to_the_beam():
     model, inputs = make("general")
     none, strong = (
-        np.concatenate(model.predict(inputs, beam_size=5, length_penalty=p, max_length=6))
+        np.concatenate(model.predict(inputs, beam_width=5, length_penalty=p, max_length=6))
         for p in (0, 9)
     )
     assert len(none) < len(strong)
@@ -160,7 +160,7 @@ def test_what_is_excluded_is_never_written(name):
     exclude = [5, 0]
     for written in (
         model.predict(inputs, max_length=4, exclude=exclude),
-        model.predict(inputs, beam_size=3, max_length=4, exclude=exclude),
+        model.predict(inputs, beam_width=3, max_length=4, exclude=exclude),
         model.sample(inputs, max_length=4, exclude=exclude, seed=0),
     ):
         assert not np.isin(np.concatenate(written), exclude).any()
@@ -274,7 +274,7 @@ def test_a_captioner_refuses(inputs, error, message):
         (lambda: captioner(scheduled_sampling=-1), "scheduled_sampling must be a probability"),
         (lambda: captioner(cell="elman"), "cell must be one of"),
         (lambda: seq2seq(inputs="words"), "inputs must be one of"),
-        (lambda: seq2seq().predict(SOURCES, beam_size=0), "beam_size must be a positive integer"),
+        (lambda: seq2seq().predict(SOURCES, beam_width=0), "beam_width must be a positive integer"),
         (lambda: seq2seq().predict(SOURCES, max_length=0), "max_length must be a positive"),
     ],
 )

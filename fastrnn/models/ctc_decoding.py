@@ -62,19 +62,20 @@ def merge(alignment: ArrayLike, blank: int = 0) -> np.ndarray:
 
 
 def prefix_beam(
-    logits: ArrayLike, lengths: ArrayLike | None = None, width: int = 16, blank: int = 0
+    logits: ArrayLike, lengths: ArrayLike | None = None, beam_width: int = 16, blank: int = 0
 ) -> list[list[Reading]]:
     r"""Return the likeliest readings of each sequence, sums over their alignments.
 
-    Frame by frame, the `width` likeliest beginnings are kept, each with the log-probability that
-    its alignment ends in a blank, :math:`p_b`, and in its last symbol, :math:`p_n`. Symbol k starts
-    anew with probability :math:`(p_b + p_n) y_k`, where k is the last symbol :math:`p_b y_k`.
+    Frame by frame, the `beam_width` likeliest beginnings are kept, each with the log-probability
+    that its alignment ends in a blank, :math:`p_b`, and in its last symbol, :math:`p_n`. Symbol k
+    starts anew with probability :math:`(p_b + p_n) y_k`, where k is the last symbol
+    :math:`p_b y_k`.
 
     Parameters
     ----------
     logits, lengths
         As for :func:`best_path`.
-    width : int
+    beam_width : int
         Beginnings that are kept. Where all are, the result is exact.
     blank
         As for :func:`best_path`.
@@ -82,23 +83,23 @@ def prefix_beam(
     Returns
     -------
     readings : list of list of Reading
-        Of each sequence at most `width`, and one at least, the likeliest first. What was dropped
-        on the way is missing from their probabilities.
+        Of each sequence at most `beam_width`, and one at least, the likeliest first. What was
+        dropped on the way is missing from their probabilities.
 
     Raises
     ------
     ValueError, TypeError
-        As from :func:`best_path`, or if the width is no positive integer.
+        As from :func:`best_path`, or if the beam's width is no positive integer.
 
     Source: Graves and Jaitly, "Towards end-to-end speech recognition with recurrent neural
     networks" (2014), algorithm 1, without a language model.
     """
-    width = check_positive_int("width", width)
+    beam_width = check_positive_int("beam_width", beam_width)
     sequences = _sequences(logits, lengths, blank)
-    return [_search(log_softmax(frames, axis=1), width, int(blank)) for frames in sequences]
+    return [_search(log_softmax(frames, axis=1), beam_width, int(blank)) for frames in sequences]
 
 
-def _search(log_y: np.ndarray, width: int, blank: int) -> list[Reading]:
+def _search(log_y: np.ndarray, beam_width: int, blank: int) -> list[Reading]:
     """Return the readings of one sequence of log-probabilities (T, V)."""
     V = log_y.shape[1]
     prefixes: list[tuple[int, ...]] = [()]
@@ -122,7 +123,7 @@ def _search(log_y: np.ndarray, width: int, blank: int) -> list[Reading]:
         ends_blank = np.append(total + row[blank], np.full(grows.size, -np.inf))
         ends_symbol = np.append(stays, grows)
         scores = np.logaddexp(ends_blank, ends_symbol)
-        best = np.argsort(-scores, kind="stable")[:width]
+        best = np.argsort(-scores, kind="stable")[:beam_width]
         best = best[scores[best] > -np.inf]
         prefixes = [_prefix(prefixes, place, V) for place in best.tolist()]
         ends_blank, ends_symbol = ends_blank[best], ends_symbol[best]

@@ -208,7 +208,7 @@ class Decoder(Module):
         return logits, Pullback(adjoint)
 
     def step(
-        self, context: np.ndarray, memory: Padded | None = None, beam_size: int = 1
+        self, context: np.ndarray, memory: Padded | None = None, beam_width: int = 1
     ) -> Callable[..., np.ndarray]:
         """Return the step that :mod:`fastrnn.models.decoding` writes with.
 
@@ -216,18 +216,18 @@ class Decoder(Module):
         ----------
         context, memory
             As for the call, of B sequences.
-        beam_size : int
+        beam_width : int
             Rows of each sequence, which stand together.
 
         Returns
         -------
         step : callable
-            ``logits = step(ids, rows=None)``, of B * `beam_size` rows.
+            ``logits = step(ids, rows=None)``, of B * `beam_width` rows.
         """
         B = len(context)
-        stream = self.recurrent.stream(B * beam_size)
+        stream = self.recurrent.stream(B * beam_width)
         initial = np.tanh(self.initial(context))
-        stream.state = self._as_state(np.repeat(initial, beam_size, axis=0))
+        stream.state = self._as_state(np.repeat(initial, beam_width, axis=0))
         attend = None if self.attention is None else self.attention.over(*memory)
 
         def step(ids: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
@@ -238,7 +238,7 @@ class Decoder(Module):
             hidden = stream.step(ids)
             if attend is not None:
                 # The rows of a sequence look at one memory: they are its queries.
-                queries = hidden.reshape(B, beam_size, -1).swapaxes(0, 1)
+                queries = hidden.reshape(B, beam_width, -1).swapaxes(0, 1)
                 attended = attend(queries)[0].swapaxes(0, 1).reshape(len(hidden), -1)
                 hidden = np.tanh(self.combine(np.concatenate([attended, hidden], axis=1)))
             return self.output(hidden)
@@ -363,7 +363,7 @@ class Writer(Model):
         self,
         inputs: Any,
         *,
-        beam_size: int = 1,
+        beam_width: int = 1,
         length_penalty: float = 1.0,
         max_length: int = 50,
         exclude: Sequence[int] = (),
@@ -374,7 +374,7 @@ class Writer(Model):
         ----------
         inputs
             Of B examples, which are written side by side; see the model.
-        beam_size : int
+        beam_width : int
             Hypotheses that are kept of each sequence; 1 takes the likeliest symbol each time.
         length_penalty : float
             As for :func:`fastrnn.models.decoding.beam_search`.
@@ -388,10 +388,10 @@ class Writer(Model):
         sequences : list of ndarray of int64, shapes (n,)
             Without the end mark.
         """
-        if beam_size != 1:
+        if beam_width != 1:
             found = self.beam_search(
                 inputs,
-                beam_size=beam_size,
+                beam_width=beam_width,
                 length_penalty=length_penalty,
                 max_length=max_length,
                 exclude=exclude,
@@ -403,17 +403,17 @@ class Writer(Model):
         self,
         inputs: Any,
         *,
-        beam_size: int = 5,
+        beam_width: int = 5,
         length_penalty: float = 1.0,
         max_length: int = 50,
         exclude: Sequence[int] = (),
     ) -> list[list[Hypothesis]]:
         """Return the best hypotheses for each input, the best first; see :meth:`predict`."""
-        beam_size = check_positive_int("beam_size", beam_size)
+        beam_width = check_positive_int("beam_width", beam_width)
         return beam_search(
-            *self._start(inputs, exclude, beam_size),
+            *self._start(inputs, exclude, beam_width),
             max_length,
-            beam_size=beam_size,
+            beam_width=beam_width,
             length_penalty=length_penalty,
         )
 
@@ -431,13 +431,13 @@ class Writer(Model):
         start = self._start(inputs, exclude)
         return sample(*start, max_length, temperature=temperature, top_k=top_k, seed=seed)
 
-    def _start(self, inputs: Any, exclude: Any, beam_size: int = 1) -> tuple[Any, np.ndarray, int]:
+    def _start(self, inputs: Any, exclude: Any, beam_width: int = 1) -> tuple[Any, np.ndarray, int]:
         """Return what decoding begins with: the step, the first symbols and the end mark."""
         exclude = check_ids("exclude", exclude, self.decoder.output.out_features)
         if self.config["eos"] in exclude:
             raise ValueError(f"exclude must not have the end mark, {self.config['eos']}, in it")
         context, memory = self.encode(inputs)
-        scores = self.decoder.step(context, memory, beam_size)
+        scores = self.decoder.step(context, memory, beam_width)
 
         def step(ids: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
             logits = scores(ids, rows)

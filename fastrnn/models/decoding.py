@@ -136,7 +136,7 @@ def beam_search(
     eos: int,
     max_length: int,
     *,
-    beam_size: int = 5,
+    beam_width: int = 5,
     length_penalty: float = 1.0,
 ) -> list[list[Hypothesis]]:
     r"""Keep the best beginnings of each sequence, and return what they end as.
@@ -145,22 +145,22 @@ def beam_search(
 
     .. math:: \frac{1}{n^\alpha} \sum_{t \le n} \log p(y_t \mid y_1 \dots y_{t-1})
 
-    At each step the best `beam_size` continuations of a sequence are found; those with the end mark
-    among them are done, and the best `beam_size` of the others are gone on with. A sequence is
-    finished when `beam_size` hypotheses are done and none that goes on has a better score than the
-    worst of them, or when `max_length` is reached, where those that go on count as they are. With a
-    beam of 1 this is greedy.
+    At each step the best `beam_width` continuations of a sequence are found; those with the end
+    mark among them are done, and the best `beam_width` of the others are gone on with. A sequence
+    is finished when `beam_width` hypotheses are done and none that goes on has a better score than
+    the worst of them, or when `max_length` is reached, where those that go on count as they are.
+    With a beam of 1 this is greedy.
 
     Parameters
     ----------
     step : callable
-        ``logits = step(ids, rows)`` for B * `beam_size` rows, of which row ``b * beam_size + k`` is
-        hypothesis k of sequence b: from now on row n goes on from what was row ``rows[n]`` (of the
-        same sequence) with the symbol ``ids[n]``. `rows` is None in the first call.
+        ``logits = step(ids, rows)`` for B * `beam_width` rows, of which row ``b * beam_width + k``
+        is hypothesis k of sequence b: from now on row n goes on from what was row ``rows[n]`` (of
+        the same sequence) with the symbol ``ids[n]``. `rows` is None in the first call.
     first : array_like of int, shape (B,)
     eos, max_length
         As for :func:`sample`.
-    beam_size : int
+    beam_width : int
         Hypotheses K of each sequence.
     length_penalty : float
         :math:`\alpha`, not negative: 0 prefers short sequences, 1 compares the mean of the symbols.
@@ -168,7 +168,7 @@ def beam_search(
     Returns
     -------
     hypotheses : list of list of Hypothesis
-        For each sequence the best ones, at most `beam_size`, the best first.
+        For each sequence the best ones, at most `beam_width`, the best first.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def beam_search(
     (2016), section 7, without their offset of 5.
     """
     first, eos, max_length = _check(first, eos, max_length)
-    K = check_positive_int("beam_size", beam_size)
+    K = check_positive_int("beam_width", beam_width)
     length_penalty = check_non_negative_float("length_penalty", length_penalty)
     B = len(first)
     done: list[list[Hypothesis]] = [[] for _ in range(B)]
