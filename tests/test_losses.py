@@ -233,25 +233,27 @@ QUANTILES = [0.1, 0.5, 0.8]
 
 
 def test_pinball_by_hand(dtype):
-    prediction = np.array([[1, 2, 5], [0, 4, 4]], dtype)
-    loss, d_prediction = pinball(prediction, [2, 4], QUANTILES)
+    predictions = np.array([[1, 2, 5], [0, 4, 4]], dtype)
+    loss, d_predictions = pinball(predictions, [2, 4], QUANTILES)
     assert_close(loss, (0.1 * 1 + 0 + 0.2 * 3 + 0.1 * 4 + 0 + 0) / 6, TOLERANCES[dtype])
-    assert_close(d_prediction, np.array([[-0.1, 0, 0.2], [-0.1, 0, 0]]) / 6, TOLERANCES[dtype])
-    assert d_prediction.dtype == dtype
+    assert_close(d_predictions, np.array([[-0.1, 0, 0.2], [-0.1, 0, 0]]) / 6, TOLERANCES[dtype])
+    assert d_predictions.dtype == dtype
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
 def test_pinball_gradient(mask):
     rng = np.random.default_rng(0)
-    prediction, target = rng.standard_normal((3, 2, 3)), rng.standard_normal((3, 2))
-    _, d_prediction = pinball(prediction, target, QUANTILES, mask)
+    predictions, targets = rng.standard_normal((3, 2, 3)), rng.standard_normal((3, 2))
+    _, d_predictions = pinball(predictions, targets, QUANTILES, mask)
     expected = central_differences(
-        lambda: pinball(prediction, target, QUANTILES, mask)[0], prediction
+        lambda: pinball(predictions, targets, QUANTILES, mask)[0], predictions
     )
-    assert_close(d_prediction, expected, CENTRAL_DIFFERENCES)
+    assert_close(d_predictions, expected, CENTRAL_DIFFERENCES)
     if mask is not None:
-        prediction[~mask], target[~mask] = math.nan, math.inf
-        np.testing.assert_array_equal(pinball(prediction, target, QUANTILES, mask)[1], d_prediction)
+        predictions[~mask], targets[~mask] = math.nan, math.inf
+        np.testing.assert_array_equal(
+            pinball(predictions, targets, QUANTILES, mask)[1], d_predictions
+        )
 
 
 def test_the_least_pinball_is_at_the_quantile():
@@ -265,16 +267,16 @@ def test_the_least_pinball_is_at_the_quantile():
 
 
 def test_pinball_lets_nan_flow():
-    loss, d_prediction = pinball([[math.nan], [1.0]], [0, 0], [0.5])
+    loss, d_predictions = pinball([[math.nan], [1.0]], [0, 0], [0.5])
     assert math.isnan(loss)
-    np.testing.assert_array_equal(d_prediction, [[math.nan], [0.25]])
+    np.testing.assert_array_equal(d_predictions, [[math.nan], [0.25]])
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((np.zeros((2, 3)), np.zeros(3), QUANTILES), ValueError, r"target must be \(2,\)"),
-        ((np.zeros((2, 2)), np.zeros(2), QUANTILES), ValueError, r"prediction must be \(2, 3\)"),
+        ((np.zeros((2, 3)), np.zeros(3), QUANTILES), ValueError, r"targets must be \(2,\)"),
+        ((np.zeros((2, 2)), np.zeros(2), QUANTILES), ValueError, r"predictions must be \(2, 3\)"),
         ((np.zeros((0, 3)), np.zeros(0), QUANTILES), ValueError, "at least one value"),
         ((np.zeros((2, 1)), np.zeros(2), [1.0]), ValueError, "quantiles must be one or more"),
         ((np.zeros((2, 0)), np.zeros(2), []), ValueError, "quantiles must be one or more"),
@@ -287,11 +289,11 @@ def test_pinball_refuses(arguments, error, message):
 
 
 def test_mean_squared_error_by_hand(dtype):
-    prediction = np.array([[1.0, 2.0], [3.0, 5.0]], dtype)
-    loss, d_prediction = mean_squared_error(prediction, [[1, 0], [0, 1]])
+    predictions = np.array([[1.0, 2.0], [3.0, 5.0]], dtype)
+    loss, d_predictions = mean_squared_error(predictions, [[1, 0], [0, 1]])
     assert loss == (0 + 4 + 9 + 16) / 4
-    np.testing.assert_array_equal(d_prediction, [[0, 1], [1.5, 2]])
-    assert d_prediction.dtype == dtype
+    np.testing.assert_array_equal(d_predictions, [[0, 1], [1.5, 2]])
+    assert d_predictions.dtype == dtype
     assert mean_squared_error(3.0, 1.0) == (4.0, np.array(4.0))
     assert mean_squared_error(np.array([1e30], dtype), [0])[0] == pytest.approx(1e60)
 
@@ -303,35 +305,37 @@ def test_mean_squared_error_by_hand(dtype):
 )
 def test_mean_squared_error_gradient(mask):
     rng = np.random.default_rng(0)
-    prediction, target = rng.standard_normal((2, 3, 2, 5))
-    loss, d_prediction = mean_squared_error(prediction, target, mask)
+    predictions, targets = rng.standard_normal((2, 3, 2, 5))
+    loss, d_predictions = mean_squared_error(predictions, targets, mask)
     kept = slice(None) if mask is None else mask
-    assert_close(loss, np.mean((prediction[kept] - target[kept]) ** 2), TOLERANCES["float64"])
+    assert_close(loss, np.mean((predictions[kept] - targets[kept]) ** 2), TOLERANCES["float64"])
     expected = central_differences(
-        lambda: mean_squared_error(prediction, target, mask)[0], prediction
+        lambda: mean_squared_error(predictions, targets, mask)[0], predictions
     )
-    assert_close(d_prediction, expected, CENTRAL_DIFFERENCES)
+    assert_close(d_predictions, expected, CENTRAL_DIFFERENCES)
     if mask is not None:
-        prediction[~mask], target[~mask] = math.nan, math.inf
-        np.testing.assert_array_equal(mean_squared_error(prediction, target, mask)[1], d_prediction)
+        predictions[~mask], targets[~mask] = math.nan, math.inf
+        np.testing.assert_array_equal(
+            mean_squared_error(predictions, targets, mask)[1], d_predictions
+        )
 
 
 def test_mean_squared_error_lets_nan_flow():
-    loss, d_prediction = mean_squared_error([math.nan, 1.0], [0.0, 0.0])
+    loss, d_predictions = mean_squared_error([math.nan, 1.0], [0.0, 0.0])
     assert math.isnan(loss)
-    assert math.isnan(d_prediction[0])
-    assert d_prediction[1] == 1
+    assert math.isnan(d_predictions[0])
+    assert d_predictions[1] == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ((np.zeros(3), np.zeros(2)), ValueError, r"target must be \(3,\), got \(2,\)"),
+        ((np.zeros(3), np.zeros(2)), ValueError, r"targets must be \(3,\), got \(2,\)"),
         ((np.zeros(3), np.zeros(3), np.zeros(3, bool)), ValueError, "at least one element"),
         ((np.zeros(0), np.zeros(0)), ValueError, "at least one element"),
         ((np.zeros(3), np.zeros(3), np.ones((3, 1), bool)), ValueError, r"mask must be \(3,\)"),
         ((np.zeros(3), np.zeros(3), [1, 0, 1]), TypeError, "mask must be boolean"),
-        ((["a"], [0.0]), TypeError, "prediction must be castable"),
+        ((["a"], [0.0]), TypeError, "predictions must be castable"),
     ],
 )
 def test_mean_squared_error_refuses(arguments, error, message):

@@ -391,7 +391,7 @@ REFUSED = {
     ),
     "numbers": (
         lambda: make("regressor")[0].loss(IDS, NUMBERS[:, :1]),
-        r"target must be \(3, 2\), got \(3, 1\)",
+        r"targets must be \(3, 2\), got \(3, 1\)",
     ),
     "future": (
         lambda: make("forecaster, far")[0].loss(VECTORS, NUMBERS[:, :1]),

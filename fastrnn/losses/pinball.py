@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def pinball(
-    prediction: ArrayLike, target: ArrayLike, quantiles: ArrayLike, mask: ArrayLike | None = None
+    predictions: ArrayLike, targets: ArrayLike, quantiles: ArrayLike, mask: ArrayLike | None = None
 ) -> tuple[float, np.ndarray]:
     r"""Pinball (quantile) loss of several quantiles.
 
@@ -22,10 +22,10 @@ def pinball(
 
     Parameters
     ----------
-    prediction : array_like, shape (..., Q)
+    predictions : array_like, shape (..., Q)
         Predicted quantiles :math:`y`, float32 or taken as float64. NaN gives NaN, as in NumPy.
-    target : array_like, shape (...)
-        True values :math:`t`, cast to the type of the prediction.
+    targets : array_like, shape (...)
+        True values :math:`t`, cast to the type of the predictions.
     quantiles : array_like, shape (Q,)
         Probabilities :math:`q` in (0, 1): 0.5 is the median.
     mask : array_like of bool, shape (...), optional
@@ -34,8 +34,8 @@ def pinball(
     Returns
     -------
     loss : float
-        In the prediction's unit, mean over the N values that count and the Q quantiles.
-    d_prediction : ndarray, shape and dtype of `prediction`
+        In the unit of the predictions, mean over the N values that count and the Q quantiles.
+    d_predictions : ndarray, shape and dtype of `predictions`
         Gradient of that mean; 0 where a prediction is exact.
 
     Raises
@@ -47,20 +47,22 @@ def pinball(
 
     Source: Koenker and Bassett, "Regression quantiles", Econometrica 46 (1978).
     """
-    prediction = check_floats("prediction", prediction)
-    quantiles = check_quantiles(quantiles).astype(prediction.dtype)
-    shape = prediction.shape[:-1]
-    prediction = check_array("prediction", prediction, prediction.dtype, (*shape, len(quantiles)))
-    target = check_array("target", target, prediction.dtype, shape)
+    predictions = check_floats("predictions", predictions)
+    quantiles = check_quantiles(quantiles).astype(predictions.dtype)
+    shape = predictions.shape[:-1]
+    predictions = check_array(
+        "predictions", predictions, predictions.dtype, (*shape, len(quantiles))
+    )
+    targets = check_array("targets", targets, predictions.dtype, shape)
     mask = check_mask(mask, shape)
     kept = ... if mask is None else mask
-    difference = target[kept][..., None] - prediction[kept]
+    difference = targets[kept][..., None] - predictions[kept]
     if difference.size == 0:
         raise ValueError("there must be at least one value that counts, got none")
     # What is neither above nor below 0 is its own slope: 0, or NaN.
     slope = np.where(difference > 0, quantiles, np.where(difference < 0, quantiles - 1, difference))
     loss = float((slope * difference).mean(dtype=np.float64))
-    return loss, unmask(slope * prediction.dtype.type(-1 / slope.size), mask, prediction)
+    return loss, unmask(slope * predictions.dtype.type(-1 / slope.size), mask, predictions)
 
 
 def check_quantiles(quantiles: ArrayLike) -> np.ndarray:

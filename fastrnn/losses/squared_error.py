@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def mean_squared_error(
-    prediction: ArrayLike, target: ArrayLike, mask: ArrayLike | None = None
+    predictions: ArrayLike, targets: ArrayLike, mask: ArrayLike | None = None
 ) -> tuple[float, np.ndarray]:
     r"""Mean of squared differences.
 
@@ -23,18 +23,18 @@ def mean_squared_error(
 
     Parameters
     ----------
-    prediction : array_like, any shape
+    predictions : array_like, any shape
         Predicted values :math:`y`, float32 or taken as float64. NaN gives NaN, as in NumPy.
-    target : array_like, shape of `prediction`
-        True values :math:`t`, cast to the type of the prediction.
-    mask : array_like of bool, shape of the leading axes of `prediction`, optional
+    targets : array_like, shape of `predictions`
+        True values :math:`t`, cast to the type of the predictions.
+    mask : array_like of bool, shape of the leading axes of `predictions`, optional
         True where an element, or all that share the leading indices, counts. Default: all do.
 
     Returns
     -------
     loss : float
-        In squared units of the prediction, mean over the N elements that count.
-    d_prediction : ndarray, shape and dtype of `prediction`
+        In squared units of the predictions, mean over the N elements that count.
+    d_predictions : ndarray, shape and dtype of `predictions`
         Gradient of that mean.
 
     Raises
@@ -44,15 +44,15 @@ def mean_squared_error(
     TypeError
         If an array is not of real numbers or the mask not boolean.
     """
-    prediction = check_floats("prediction", prediction)
-    target = check_array("target", target, prediction.dtype, prediction.shape)
+    predictions = check_floats("predictions", predictions)
+    targets = check_array("targets", targets, predictions.dtype, predictions.shape)
     if mask is not None:
         mask = as_array("mask", mask)
-        mask = check_mask(mask, prediction.shape[: mask.ndim])
+        mask = check_mask(mask, predictions.shape[: mask.ndim])
     kept = slice(None) if mask is None else mask
-    difference = np.atleast_1d(prediction)[kept] - np.atleast_1d(target)[kept]
+    difference = np.atleast_1d(predictions)[kept] - np.atleast_1d(targets)[kept]
     if difference.size == 0:
         raise ValueError("there must be at least one element that counts, got none")
     loss = float(np.square(difference, dtype=np.float64).mean())
     difference *= 2 / difference.size
-    return loss, unmask(difference, mask, prediction)
+    return loss, unmask(difference, mask, predictions)
