@@ -72,6 +72,17 @@ def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]])
     write_atomically(path, safetensors.numpy.save(arrays, metadata))
 
 
+def with_sections(own: Sections, added: Mapping[str, Mapping[str, Any]]) -> Sections:
+    """Return the sections of a model or a run and those added; ValueError if one is both."""
+    for section in added:
+        if section in own:
+            raise ValueError(
+                f"a section's name must be none of {', '.join(own)}, which are in the file anyway, "
+                f"got {section}"
+            )
+    return {**added, **own}
+
+
 def load_checkpoint(path: str | Path) -> Sections:
     """Read a checkpoint; return its sections as they were given to :func:`save_checkpoint`.
 

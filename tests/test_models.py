@@ -177,11 +177,15 @@ def test_what_is_printed_of_a_model():
     )
 
 
-def test_another_class_in_the_file_is_refused(tmp_path):
-    model = LanguageModel(5, 3, seed=0)
-    model.save(tmp_path / "m", architecture={"class": "Other"})
-    assert type(load(tmp_path / "m")[0]) is LanguageModel  # what the model says counts
+@pytest.mark.parametrize("section", ["architecture", "model"])
+def test_a_section_of_the_models_own_is_refused(tmp_path, section):
+    message = f"must be none of architecture, model, .* got {section}"
+    with pytest.raises(ValueError, match=message):
+        LanguageModel(5, 3).save(tmp_path / "m", **{section: {"class": "Other"}})
+    assert not list(tmp_path.iterdir())
 
+
+def test_another_class_in_the_file_is_refused(tmp_path):
     class Passing(LanguageModel):
         pass
 

@@ -367,7 +367,7 @@ def test_early_stopping_without_validation_looks_at_the_training_loss():
 
 
 def test_the_best_and_the_last_epoch_are_saved(tmp_path):
-    checkpoint = Checkpoint(tmp_path / "last", tmp_path / "best", extra={"note": {"a": [1]}})
+    checkpoint = Checkpoint(tmp_path / "last", tmp_path / "best", sections={"note": {"a": [1]}})
     trainer = make_scripted(checkpoint, validation_losses=[3, 1, 2, 1])
     for epoch, best in enumerate((1, 2, 2, 2), 1):
         trainer.fit(BATCHES, epoch, VALIDATION[:1])
@@ -376,6 +376,16 @@ def test_the_best_and_the_last_epoch_are_saved(tmp_path):
             assert saved["progress"]["epoch"] == expected
             assert saved["model"]["w"] == -1.5 * expected
             assert saved["note"] == {"a": [1]}
+
+
+def test_a_section_of_the_run_is_no_section_of_the_users(tmp_path):
+    log = Log()
+    trainer = make_scripted(Checkpoint(tmp_path / "last", sections={"progress": {}}), log)
+    message = "must be none of architecture, model, optimizer, .* got progress"
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(BATCHES, 1)
+    assert trainer.step == 0
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("seconds", "saved"), [(0, [1, 2, 3]), (2, [0, 2, 2]), (1e6, [0, 0, 0])])

@@ -15,6 +15,7 @@ from fastrnn.checkpoint import (
     first_line,
     load_checkpoint,
     save_checkpoint,
+    with_sections,
 )
 from fastrnn.data import Padded
 from fastrnn.layers.base import Module, Pullback
@@ -95,8 +96,11 @@ class Model(Module, ABC):
         ------
         OSError
             If the file cannot be written; the one before is still there.
+        TypeError, ValueError
+            As from :func:`fastrnn.training.save_checkpoint`; if a section has the name of one of
+            :meth:`sections`.
         """
-        save_checkpoint(path, {**sections, **self.sections()})
+        save_checkpoint(path, with_sections(self.sections(), sections))
 
 
 def load(path: str | Path) -> tuple[Model, Sections]:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from fastrnn._validation import check_non_negative_float, check_positive_int
-from fastrnn.checkpoint import save_checkpoint, write_atomically
+from fastrnn.checkpoint import save_checkpoint, with_sections, write_atomically
 from fastrnn.losses import bits_per_token
 
 if TYPE_CHECKING:
@@ -167,13 +167,14 @@ class Checkpoint(Callback):
         validation).
     every_seconds : float
         At least this long from save to save within an epoch; 0 saves after every step.
-    extra : mapping of str to mapping
-        Sections added to those of :meth:`Trainer.state_dict`, such as the vocabulary.
+    sections : mapping of str to mapping
+        What belongs to the run, as for :meth:`fastrnn.models.Model.save`, such as the vocabulary.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument is of another type, or out of its range; before the first step, if a section
+        has the name of one of :meth:`Trainer.state_dict`.
     """
 
     def __init__(
@@ -182,12 +183,12 @@ class Checkpoint(Callback):
         best_path: str | Path | None = None,
         *,
         every_seconds: float = 30.0,
-        extra: Mapping[str, Mapping[str, Any]] | None = None,
+        sections: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.path = Path(path)
         self.best_path = None if best_path is None else Path(best_path)
         self.every_seconds = check_non_negative_float("every_seconds", every_seconds)
-        self.extra = dict(extra or {})
+        self.sections = dict(sections or {})
 
     def on_train_begin(self, trainer: Trainer) -> None:
         # A file that cannot be written is found out now, not after the first hour.
@@ -208,7 +209,7 @@ class Checkpoint(Callback):
         self._save(trainer, self.path)
 
     def _save(self, trainer: Trainer, path: Path) -> None:
-        save_checkpoint(path, {**self.extra, **trainer.state_dict()})
+        save_checkpoint(path, with_sections(trainer.state_dict(), self.sections))
         self._saved_at = time.monotonic()
 
 

@@ -153,7 +153,7 @@ class Run:
             self.files.last,
             self.files.best if self.validation else None,
             every_seconds=checkpoint_every,
-            extra={
+            sections={
                 "vocabulary": self.vocabulary.state(),
                 "settings": {**self.settings, "text_sha256": self._digest},
             },
