@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from fastrnn import optim
 from fastrnn.checkpoint import first_line
-from fastrnn.data import CharVocabulary, Windows
+from fastrnn.data import Batches, CharVocabulary, Windows
 from fastrnn.models import LanguageModel
 from fastrnn.training import (
     Callback,
     Checkpoint,
     CheckpointError,
     Trainer,
+    fit,
     load_checkpoint,
     load_language_model,
     save_checkpoint,
@@ -439,3 +440,40 @@ def test_another_optimizers_state_is_refused(tmp_path):
     trainer.fit(windows, 1)
     with pytest.raises(ValueError, match="state must be of SGD, got Adam"):
         make_run(path, "lstm", "SGD", resume=True)
+
+
+def fit_names(path, *callbacks, **options):
+    """Train on sequences, whose batches come in another order every epoch."""
+    model = make_model(dropout=0.3, seed=1)
+    names = [VOCABULARY.encode(TEXT[k : k + 2 + k % 5]) for k in range(0, 60, 3)]
+    batches = Batches([ids[:-1] for ids in names], [ids[1:] for ids in names], 4)
+    saving = [Checkpoint(path, every_seconds=0), *callbacks]
+    return fit(model, batches, 3, callbacks=saving, progress=False, **options)
+
+
+def test_fit_goes_on_to_the_same_bits(tmp_path):
+    path = tmp_path / "file"
+    history = fit_names(path).history
+    expected = path.read_bytes()
+    with pytest.raises(KilledError):
+        fit_names(path, KillAfter(7))
+    assert load_checkpoint(path)["progress"]["step"] == 7
+    assert fit_names(path, resume=path).history == history
+    assert path.read_bytes() == expected
+    assert fit_names(path, resume=str(path)).step == 15  # nothing is left to do
+    assert path.read_bytes() == expected
+
+
+def test_fit_refuses_to_resume_what_is_no_run_of_its_model(tmp_path):
+    path = tmp_path / "file"
+    with pytest.raises(CheckpointError, match="there is no file"):
+        fit_names(path, resume=path)
+    fit_names(path)
+    before = path.read_bytes()
+    message = r"file holds no run that could be resumed \(state must be of SGD, got Adam\)"
+    with pytest.raises(CheckpointError, match=message):
+        fit_names(path, resume=path, optimizer="sgd")
+    assert path.read_bytes() == before
+    make_model().save(path)
+    with pytest.raises(CheckpointError, match=r"holds no run that could be resumed \(progress\)"):
+        fit_names(path, resume=path)

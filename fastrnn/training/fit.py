@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from fastrnn import optim
 from fastrnn._validation import check_bool, check_choice
+from fastrnn.checkpoint import CheckpointError, Sections, first_line, load_checkpoint
 from fastrnn.training.callbacks import Callback, ProgressBar
 from fastrnn.training.trainer import Batch, Trainer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fastrnn.models import Model
 
 OPTIMIZERS = {
@@ -33,6 +36,7 @@ def fit(
     clip: float | None = None,
     validation: Iterable[Batch] | None = None,
     callbacks: Iterable[Callback] = (),
+    resume: str | Path | None = None,
     progress: bool = True,
 ) -> Trainer:
     """Train a model.
@@ -43,6 +47,7 @@ def fit(
     batches : sequence of (inputs, targets)
         As for :meth:`Trainer.fit`, such as :class:`fastrnn.data.Batches`.
     epochs : int
+        In all, those of the run that is resumed included.
     learning_rate : float
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
         With the defaults of its class in :mod:`fastrnn.optim`; for others make a `Trainer`.
@@ -54,6 +59,9 @@ def fit(
     validation : iterable of (inputs, targets) or None
         Scored after every epoch.
     callbacks : iterable of Callback
+    resume : str, Path or None
+        What a :class:`fastrnn.training.Checkpoint` among the callbacks saved of a run with the same
+        arguments, which is gone on with to the same bits, at its learning rate; None begins anew.
     progress : bool
         Whether to show a bar, where standard error is a terminal.
 
@@ -66,6 +74,8 @@ def fit(
     ------
     ValueError, TypeError
         If an argument is wrong; nothing was trained then.
+    CheckpointError
+        If there is no such file, or it holds no run of this model and optimiser.
     FloatingPointError, KeyboardInterrupt
         As from :meth:`Trainer.fit`.
     """
@@ -78,5 +88,20 @@ def fit(
         callbacks=callbacks,
     )
     trainer.callbacks = [*bars, *trainer.callbacks]
+    if resume is not None:
+        restore(trainer, load_checkpoint(resume), resume)
     trainer.fit(batches, epochs, validation)
     return trainer
+
+
+def restore(trainer: Trainer, sections: Sections, path: str | Path) -> None:
+    """Put a trainer where the run of a checkpoint's sections was; `path` is for messages."""
+    try:
+        trainer.load_state_dict(sections)
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        raise not_resumable(path, first_line(error)) from None
+
+
+def not_resumable(path: str | Path, reason: str) -> CheckpointError:
+    """Return the error for a file without a run that fits."""
+    return CheckpointError(f"{path} holds no run that could be resumed ({reason})")

@@ -15,7 +15,7 @@ from fastrnn.models import LanguageModel
 from fastrnn.models.base import model_from
 from fastrnn.parameters import at_most
 from fastrnn.training.callbacks import Callback, Checkpoint
-from fastrnn.training.fit import OPTIMIZERS
+from fastrnn.training.fit import OPTIMIZERS, not_resumable, restore
 from fastrnn.training.trainer import Trainer
 
 DEFAULTS: dict[str, Any] = {
@@ -137,7 +137,8 @@ class Run:
             clip=self.settings["clip"] or None,
         )
         if saved is not None:
-            self._restore(saved)
+            restore(self.trainer, saved, files.last)
+            self._check_progress()
 
     def fit(self, callbacks: Sequence[Callback], *, checkpoint_every: float) -> None:
         """Train to the end, saving the last state and the best epoch; see :meth:`Trainer.fit`.
@@ -171,7 +172,7 @@ class Run:
             any(type(settings.get(key)) is not types[key] for key in types)
             or settings["optimizer"] not in OPTIMIZERS
         ):
-            raise self._not_resumable("its settings")
+            raise not_resumable(self.files.last, "its settings")
         differences = [
             f"--{key.replace('_', '-')} {value} (it has {settings[key]})"
             for key, value in given.items()
@@ -184,21 +185,15 @@ class Run:
             )
         return {key: given.get(key, settings[key]) for key in DEFAULTS}
 
-    def _restore(self, saved: Sections) -> None:
-        try:
-            self.trainer.load_state_dict(saved)
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-            raise self._not_resumable(str(error)) from None
+    def _check_progress(self) -> None:
+        """Refuse a saved run that is beyond the end of its text, or of the epochs asked for."""
         if self.trainer.position > len(self.windows):
-            raise self._not_resumable("its position")
+            raise not_resumable(self.files.last, "its position")
         if self.settings["epochs"] < self.trainer.epoch:
             raise ValueError(
                 f"the run in {self.files.last} has finished {self.trainer.epoch} epochs; take "
                 f"--epochs {self.trainer.epoch} or more"
             )
-
-    def _not_resumable(self, what: str) -> CheckpointError:
-        return CheckpointError(f"{self.files.last} holds no run that could be resumed ({what})")
 
     def _new_model(self) -> LanguageModel:
         config = {
