@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from gradients import central_differences
 from tolerances import CENTRAL_DIFFERENCES, assert_close
 
 from fastrnn.backends import reference
@@ -120,20 +121,6 @@ def test_the_adjoint_is_that_of_the_loop(name, reverse, plain):
         # They are added into what was there.
         expected = central_differences(loss, array) + 1
         assert_close(gradients[key], expected, CENTRAL_DIFFERENCES, key)
-
-
-def central_differences(loss, array, step=1e-5):
-    """Return the gradient of `loss`, a function of no arguments that reads `array`."""
-    gradient = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        value = array[index]
-        array[index] = value + step
-        above = loss()
-        array[index] = value - step
-        below = loss()
-        array[index] = value
-        gradient[index] = (above - below) / (2 * step)
-    return gradient
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from gradients import central_differences
 from scipy.special import log_softmax
-from test_losses import central_differences
 from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 
 import fastrnn as fr

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from gradients import central_differences
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import norm
 from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
@@ -26,21 +27,6 @@ def scores(dtype="float64"):
     """Return logits (3, 2, 5) and targets (3, 2)."""
     rng = np.random.default_rng(0)
     return 3 * rng.standard_normal((3, 2, 5)).astype(dtype), rng.integers(0, 5, (3, 2))
-
-
-def central_differences(loss, array):
-    """Return the gradient of a function of no arguments with respect to an array it reads."""
-    gradient = np.empty_like(array)
-    step = 1e-5
-    for index in np.ndindex(array.shape):
-        value = array[index]
-        array[index] = value + step
-        above = loss()
-        array[index] = value - step
-        below = loss()
-        array[index] = value
-        gradient[index] = (above - below) / (2 * step)
-    return gradient
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
