@@ -191,10 +191,9 @@ def predicted_scores(model: Any, batches: fr.data.Batches, unk: int) -> dict[str
     """
     hits = total = 0
     for inputs, targets in batches:
-        valid = np.arange(len(targets.values))[:, None] < targets.lengths
         hit = model(inputs, targets).argmax(axis=2) == targets.values
-        hits += (hit & valid & (targets.values != unk)).sum()
-        total += valid.sum()
+        hits += (hit & targets.mask & (targets.values != unk)).sum()
+        total += targets.lengths.sum()
     perplexity = fr.losses.perplexity(fr.training.evaluate(model, batches))
     return {"token_accuracy": float(hits / total), "perplexity": perplexity}
 

@@ -387,7 +387,7 @@ REFUSED = {
     ),
     "lengths of tags": (
         lambda: make("tagger")[0].loss(IDS, [[0] * 4, [1, 1], [1]]),
-        r"targets must have a label for each step: lengths must be \[4, 1, 2\], got \[4, 2, 1\]",
+        r"targets must be as long as inputs, \[4 1 2\], got \[4 2 1\]",
     ),
     "numbers": (
         lambda: make("regressor")[0].loss(IDS, NUMBERS[:, :1]),

@@ -225,6 +225,6 @@ def _stack(values: np.ndarray, lengths: np.ndarray, stack: int) -> np.ndarray:
     T, B, I = values.shape
     frames = -(-T // stack)
     stacked = np.zeros((frames * stack, B, I), values.dtype)
-    valid = np.arange(T)[:, None] < lengths
+    valid = Padded(values, lengths).mask
     stacked[:T][valid] = values[valid]
     return stacked.reshape(frames, stack, B, I).swapaxes(1, 2).reshape(frames, B, stack * I)

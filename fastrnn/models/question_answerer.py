@@ -198,7 +198,7 @@ class QuestionAnswerer(Predictor):
             raise ValueError(
                 f"stories must have 1 sentence at least, got none in {lengths.argmin()}"
             )
-        told = np.arange(S)[:, None] < lengths
+        told = Padded(values, lengths).mask
         values = check_ids("stories", np.where(told[..., None], values, 0), V)
         rows = np.concatenate([values[told], questions])
         rows, numbers = np.unique(rows, axis=0, return_inverse=True)

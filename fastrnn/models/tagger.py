@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn._special import softmax
+from fastrnn._validation import check_equal_lengths
 from fastrnn.data import Padded
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.framewise import FramewiseModel
@@ -75,11 +76,7 @@ class SequenceTagger(FramewiseModel):
         """
         scores, lengths = output
         targets = as_padded(targets, "targets")
-        if not np.array_equal(targets.lengths, lengths):
-            raise ValueError(
-                "targets must have a label for each step: lengths must be "
-                f"{np.asarray(lengths).tolist()}, got {np.asarray(targets.lengths).tolist()}"
-            )
+        check_equal_lengths("targets", targets.lengths, "inputs", lengths)
         valid = output.mask
         mask = None if valid.all() else valid
         return softmax_cross_entropy(scores, targets.values, mask, self.config["class_weights"])
