@@ -135,7 +135,7 @@ REFUSED = {
     "stack": (lambda: on_vectors(stack=0), "stack must be a positive integer, got 0"),
     "stacked ids": (lambda: on_ids(stack=2), "stack must be 1 where inputs are ids, got 2"),
     "input size": (lambda: CTCRecognizer(0, H, V), "input_size must be a positive integer"),
-    "empty": (lambda: on_ids().predict([[1], []]), r"got none in sequences\[1\]"),
+    "empty": (lambda: on_ids().predict([[1], []]), r"got none in inputs\[1\]"),
     "unknown id": (lambda: on_ids(repeat=2).predict([[7]]), "ids must be in 0..6, got 7"),
     "width": (
         lambda: on_vectors(stack=2).predict([np.zeros((4, 3))]),

@@ -352,12 +352,12 @@ REFUSED = {
         lambda: make("affine")[0].predict_proba(ROWS),
         "has no probabilities",
     ),
-    "empty": (lambda: classifier().predict([[1], []]), r"got none in sequences\[1\]"),
+    "empty": (lambda: classifier().predict([[1], []]), r"got none in inputs\[1\]"),
     "none": (lambda: classifier().predict([]), "must be one sequence or more, got none"),
     "unknown id": (lambda: classifier().predict([[1, V]]), "ids must be in 0..6, got 7"),
     "mixed widths": (
         lambda: make("classifier, mean")[0].predict([np.zeros((2, I)), np.zeros((2, I + 1))]),
-        r"sequences\[1\] must be \(T, 2\), got \(2, 3\)",
+        r"inputs\[1\] must be \(T, 2\), got \(2, 3\)",
     ),
     "another width": (
         lambda: make("classifier, mean")[0].predict([np.zeros((2, I + 1))]),
@@ -369,11 +369,11 @@ REFUSED = {
     ),
     "a text": (
         lambda: classifier().predict("hello"),
-        r"sequences\[0\] must be of numbers, got dtype <U1",
+        r"inputs\[0\] must be of numbers, got dtype <U1",
     ),
     "a single sequence": (
         lambda: classifier().predict(IDS[0]),
-        r"sequences\[0\] must be .*, got \(\); put a single sequence into a list",
+        r"inputs\[0\] must be .*, got \(\); put a single sequence into a list",
     ),
     "vectors for ids": (lambda: classifier().predict(VECTORS), r"inputs must be \(T, B\), got"),
     "unknown label": (

@@ -227,10 +227,10 @@ def test_a_sequence_is_learnt_backwards(attention):
 @pytest.mark.parametrize(
     ("inputs", "targets", "error", "message"),
     [
-        ([[1], []], [[4, 3], [3]], ValueError, r"at least, got none in sequences\[1\]"),
+        ([[1], []], [[4, 3], [3]], ValueError, r"at least, got none in inputs\[1\]"),
         ([[1], [2]], [[4, 3], []], ValueError, r"at least, got none in targets\[1\]"),
         ([[1], [2]], [4, 3], ValueError, r"targets\[0\] must be \(T,\) or \(T, I\)"),
-        ([], [], ValueError, "sequences must be one sequence or more, got none"),
+        ([], [], ValueError, "inputs must be one sequence or more, got none"),
         ([[1], [V]], [[3], [3]], ValueError, r"ids must be in 0\.\.5, got 6"),
         ([[1], [2]], [[3], [W, 3]], ValueError, r"targets must be in 0\.\.6, got 7 at \(0, 1\)"),
         ([[1], [2]], [[3]], ValueError, r"targets must be \(S, 2\), got \(1, 1\)"),

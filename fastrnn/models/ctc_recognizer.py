@@ -150,7 +150,7 @@ class CTCRecognizer(FramewiseModel):
         """
         return CTCRecognizerStream(self, batch_size)
 
-    def _frames(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
+    def _read(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
         values, lengths = padded = as_padded(inputs)
         repeat, stack = self.config["repeat"], self.config["stack"]
         if repeat == stack == 1:

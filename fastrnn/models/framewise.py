@@ -65,11 +65,11 @@ class FramewiseModel(Predictor):
         ValueError, TypeError
             If a sequence is empty, has another width or an id without a vector, or is not numbers.
         """
-        frames = self._frames(inputs)
+        frames = self._read(inputs)
         return Padded(self.output(self.encoder(frames)[0]), frames.lengths)
 
     def vjp(self, inputs: Padded | Sequence[ArrayLike]) -> tuple[Padded, Pullback]:
-        frames = self._frames(inputs)
+        frames = self._read(inputs)
         hidden, _, encoder_pullback = self.encoder.vjp(frames, input_gradient=False)
         scores, output_pullback = self.output.vjp(hidden, copy=False)
 
@@ -88,6 +88,6 @@ class FramewiseModel(Predictor):
         """
         return HeadStream(self.encoder, self.output, batch_size)
 
-    def _frames(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
+    def _read(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
         """Return what the encoder reads."""
         return as_padded(inputs)

@@ -79,7 +79,7 @@ class PooledStream(HeadStream):
         self._pooling.reset()
 
 
-def as_padded(sequences: Padded | Sequence[ArrayLike], name: str = "sequences") -> Padded:
+def as_padded(inputs: Padded | Sequence[ArrayLike], name: str = "inputs") -> Padded:
     """Return sequences side by side; an error calls them `name`.
 
     Raises
@@ -89,12 +89,12 @@ def as_padded(sequences: Padded | Sequence[ArrayLike], name: str = "sequences") 
     TypeError
         If they are not numbers.
     """
-    if not isinstance(sequences, Padded):
-        sequences = pad(check_sequences(name, sequences))
-    empty = np.flatnonzero(np.equal(sequences.lengths, 0))
+    if not isinstance(inputs, Padded):
+        inputs = pad(check_sequences(name, inputs))
+    empty = np.flatnonzero(np.equal(inputs.lengths, 0))
     if empty.size:
         raise ValueError(f"{name} must have 1 step at least, got none in {name}[{empty[0]}]")
-    return sequences
+    return inputs
 
 
 def as_rows(targets: ArrayLike, width: int) -> np.ndarray:
