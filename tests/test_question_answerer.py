@@ -100,7 +100,7 @@ def test_it_is_saved_and_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("stories", "questions", "error", "message"),
     [
-        ([], QUESTIONS, ValueError, "one sequence or more, got none"),
+        ([], QUESTIONS, ValueError, "stories must be one sequence or more, got none"),
         (
             STORIES[:2],
             QUESTIONS,

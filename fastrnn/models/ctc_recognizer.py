@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_lengths, check_positive_int, check_sequences
-from fastrnn.data import Padded, pad
+from fastrnn._validation import check_array, check_lengths, check_positive_int
+from fastrnn.data import Padded
 from fastrnn.losses import ctc
 from fastrnn.losses.class_weights import check_num_classes
 from fastrnn.models.ctc_decoding import best_path, prefix_beam
@@ -111,9 +111,7 @@ class CTCRecognizer(FramewiseModel):
             Nats a symbol of a target, mean over the sequences.
         d_scores : ndarray, shape (N, B, V)
         """
-        if not isinstance(targets, Padded):
-            targets = pad(check_sequences("targets", targets))
-        return ctc(*output, *targets, blank=BLANK)
+        return ctc(*output, *as_padded(targets, "targets", may_be_empty=True), blank=BLANK)
 
     def count(self, targets: Padded | Sequence[ArrayLike]) -> int:
         """Return the number of sequences: each counts the same in the loss."""

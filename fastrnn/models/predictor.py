@@ -79,20 +79,22 @@ class PooledStream(HeadStream):
         self._pooling.reset()
 
 
-def as_padded(inputs: Padded | Sequence[ArrayLike], name: str = "inputs") -> Padded:
+def as_padded(
+    inputs: Padded | Sequence[ArrayLike], name: str = "inputs", *, may_be_empty: bool = False
+) -> Padded:
     """Return sequences side by side; an error calls them `name`.
 
     Raises
     ------
     ValueError
-        If there are none, their widths differ, or one is empty.
+        If there are none, their widths differ, or one is empty that may not be.
     TypeError
         If they are not numbers.
     """
     if not isinstance(inputs, Padded):
         inputs = pad(check_sequences(name, inputs))
     empty = np.flatnonzero(np.equal(inputs.lengths, 0))
-    if empty.size:
+    if empty.size and not may_be_empty:
         raise ValueError(f"{name} must have 1 step at least, got none in {name}[{empty[0]}]")
     return inputs
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastrnn._special import softmax
 from fastrnn._validation import as_array, check_ids, check_lengths, check_positive_int
-from fastrnn.data import Padded, pad
+from fastrnn.data import Padded
 from fastrnn.layers.base import Pullback
 from fastrnn.layers.embedding import add_rows
 from fastrnn.layers.pooling import LastPooling
@@ -16,7 +16,7 @@ from fastrnn.losses.class_weights import check_num_classes
 from fastrnn.models.base import spawn
 from fastrnn.models.classifier import SequenceClassifier
 from fastrnn.models.encoder import Encoder
-from fastrnn.models.predictor import Predictor
+from fastrnn.models.predictor import Predictor, as_padded
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ class QuestionAnswerer(Predictor):
             raise TypeError(f"inputs must be a pair of stories and questions, got {found}")
         stories, questions = inputs
         V = self.config["vocabulary_size"]
-        values, lengths = stories if isinstance(stories, Padded) else pad(stories)
+        values, lengths = as_padded(stories, "stories", may_be_empty=True)
         values, questions = as_array("stories", values), check_ids("questions", questions, V)
         if values.ndim != 3 or questions.shape != values.shape[1:]:
             raise ValueError(
