@@ -40,7 +40,7 @@ def sheet(sides: dict[str, np.ndarray], path: Path) -> None:
     picture(path, draw, ncols=len(sides), figsize=(9, 4.8))
 
 
-def animation(motions: dict[str, np.ndarray], path: Path, frames_per_second: int = 20) -> None:
+def animation(motions: dict[str, np.ndarray], path: Path) -> None:
     """Write a GIF of people that move, (T, 18) coordinates of six joints, side by side."""
     plt = pyplot(path)
     if plt is None:
@@ -73,7 +73,7 @@ def animation(motions: dict[str, np.ndarray], path: Path, frames_per_second: int
         return lines
 
     frames = min(len(pose) for pose in poses.values())
-    writer = PillowWriter(fps=frames_per_second)
+    writer = PillowWriter(fps=20)
     FuncAnimation(figure, show, frames=frames).save(path, writer=writer, dpi=80)
     plt.close(figure)
     print(f"wrote {path}")

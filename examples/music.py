@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from _common import arguments, report
+from _common import arguments, held_out, report
 from _midi import midi
 from _pictures import piano_roll
 
@@ -39,9 +39,8 @@ def load(args: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:
     for melody in fr.data.load("chorales", args.data, sample=args.quick):
         duration = np.searchsorted(DURATIONS, melody["duration"])
         melodies.append(np.stack([melody["pitch"] - LOWEST + SHIFT, duration], axis=1))
-    order = np.random.RandomState(0).permutation(len(melodies))
-    test = len(melodies) // 5
-    return [melodies[k] for k in np.sort(order[test:])], [melodies[k] for k in order[:test]]
+    train, test = held_out(len(melodies), len(melodies) // 5)
+    return [melodies[k] for k in train], [melodies[k] for k in test]
 
 
 def build(args: argparse.Namespace, data: tuple) -> tuple:

@@ -41,11 +41,8 @@ def make_model(**options):
     return LanguageModel(len(VOCABULARY), 4, **{"embedding_size": 3, "seed": 0, **options})
 
 
-def sections_of(model, vocabulary=VOCABULARY):
-    return {
-        **model.sections(),
-        "vocabulary": {"characters": vocabulary.characters},
-    }
+def sections_of(model):
+    return {**model.sections(), "vocabulary": VOCABULARY.state()}
 
 
 def assert_same(found, expected):

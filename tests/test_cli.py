@@ -75,8 +75,8 @@ def assert_refused(result, *expected):
         assert part in err
 
 
-def files(directory="."):
-    return {name: Path(directory, name).read_bytes() for name in os.listdir(directory)}
+def files():
+    return {name: Path(name).read_bytes() for name in os.listdir()}
 
 
 def test_training_reports_samples_and_saves(run):

@@ -36,8 +36,8 @@ def make(kind, **options):
     return model
 
 
-def sequences(kind, lengths=LENGTHS, seed=0):
-    generator = np.random.default_rng(seed)
+def sequences(kind, lengths=LENGTHS):
+    generator = np.random.default_rng(0)
     if kind == "mixture":
         return [generator.standard_normal((length, 2)) for length in lengths]
     sizes = np.atleast_1d(KINDS[kind]["size"])

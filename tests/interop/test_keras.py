@@ -344,9 +344,9 @@ def with_config(path, change, name="classifier"):
     return write(path, files | {"config.json": json.dumps(config)})
 
 
-def with_weights(path, change, name="classifier"):
-    """Write a stored model with changed weights."""
-    files = members(name)
+def with_weights(path, change):
+    """Write the stored classifier with changed weights."""
+    files = members("classifier")
     buffer = io.BytesIO(files["model.weights.h5"])
     with h5py.File(buffer, "r+") as file:
         change(file)
