@@ -9,7 +9,8 @@ import numpy as np
 from fastrnn._validation import as_array, check_array, check_positive_int, check_probability
 from fastrnn.layers.base import Pullback
 from fastrnn.models.base import spawn
-from fastrnn.models.decoder import Decoder, Writer, check_marks
+from fastrnn.models.decoder import Decoder
+from fastrnn.models.writer import Writer, check_marks
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:

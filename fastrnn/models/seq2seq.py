@@ -11,9 +11,10 @@ from fastrnn.data import Padded
 from fastrnn.layers.base import Pullback
 from fastrnn.layers.pooling import LastPooling
 from fastrnn.models.base import spawn
-from fastrnn.models.decoder import Decoder, Writer, check_marks
+from fastrnn.models.decoder import Decoder
 from fastrnn.models.encoder import Encoder
 from fastrnn.models.predictor import as_padded
+from fastrnn.models.writer import Writer, check_marks
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Seq2Seq(Writer):
     embedding_scale : float
         Standard deviation of the initial vectors that stand for symbols.
     scheduled_sampling : float
-        See :class:`fastrnn.models.decoder.Writer`.
+        See :class:`fastrnn.models.writer.Writer`.
     bos, eos : int
         Beginning and end mark of what is written; by default those of a
         :class:`fastrnn.data.Vocabulary`.

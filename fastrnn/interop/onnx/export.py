@@ -34,8 +34,9 @@ from fastrnn.models import (
     SequenceTagger,
 )
 from fastrnn.models.classifier import PooledModel
-from fastrnn.models.decoder import Decoder, Writer
+from fastrnn.models.decoder import Decoder
 from fastrnn.models.heads import CategoricalHead
+from fastrnn.models.writer import Writer
 
 if TYPE_CHECKING:
     import os
@@ -183,15 +184,18 @@ def _attention(graph: Graph, layer: Attention, state: bool, lengths: bool) -> No
 
 
 def _encoder(graph: Graph, encoder: Encoder, state: bool, lengths: bool) -> None:
-    x = _vectors(graph, encoder)
-    hidden = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
+    hidden = _hidden(graph, encoder, state, lengths)
     graph.output("output", hidden, encoder.recurrent.dtype, ["T", "B", encoder.output_size])
 
 
-def _language_model(graph: Graph, model: LanguageModel, state: bool, lengths: bool) -> None:
-    encoder = model.encoder
+def _hidden(graph: Graph, encoder: Encoder, state: bool, lengths: bool) -> str:
+    """Append an encoder with the inputs it takes; return its output."""
     x = _vectors(graph, encoder)
-    hidden = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
+    return _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
+
+
+def _language_model(graph: Graph, model: LanguageModel, state: bool, lengths: bool) -> None:
+    hidden = _hidden(graph, model.encoder, state, lengths)
     if model.config["tie_weights"]:
         weight = graph.node("Transpose", ["embedding.weight"], perm=[1, 0])
         logits = graph.node("MatMul", [hidden, weight])
@@ -200,14 +204,12 @@ def _language_model(graph: Graph, model: LanguageModel, state: bool, lengths: bo
     else:
         logits = dense(graph, "output", model.output, hidden)
     graph.output(
-        "logits", logits, encoder.recurrent.dtype, ["T", "B", model.config["vocabulary_size"]]
+        "logits", logits, model.config["dtype"], ["T", "B", model.config["vocabulary_size"]]
     )
 
 
 def _tagger(graph: Graph, model: SequenceTagger, state: bool, lengths: bool) -> None:
-    encoder = model.encoder
-    x = _vectors(graph, encoder)
-    hidden = _stack(graph, encoder.recurrent, x, state, _lengths(graph, lengths))
+    hidden = _hidden(graph, model.encoder, state, lengths)
     scores = dense(graph, "output", model.output, hidden)
     graph.output("output", scores, model.output.dtype, ["T", "B", model.output.out_features])
 
