@@ -139,7 +139,9 @@ def model_from(sections: Sections, path: str | Path) -> Model:
     return model
 
 
-def spawn(seed: int | np.random.SeedSequence | None, number: int) -> list[np.random.Generator]:
+def spawn(
+    seed: int | np.random.SeedSequence | np.random.Generator | None, number: int
+) -> list[np.random.Generator]:
     """Return independent generators for the parts of a model."""
     if not isinstance(seed, (np.random.SeedSequence, np.random.Generator)):
         seed = None if seed is None else check_non_negative_int("seed", seed)
