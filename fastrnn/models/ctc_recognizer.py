@@ -118,7 +118,7 @@ class CTCRecognizer(FramewiseModel):
         return len(targets.lengths if isinstance(targets, Padded) else targets)
 
     def predict(
-        self, inputs: Padded | Sequence[ArrayLike], beam_width: int | None = None
+        self, inputs: Padded | Sequence[ArrayLike], *, beam_width: int | None = None
     ) -> list[np.ndarray]:
         """Return what each sequence says.
 
