@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastrnn._validation import as_array
+from fastrnn.interop.keras.base import Layer, make_layer
 from fastrnn.interop.keras.files import (
     Weights,
     open_weights,
@@ -17,15 +19,7 @@ from fastrnn.interop.keras.files import (
     read_archive,
     reading_weights,
 )
-from fastrnn.interop.keras.layers import (
-    LAYERS,
-    OPERATIONS,
-    Layer,
-    Merge,
-    Operation,
-    make_layer,
-    snake_case,
-)
+from fastrnn.interop.keras.layers import LAYERS, OPERATIONS, Merge, Operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -235,7 +229,7 @@ def _layers(configs: list[Any], weights: Weights) -> list[Layer]:
             layers.append(make_layer(one, weights, "", OPERATIONS))
             continue
         # Groups are called by their kind: dense, dense_1, dense_2.
-        group = snake_case(kind) if isinstance(kind, str) else ""
+        group = _snake_case(kind) if isinstance(kind, str) else ""
         numbered = f"{group}_{seen[group]}" if seen[group] else group
         seen[group] += 1
         if group and kind in MODELS:
@@ -243,6 +237,12 @@ def _layers(configs: list[Any], weights: Weights) -> list[Layer]:
         else:
             layers.append(make_layer(one, weights, numbered, LAYERS))
     return layers
+
+
+def _snake_case(kind: str) -> str:
+    """Return the name of a class as Keras writes it in a weights file: SimpleRNN, simple_rnn."""
+    kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
 
 
 def _sequential(settings: Mapping[str, Any], configs: list[Any], layers: list[Layer]) -> KerasModel:

@@ -1,0 +1,156 @@
+"""What the layers of Keras are made of: their configuration, and what all of them share.
+
+A layer is made from its configuration and the variables that it finds, and takes and returns values
+and a mask: ``y, mask = layer(x, mask)`` with x (B, T, width), (B, width) or, for ids, (B, T), and
+the mask bool (B, T), True where a step counts, or None. Both are tuples where there are several
+outputs, and lists where a layer merges several inputs. Equations, weights and masks are those of
+Keras 3: kernels are (inputs, gates * units), gates i, f, c, o and z, r, h.
+
+Source: https://keras.io/api/layers/ and the code of Keras 3.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastrnn._validation import check_bool, check_choice, check_positive_int
+from fastrnn.interop.keras.activations import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from fastrnn.interop.keras.files import Weights
+
+Mask = np.ndarray | None  # bool (B, T)
+
+# Settings of training alone, and names.
+INERT = {
+    "activity_regularizer", "dropout", "name", "noise_shape", "rate", "recurrent_dropout", "seed",
+    "stddev", "trainable", "unit_forget_bias", "unroll", "use_cudnn", "implementation",
+    *(f"{part}_{kind}"
+      for part in ("kernel", "recurrent", "bias", "embeddings")
+      for kind in ("initializer", "regularizer", "constraint")),
+}  # fmt: skip
+
+
+class Settings:
+    """A layer's configuration, from which every setting that has an effect must be taken.
+
+    Parameters
+    ----------
+    config : dict
+        ``{"class_name": ..., "config": {...}}`` as Keras writes it.
+    """
+
+    def __init__(self, config: Any) -> None:
+        if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
+            raise ValueError(f"a layer must be a dict with its config, got {config!r:.80}")
+        self.kind = config.get("class_name")
+        self._values = dict(config["config"])
+        self.name = self._values.get("name")
+
+    def take(self, key: str, default: Any = None) -> Any:
+        """Return a setting."""
+        return self._values.pop(key, default)
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        """Return a setting that is True or False."""
+        return check_bool(key, self.take(key, default))
+
+    def size(self, key: str) -> int:
+        """Return a setting that is a positive integer."""
+        return check_positive_int(key, self.take(key))
+
+    def activation(self, key: str, default: str = "linear") -> Callable[[np.ndarray], np.ndarray]:
+        """Return a setting that is an activation function."""
+        value = self.take(key, default)
+        return ACTIVATIONS[check_choice(key, "linear" if value is None else value, ACTIVATIONS)]
+
+    def dtype(self) -> np.dtype:
+        """Return the dtype of weights and results."""
+        policy = self.take("dtype", "float32")
+        if isinstance(policy, dict) and policy.get("class_name") == "DTypePolicy":
+            policy = dict(policy.get("config") or {}).get("name")
+        return np.dtype(check_choice("dtype", policy, ("float32", "float64")))
+
+    def finish(self) -> None:
+        """Refuse what was not taken, has an effect and is switched on."""
+        for key, value in self._values.items():
+            if key not in INERT and value not in (None, False):
+                raise ValueError(f"setting {key} = {value!r:.80} is not supported")
+
+
+class Layer:
+    """What layers share.
+
+    Attributes
+    ----------
+    name : str
+    input_width, output_width : int or None
+        Sizes of the last axis; None for any, and for whatever the input's is.
+    module : str
+        Of the class: where Keras has it.
+    """
+
+    module = "keras.layers"
+    takes_state = False  # whether a call may have an initial state
+
+    def __init__(self, settings: Settings) -> None:
+        self.name = settings.name
+        self.dtype = settings.dtype()
+        self.input_width: int | None = None
+        self.output_width: int | None = None
+
+    def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return the widths of the outputs for inputs of these; ValueError if they do not fit."""
+        if len(inputs) != 1:
+            raise ValueError(f"layer {self.name!r} must take one input, got {len(inputs)}")
+        if None not in (inputs[0], self.input_width) and inputs[0] != self.input_width:
+            raise ValueError(
+                f"layer {self.name!r} must take {inputs[0]} inputs, got {self.input_width}"
+            )
+        return (self.output_width or inputs[0],)
+
+    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[Any, Mask]:
+        """Return the layer's output and its mask."""
+        return x, mask
+
+    def reset_states(self) -> None:
+        """Forget what a layer that is ``stateful`` has kept of the call before."""
+
+
+def make_layer(
+    config: Any, weights: Weights, group: str, allowed: Mapping[str, type[Layer]]
+) -> Layer:
+    """Return the layer of a configuration, with its variables.
+
+    Parameters
+    ----------
+    config : dict
+        As Keras writes it.
+    weights : Weights
+        Where the layer's group is.
+    group : str
+        Its name there.
+    allowed : mapping
+        Names of the classes in Keras, and ours.
+
+    Raises
+    ------
+    ValueError
+        If the layer or a setting of it is not supported, or its variables do not fit; the message
+        begins with the layer.
+    """
+    settings = Settings(config)
+    where = f"layer {settings.name!r} ({settings.kind})"
+    known = isinstance(settings.kind, str) and settings.kind in allowed
+    if not known or config.get("module") != allowed[settings.kind].module:
+        raise ValueError(f"{where} is not supported here; supported are {', '.join(allowed)}")
+    try:
+        layer = allowed[settings.kind](settings, weights[group])
+        settings.finish()
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error
+    return layer
