@@ -56,7 +56,7 @@ def build(args: Any, data: Data) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
 
 def main() -> None:
     """Train, name the test pictures, and show some of them."""
-    args = arguments(__doc__, 40)
+    args = arguments(__doc__, epochs=40)
     data = load(args)
     model, batches, settings = build(args, data)
     trainer = fr.fit(model, batches, args.epochs, **settings)

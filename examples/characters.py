@@ -11,7 +11,6 @@ Run: python examples/characters.py
 
 from __future__ import annotations
 
-import argparse
 from itertools import takewhile
 from typing import Any
 
@@ -23,7 +22,7 @@ import fastrnn as fr
 MARK = "\n"  # begins and ends a name
 
 
-def load(args: argparse.Namespace) -> tuple[Any, Any, fr.data.CharVocabulary]:
+def load(args: Any) -> tuple[Any, Any, fr.data.CharVocabulary]:
     """Return what is learnt, what is tested, and the characters: ids of a text, or of names."""
     found = fr.data.load(args.set, args.data, sample=args.quick)
     if args.set == "tinyshakespeare":
@@ -35,8 +34,8 @@ def load(args: argparse.Namespace) -> tuple[Any, Any, fr.data.CharVocabulary]:
     return ids[: int(0.8 * len(ids))], ids[int(0.9 * len(ids)) :], vocabulary
 
 
-def build(args: argparse.Namespace, data: tuple) -> tuple:
-    """Return the model, its batches and the settings of training."""
+def build(args: Any, data: tuple) -> tuple[Any, Any, dict[str, Any]]:
+    """Return the model, its batches and how it is trained."""
     train, _, vocabulary = data
     V = len(vocabulary)
     if args.set == "tinyshakespeare":

@@ -47,7 +47,7 @@ def answer(model: Any, data: Pairs, text: str) -> str:
 
 def main() -> None:
     """Train, test, and answer: a few utterances, or with ``--chat`` yours until an empty one."""
-    args = arguments(__doc__, 10, chat=False)
+    args = arguments(__doc__, epochs=10, chat=False)
     data = load(args)
     model, batches, settings = build(args, data)
     trainer = fr.fit(model, batches, args.epochs, **settings)

@@ -12,7 +12,7 @@ Run: python examples/dance.py
 
 from __future__ import annotations
 
-import argparse
+from typing import Any
 
 import numpy as np
 from _baselines import autoregression
@@ -25,7 +25,7 @@ TRAINED, TESTED = ("a1", "a2", "b1", "c1"), ("a3", "b3", "c3")
 WINDOW, PROMPT, LENGTH = 100, 30, 120  # frames
 
 
-def load(args: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def load(args: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the videos that are learnt and those that are tested, (T, 18) places."""
     videos = fr.data.load("gestures", args.data, sample=args.quick).videos
     return tuple([videos[k][0].astype(float) for k in part] for part in (TRAINED, TESTED))
@@ -46,8 +46,8 @@ class Scale:
         return start + np.cumsum(moves @ self.root.T + self.mean, axis=0)
 
 
-def build(args: argparse.Namespace, data: tuple) -> tuple:
-    """Return the model, its batches and the settings of training."""
+def build(args: Any, data: tuple) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
+    """Return the model, its batches and how it is trained."""
     scale, half = Scale(data[0]), WINDOW // 2
     moves = [scale.moves(video).astype(np.float32) for video in data[0]]
     windows = [rows[k : k + WINDOW] for rows in moves for k in range(0, len(rows) - half, half)]

@@ -11,7 +11,7 @@ Run: python examples/digits.py
 
 from __future__ import annotations
 
-import argparse
+from typing import Any
 
 import numpy as np
 from _baselines import counted_pixels
@@ -23,7 +23,7 @@ import fastrnn as fr
 LEVELS, SIZE = 17, 8  # grey levels; rows, and pixels of a row
 
 
-def load(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+def load(args: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the images that are learnt and those that are tested, int (N, 8, 8)."""
     if args.quick:  # discs
         row, column = np.random.default_rng(0).uniform(2, 5, (2, 400, 1, 1))
@@ -38,8 +38,8 @@ def load(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     return images[order[test:]], images[order[:test]]
 
 
-def build(args: argparse.Namespace, data: tuple) -> tuple:
-    """Return the model, its batches and the settings of training."""
+def build(args: Any, data: tuple) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
+    """Return the model, its batches and how it is trained."""
     sizes, options = [LEVELS] * SIZE, {"cell": "lstm", "embedding_size": 8, "chained": True}
     model = fr.models.SequenceGenerator(sizes, 128, dropout=0.3, seed=args.seed, **options)
     batches = fr.data.Batches(list(data[0]), list(data[0]), 32, seed=args.seed)

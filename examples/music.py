@@ -11,7 +11,7 @@ Run: python examples/music.py
 
 from __future__ import annotations
 
-import argparse
+from typing import Any
 
 import numpy as np
 from _common import arguments, held_out, report
@@ -33,7 +33,7 @@ class Transposed(fr.data.Batches):
         return fr.data.Batches(moved, moved, self.batch_size, seed=self.seed).epoch(number)
 
 
-def load(args: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def load(args: Any) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Return the melodies that are learnt and those that are tested, (T, 2) numbers of each."""
     melodies = []
     for melody in fr.data.load("chorales", args.data, sample=args.quick):
@@ -43,8 +43,8 @@ def load(args: argparse.Namespace) -> tuple[list[np.ndarray], list[np.ndarray]]:
     return [melodies[k] for k in train], [melodies[k] for k in test]
 
 
-def build(args: argparse.Namespace, data: tuple) -> tuple:
-    """Return the model, its batches and the settings of training."""
+def build(args: Any, data: tuple) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
+    """Return the model, its batches and how it is trained."""
     sizes = [HIGHEST - LOWEST + 1 + 2 * SHIFT, len(DURATIONS)]
     model = fr.models.SequenceGenerator(
         sizes, 128, dropout=0.3, embedding_size=[24, 8], seed=args.seed

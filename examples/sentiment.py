@@ -61,7 +61,7 @@ def build(args: Any, data: Data) -> tuple[Any, fr.data.Batches, dict[str, Any]]:
 
 def main() -> None:
     """Train, test, and judge two sentences."""
-    args = arguments(__doc__, EPOCHS)
+    args = arguments(__doc__, epochs=EPOCHS)
     data = load(args)
     model, batches, settings = build(args, data)
     trainer = fr.fit(model, batches, args.epochs, **settings)

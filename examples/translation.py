@@ -41,7 +41,7 @@ def build(args: Any, data: Pairs) -> tuple[Any, fr.data.Batches, dict[str, Any]]
 
 def main() -> None:
     """Train, translate the test sentences, and draw where the model looks."""
-    args = arguments(__doc__, 20)
+    args = arguments(__doc__, epochs=20)
     data = load(args)
     model, batches, settings = build(args, data)
     trainer = fr.fit(model, batches, args.epochs, **settings)

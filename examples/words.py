@@ -10,8 +10,8 @@ Run: python examples/words.py
 
 from __future__ import annotations
 
-import argparse
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from _common import arguments, report
@@ -21,7 +21,7 @@ import fastrnn as fr
 FACTORS = (1, 1, 1, 1, 0.5, 0.25)  # on the learning rate, epoch by epoch
 
 
-def load(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, fr.data.Vocabulary]:
+def load(args: Any) -> tuple[np.ndarray, np.ndarray, fr.data.Vocabulary]:
     """Return the ids that are learnt, those that are tested, and the vocabulary."""
     parts = fr.data.load("wikitext2", args.data, sample=args.quick)
     tokens = {name: fr.data.words(text.replace("\n", " <eos> ")) for name, text in parts.items()}
@@ -29,8 +29,8 @@ def load(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray, fr.data.Voca
     return vocabulary.encode(tokens["test"]), vocabulary.encode(tokens["valid"]), vocabulary
 
 
-def build(args: argparse.Namespace, data: tuple) -> tuple:
-    """Return the model, its batches and the settings of training."""
+def build(args: Any, data: tuple) -> tuple[Any, fr.data.Windows, dict[str, Any]]:
+    """Return the model, its batches and how it is trained."""
     train, _, vocabulary = data
     model = fr.models.LanguageModel(
         len(vocabulary), 200, 2, embedding_size=200, dropout=0.4, tie_weights=True, seed=args.seed
