@@ -132,7 +132,7 @@ def poisoned(inputs):
     """Return the sequences padded by NaN, or by an id that does not exist."""
     values, lengths = pad(inputs)
     values = np.concatenate([values, np.zeros_like(values[:2])])
-    values[np.arange(len(values))[:, None] >= lengths] = 99 if values.dtype.kind == "i" else np.nan
+    values[~Padded(values, lengths).mask] = 99 if values.dtype.kind == "i" else np.nan
     return Padded(values, lengths)
 
 
@@ -140,6 +140,21 @@ def poisoned(inputs):
 def test_gradients_are_those_of_central_differences(name, backend):
     model, inputs, targets = make(name, dtype="float64")
     check_gradients(model, lambda: model.loss_vjp(inputs, targets), least=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["last", "mean", "attention"])
+def test_pooling_says_what_is_read_of_the_recurrent_layers(pooling):
+    model = classifier(pooling=pooling, dtype="float64", seed=0)
+    for row in IDS:
+        steps, length = model.encoder(row)[0], len(row)
+        if pooling == "last":
+            weights = np.arange(length) == length - 1
+        elif pooling == "mean":
+            weights = np.full(length, 1 / length)
+        else:
+            weights = model.pooling.weights(steps[:, None])[:, 0]
+        expected = model.output(weights @ steps)
+        assert_close(model([row])[0], expected, TOLERANCES["float64"])
 
 
 @pytest.mark.parametrize("name", SEQUENCES)
@@ -312,7 +327,7 @@ def test_quantiles_are_learnt():
 
 
 def classifier(**options):
-    return SequenceClassifier(*(V, H, K), **options)
+    return SequenceClassifier(V, H, K, **options)
 
 
 REFUSED = {
