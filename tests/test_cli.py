@@ -93,6 +93,7 @@ def test_training_reports_samples_and_saves(run):
     sample = out.split("-\n", 1)[1].rsplit("\n---", 1)[0]
     assert len(sample) == cli.SAMPLE_LENGTH
     assert set(sample) <= set(TEXT)
+    assert "saved m.safetensors" in lines
     assert sample in run("train", "text.txt", *OPTIONS, "--output", "m.safetensors", "--force")[1]
     assert sorted(files()) == [
         "m.best.safetensors",

@@ -484,6 +484,7 @@ def test_the_progress_bar_is_for_terminals(monkeypatch, terminal):
         assert "epoch 2/2" in shown
         assert "loss 0.693 = 1.000 bits/char" in shown
         assert "/6 [" in shown
+        assert shown.endswith("\r")  # the line is free again
     else:
         assert shown == ""
 
