@@ -465,22 +465,29 @@ def test_seconds_are_those_of_all_steps(monkeypatch):
     assert (trainer.seconds, trainer.processor_seconds) == (6, 12)
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_progress_bar_is_for_terminals(monkeypatch, terminal):
-    screen = io.StringIO()
-    screen.isatty = lambda: terminal
+class Notebook(io.StringIO):
+    """As a notebook's kernel has for standard error: no terminal, but watched."""
+
+    __module__ = "ipykernel.iostream"
+
+
+@pytest.mark.parametrize("kind", ["terminal", "notebook", "file"])
+def test_the_progress_bar_is_for_those_who_watch(monkeypatch, kind):
+    screen = Notebook() if kind == "notebook" else io.StringIO()
+    screen.isatty = lambda: kind == "terminal"
+    watched = kind != "file"
     monkeypatch.setattr(sys, "stderr", screen)
 
     class Slow(Callback):
         def on_step_end(self, trainer):
-            if terminal:
+            if watched:
                 bar._bar.last_print_t -= 1  # as if a second had passed
 
     bar = ProgressBar("char")
     trainer = make_scripted(Slow(), bar, losses=[math.log(2)] * 6)
     trainer.fit(BATCHES, 2)
     shown = screen.getvalue()
-    if terminal:
+    if watched:
         assert "epoch 2/2" in shown
         assert "loss 0.693 = 1.000 bits/char" in shown
         assert "/6 [" in shown

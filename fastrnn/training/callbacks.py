@@ -51,7 +51,7 @@ class Callback:
 class ProgressBar(Callback):
     """A bar on standard error: batches, loss and time left.
 
-    Nothing is shown where standard error is not a terminal.
+    Nothing is shown where standard error is neither a terminal nor a notebook's.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class ProgressBar(Callback):
         self._bar = tqdm(
             initial=trainer.step,
             unit=" batches",
-            disable=True if sys.stderr is None else None,  # None asks whether it is a terminal
+            disable=not _is_watched(sys.stderr),
             leave=False,
         )
 
@@ -86,6 +86,12 @@ class ProgressBar(Callback):
 
     def on_train_end(self, trainer: Trainer) -> None:
         self._bar.close()
+
+
+def _is_watched(stream: object) -> bool:
+    """Return whether a person sees at once what is written there: on a terminal, in a notebook."""
+    is_terminal = hasattr(stream, "isatty") and stream.isatty()
+    return is_terminal or type(stream).__module__.startswith("ipykernel.")
 
 
 class EpochReport(Callback):

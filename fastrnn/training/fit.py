@@ -63,7 +63,7 @@ def fit(
         What a :class:`fastrnn.training.Checkpoint` among the callbacks saved of a run with the same
         arguments, which is gone on with to the same bits, at its learning rate; None begins anew.
     progress : bool
-        Whether to show a bar, where standard error is a terminal.
+        Whether to show a bar, where standard error is a terminal or a notebook's.
 
     Returns
     -------
