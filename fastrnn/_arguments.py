@@ -13,6 +13,7 @@ from fastrnn.models.language_model import CELLS
 from fastrnn.training.run import DEFAULTS, OPTIMIZERS
 
 DEFAULT_OUTPUT = "fastrnn-model.safetensors"
+SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 500, 0.7
 
 
 def report(message: str) -> None:
@@ -258,15 +259,19 @@ def _add_sample(commands: Any) -> None:
     )
     sample.add_argument("model", metavar="MODEL", help="a file that fastrnn train saved")
     sample.add_argument(
-        "--length", type=_whole(0), default=500, metavar="N", help="characters (default: 500)"
+        "--length",
+        type=_whole(0),
+        default=SAMPLE_LENGTH,
+        metavar="N",
+        help=f"characters (default: {SAMPLE_LENGTH})",
     )
     sample.add_argument(
         "--temperature",
         type=_NOT_NEGATIVE,
-        default=0.8,
+        default=SAMPLE_TEMPERATURE,
         metavar="X",
         help="how daring: 0 always takes the likeliest character, 1 draws as the model believes, "
-        "more is wilder (default: 0.8; typical: 0.5 to 1)",
+        f"more is wilder (default: {SAMPLE_TEMPERATURE}; typical: 0.5 to 1)",
     )
     sample.add_argument(
         "--top-k",

@@ -12,7 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn._arguments import make_parser, report, say
+from fastrnn._arguments import (
+    SAMPLE_LENGTH,
+    SAMPLE_TEMPERATURE,
+    make_parser,
+    report,
+    say,
+)
 from fastrnn._config import get_num_threads, show_config
 from fastrnn.backends import active_backend
 from fastrnn.data import CharVocabulary, Windows, python_documentation, read_text
@@ -22,7 +28,6 @@ from fastrnn.training import callbacks as cb
 from fastrnn.training.run import DEFAULTS, SCORING_STEPS, Run, RunFiles, load_language_model
 from fastrnn.training.trainer import evaluate
 
-SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 500, 0.7
 EXIT_CLOSED, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 
 

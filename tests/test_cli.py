@@ -359,7 +359,7 @@ def test_errors_of_imports_and_of_names_with_line_ends_are_one_line(run, model, 
 
 def test_defaults_are_those_that_help_states():
     sample, train = (make_parser().parse_args(line) for line in (["sample", "m"], ["train"]))
-    assert (sample.length, sample.temperature, train.checkpoint_every) == (500, 0.8, 30)
+    assert (sample.length, sample.temperature, train.checkpoint_every) == (500, 0.7, 30)
 
 
 def test_an_output_that_cannot_be_written(run):
