@@ -35,12 +35,13 @@ cnp.import_array()
 
 # Work that is worth a second thread: waking one costs some microseconds, a million flops take 10.
 cdef double FLOPS_A_THREAD = 2e6
+# The same where threads cannot divide the sequences, and gain less: one that sleeps takes 50 us to
+# wake (LSTM 128, B1 T16, 1 ms after the last call: 150 us on one thread, 190 on two).
+cdef double FLOPS_A_THREAD_OF_FEW = 8e6
 # Work of each of two runs that is worth a thread for one of them. They meet no barrier, and the
 # other thread is woken once (GRU 128 both ways, B8, 200 rows, on two threads: 455 and 788 us in
 # place of 587 and 975; 5 % less with 800 rows and more).
 cdef double FLOPS_TOGETHER = 4e6
-# Work that is worth a second thread for the products over all steps alone.
-cdef double FLOPS_TO_FOLLOW = 8e6
 # Work of a step on each thread that is worth a barrier (LSTM 128, B1 T200: 740 to 510 us on two).
 cdef double FLOPS_A_BARRIER = 3.5e4
 # Work of a step back, over all threads, from which barriers are better than a thread behind the
@@ -337,7 +338,7 @@ cdef class Scan:
         r.split_units = r.B < 2 * size and not r.cell.whole_rows
         if r.split_units:
             step = 2. * r.B * r.cell.gates * r.H * r.P
-            if backwards and step < FLOPS_A_STEP_BACK:
+            if work < FLOPS_A_THREAD_OF_FEW or (backwards and step < FLOPS_A_STEP_BACK):
                 size = 1
             size = <int>min(<double>size, step / FLOPS_A_BARRIER)
             size = min(size, <int>((r.H + r.kernels.tile_cols - 1) // r.kernels.tile_cols))
@@ -346,7 +347,7 @@ cdef class Scan:
         if r.cell.gates * r.H * r.inputs * r.item > LARGE_WEIGHT:
             rows *= 2
         r.hoist = r.split_units or r.N < rows * size * r.T
-        r.follow = size == 1 and most > 1 and r.hoist and work >= FLOPS_TO_FOLLOW
+        r.follow = size == 1 and most > 1 and r.hoist and work >= FLOPS_A_THREAD_OF_FEW
         r.split_units = r.split_units and size > 1
         return size
 
