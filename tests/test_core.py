@@ -112,7 +112,7 @@ def test_calls_from_several_threads_give_the_bits_of_one(two_threads):
 @pytest.mark.parametrize("layer", [fr.GRU(64, 96, seed=0), fr.LSTM(64, 512, seed=0)])
 @pytest.mark.parametrize("B", [1, 32])
 def test_the_number_of_threads_does_not_change_an_output(two_threads, layer, B):
-    x = np.random.default_rng(0).standard_normal((10, B, 64))
+    x = np.random.default_rng(0).standard_normal((100, B, 64))
     expected = layer(x)[0]
     fr.set_num_threads(1)
     np.testing.assert_array_equal(layer(x)[0], expected)

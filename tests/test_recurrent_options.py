@@ -164,7 +164,7 @@ def test_threads_change_nothing(compiled_backend, three_threads, options, B):
     for backend in ("compiled", "reference"):
         layer = scramble(fr.LSTM(4, 300, dtype="float64", seed=1, **masks, **options))
         with fr.use_backend(backend):
-            results.append(run(layer, random_call(layer, 8, B)))
+            results.append(run(layer, random_call(layer, 20, B)))
     for name, array in results[0].items():
         assert_close(array, results[1][name], TOLERANCES["float64"], name)
 
