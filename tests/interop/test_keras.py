@@ -38,6 +38,22 @@ def test_stored_models(backend, name):
     check(actual, expected if len(expected) == 2 else expected[0])
 
 
+@pytest.mark.parametrize("name", ["tagger", "classifier", "masked", "merged"])
+def test_predictions_come_in_batches(monkeypatch, name):
+    with np.load(FIXTURES / "predictions.npz") as stored:
+        x = np.concatenate([stored[f"{name}.x"]] * 3)
+    model, sizes = frkeras.load(FIXTURES / f"{name}.keras"), []
+    expected, run = model(x), model.run
+    monkeypatch.setattr(model, "run", lambda given: sizes.append(len(given[0][0])) or run(given))
+    actual = model.predict(x, batch_size=4, verbose=0)
+    assert type(actual) is type(expected)
+    check(actual, expected)
+    assert sum(sizes) == len(x)
+    assert max(sizes) == 4
+    with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
+        model.predict(x, 0)
+
+
 def test_weights_with_a_configuration():
     text = (FIXTURES / "classifier.json").read_text()
     whole = frkeras.load(FIXTURES / "classifier.keras")
@@ -84,6 +100,8 @@ def test_wrong_inputs_are_refused():
             tagger([[1.0, value]])
     with pytest.raises(ValueError, match=r"x must be \(B, T, 4\), got \(2, 4\)"):
         merged(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match=r"x must be \(B, T, 4\), got \(\)"):
+        merged.predict(3)
     with pytest.raises(ValueError, match="at least 1 step"):
         merged(np.zeros((2, 0, 4)))
     with pytest.raises(ValueError, match="x must have the inputs input_layer, got ids"):
@@ -306,6 +324,10 @@ def test_stateful_layers_go_on_as_in_keras(keras, tmp_path, bidirectional):
         check(loaded(batch), model.predict(batch, verbose=0))
     with pytest.raises(ValueError, match=r"x must have 4 sequences, as before .*, got 2"):
         loaded(x[0, :2])
+    for one in (loaded, *(one for one in model.layers if getattr(one, "stateful", False))):
+        one.reset_states()
+    both = np.concatenate(x[:2])
+    check(loaded.predict(both, 4), model.predict(both, 4, verbose=0))
     loaded.reset_states()
     assert loaded(x[0, :2]).shape == (2, 2)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fastrnn._validation import as_array
+from fastrnn._validation import as_array, check_positive_int
 from fastrnn.interop.keras.base import Layer, make_layer
 from fastrnn.interop.keras.files import (
     Weights,
@@ -93,7 +93,7 @@ class KerasModel:
         self._calls = calls
 
     def __call__(self, x: Any) -> Any:
-        """Return what ``model.predict(x)`` returns in Keras.
+        """Return what ``model.predict(x)`` returns in Keras, of all sequences at once.
 
         Parameters
         ----------
@@ -111,6 +111,50 @@ class KerasModel:
         ValueError, TypeError
             If an input is missing, or has the wrong shape or type, or T = 0.
         """
+        return self.run([(array, None) for array in self._arrays(x)])[0]
+
+    def predict(self, x: Any, batch_size: int = 32, verbose: Any = 0) -> Any:
+        """Return what ``model.predict(x, batch_size)`` returns in Keras.
+
+        The memory that it takes is that of one batch and of the results.
+
+        Parameters
+        ----------
+        x : array_like
+            As in a call of the model.
+        batch_size : int
+            Sequences that go through the model together.
+        verbose : int or str
+            As in Keras, but nothing is shown.
+
+        Returns
+        -------
+        y : ndarray, or tuple or dict of ndarray
+            As from a call of the model.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As from a call of the model; places in messages are those in a batch.
+        """
+        batch_size = check_positive_int("batch_size", batch_size)
+        arrays = self._arrays(x)
+        sizes = {array.shape[0] if array.ndim else 0 for array in arrays}
+        if len(sizes) > 1 or max(sizes) <= batch_size:  # if they do not fit, layers refuse them
+            return self(x)
+        parts = [
+            self.run([(array[start : start + batch_size], None) for array in arrays])[0]
+            for start in range(0, max(sizes), batch_size)
+        ]
+        match parts[0]:
+            case dict():
+                return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            case tuple():
+                return tuple(map(np.concatenate, zip(*parts)))
+        return np.concatenate(parts)
+
+    def _arrays(self, x: Any) -> list[np.ndarray]:
+        """Return the inputs in their order."""
         names = self.input_names
         if isinstance(x, Mapping):
             if set(x) != set(names):
@@ -122,7 +166,7 @@ class KerasModel:
         elif not isinstance(x, (tuple, list)) or len(x) != len(names):
             found = len(x) if isinstance(x, (tuple, list)) else type(x).__name__
             raise ValueError(f"x must be {len(names)} arrays ({', '.join(names)}), got {found}")
-        return self.run([(as_array("x", array), None) for array in x])[0]
+        return [as_array("x", array) for array in x]
 
     def reset_states(self) -> None:
         """Forget what layers that are ``stateful`` have kept of the call before."""
