@@ -129,8 +129,8 @@ class KerasModel:
 
         Returns
         -------
-        y : ndarray, or tuple or dict of ndarray
-            As from a call of the model.
+        y : ndarray, or list or dict of ndarray
+            A list where the model has several outputs, a dict where they have names.
 
         Raises
         ------
@@ -140,17 +140,17 @@ class KerasModel:
         batch_size = check_positive_int("batch_size", batch_size)
         arrays = self._arrays(x)
         sizes = {array.shape[0] if array.ndim else 0 for array in arrays}
-        if len(sizes) > 1 or max(sizes) <= batch_size:  # if they do not fit, layers refuse them
-            return self(x)
-        parts = [
-            self.run([(array[start : start + batch_size], None) for array in arrays])[0]
-            for start in range(0, max(sizes), batch_size)
-        ]
+        if len(sizes) > 1 or 0 in sizes:  # for the layers to refuse, or one batch of none
+            batches = [arrays]
+        else:
+            starts = range(0, max(sizes), batch_size)
+            batches = [[array[k : k + batch_size] for array in arrays] for k in starts]
+        parts = [self.run([(array, None) for array in batch])[0] for batch in batches]
         match parts[0]:
             case dict():
                 return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             case tuple():
-                return tuple(map(np.concatenate, zip(*parts)))
+                return [np.concatenate(outputs) for outputs in zip(*parts)]
         return np.concatenate(parts)
 
     def _arrays(self, x: Any) -> list[np.ndarray]:
