@@ -209,9 +209,15 @@ class _Labels(ClassifierMixin, _RNN):
         Raises
         ------
         ValueError, TypeError
-            As from ``fit``; if there are no classes in the first call, or others later.
+            As from ``fit``; if there are no classes in the first call, or others later, or weights
+            are to be balanced by the labels of the first call alone.
         """
         going_on = hasattr(self, "model_")
+        if self.class_weight == "balanced" and not going_on:
+            raise ValueError(
+                "class_weight must be a weight for each class in partial_fit, which does not see "
+                "all labels, got 'balanced'; sklearn.utils.class_weight computes weights"
+            )
         if classes is None and not going_on:
             raise ValueError(
                 "classes must be all labels in the first call of partial_fit, got None"

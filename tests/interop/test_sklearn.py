@@ -246,6 +246,16 @@ def test_partial_fit_knows_labels_that_come_later():
     classifier.partial_fit(SEQUENCES, LABELS, classes=["down", "flat", "up"])
 
 
+def test_partial_fit_cannot_balance_labels_that_come_later():
+    classifier = RNNClassifier(class_weight="balanced", **SMALL)
+    with pytest.raises(ValueError, match="class_weight must be a weight for each class"):
+        classifier.partial_fit(SEQUENCES, LABELS, classes=["up", "down"])
+    assert not hasattr(classifier, "model_")
+    weights = classifier.fit(SEQUENCES, LABELS).model_.config["class_weights"]
+    classifier.partial_fit(SEQUENCES[:1], LABELS[:1])  # with the weights of all labels
+    assert classifier.model_.config["class_weights"] == weights
+
+
 @each
 def test_copies_and_pickles_predict_the_same(name):
     estimator, y = fit(name)
