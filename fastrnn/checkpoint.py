@@ -9,19 +9,17 @@ is executed.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
+
+from fastrnn._files import write_atomically
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "fastrnn"
@@ -157,58 +155,3 @@ def first_line(error: Exception) -> str:
     """Return what an error says, cut to one line."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     return text.splitlines()[0][:200] if text else type(error).__name__
-
-
-def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file so that its readers, even after a power cut, find all of it or the one before.
-
-    Parameters
-    ----------
-    path : str or Path
-        Replaced if it is a regular file.
-    data : bytes
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written, or is something else than a file; nothing has changed then.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise FileExistsError(f"{path} is not a regular file")
-    # One name a target: what a killed process left behind is overwritten by the next, but not what
-    # another process or thread is writing.
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        file = open(temporary, "ab")  # noqa: SIM115 - closed below
-        if not _is_locked(file, temporary):
-            file.close()
-            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-            file = open(temporary, "xb")  # noqa: SIM115
-        with file:
-            file.truncate(0)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            os.replace(temporary, path)  # before the lock is gone
-    except BaseException as error:
-        with suppress(OSError):  # on a read-only file system even of a file that is not there
-            temporary.unlink()
-        if isinstance(error, OSError):  # about the file that was asked for
-            raise OSError(error.errno, error.strerror, str(path)) from None
-        raise
-    if os.name == "posix":  # elsewhere a directory cannot be opened
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-def _is_locked(file: BinaryIO, path: Path) -> bool:
-    """Lock an open file; return False where another has, or has moved it from its path."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except OSError:
-        return False

@@ -68,6 +68,15 @@ def test_what_was_saved_is_loaded(tmp_path):
     assert safetensors.numpy.load_file(path).keys() == {"one.x", "three.y.z", "three.empty"}
 
 
+def test_a_link_stays_one(tmp_path):
+    (tmp_path / "folder").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("folder/file")
+    save_checkpoint(link, SECTIONS)
+    assert link.is_symlink()
+    assert_same(load_checkpoint(tmp_path / "folder" / "file"), SECTIONS)
+
+
 @pytest.mark.parametrize(("old", "new"), [(b'"shape":[2,3]', b'"shape":[3,2]'), (b"F32", b"I32")])
 def test_another_shape_or_type_of_the_same_bytes_is_damage(tmp_path, old, new):
     path = tmp_path / "file"

@@ -12,9 +12,7 @@ import hashlib
 import importlib
 import io
 import math
-import os
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -22,6 +20,8 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from fastrnn._files import write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,18 +50,14 @@ def read_content(path: Path, limit: int) -> Content:
 
 def write_content(path: Path, content: Content) -> None:
     """Write what :func:`read_content` reads; the file appears complete or not at all."""
+    if path.suffix == ".npz":
+        packed = io.BytesIO()
+        np.savez_compressed(packed, **content)
+        content = packed.getvalue()
+    elif path.suffix == ".gz":
+        content = gzip.compress(content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            if path.suffix == ".npz":
-                np.savez_compressed(file, **content)
-            else:
-                file.write(gzip.compress(content) if path.suffix == ".gz" else content)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_atomically(path, content)
 
 
 def digest(content: Content, arrays: tuple[str, ...] = ()) -> str:

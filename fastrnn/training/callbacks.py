@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from fastrnn._files import write_atomically
 from fastrnn._validation import check_non_negative_float, check_positive_int
-from fastrnn.checkpoint import save_checkpoint, with_sections, write_atomically
+from fastrnn.checkpoint import save_checkpoint, with_sections
 from fastrnn.losses import bits_per_token
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 
@@ -50,6 +51,13 @@ def test_a_checksum_sees_names_dtypes_and_shapes():
     same = [{"a": array}, {"b": array}, {"a": array.reshape(3, 2)}, {"a": array.view(np.uint8)}]
     assert len({files.digest(content) for content in same}) == 4
     assert files.digest(b"abc").startswith("ba7816bf")  # FIPS 180-2, appendix B.1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
+def test_others_may_read_what_a_shared_folder_holds(tmp_path):
+    (tmp_path / "plain.txt").write_bytes(b"")
+    files.write_content(tmp_path / "a.txt", b"")
+    assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
 
 
 def test_what_fails_while_it_is_written_leaves_nothing(tmp_path):

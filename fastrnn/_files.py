@@ -1,0 +1,71 @@
+"""Writing files whole."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+try:
+    import fcntl
+except ImportError:  # not on POSIX
+    fcntl = None
+
+
+def write_atomically(path: str | Path, data: bytes) -> None:
+    """Write a file so that its readers, even after a power cut, find all of it or the one before.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced if it is a regular file; of a symbolic link, where it points to.
+    data : bytes
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written, or is something else than a file; nothing has changed then.
+    """
+    given, path = path, Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise FileExistsError(f"{given} is not a regular file")
+    # One name a target: what a killed process left behind is overwritten by the next, but not what
+    # another process or thread is writing.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        file = open(temporary, "ab")  # noqa: SIM115 - closed below
+        if not _is_locked(file, temporary):
+            file.close()
+            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            file = open(temporary, "xb")  # noqa: SIM115
+        with file:
+            file.truncate(0)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(temporary, path)  # before the lock is gone
+    except BaseException as error:
+        with suppress(OSError):  # on a read-only file system even of a file that is not there
+            temporary.unlink()
+        if isinstance(error, OSError):  # about the file that was asked for
+            raise OSError(error.errno, error.strerror, str(given)) from None
+        raise
+    if fcntl is not None:  # elsewhere a directory cannot be opened
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _is_locked(file: BinaryIO, path: Path) -> bool:
+    """Lock an open file; return False where another has, or has moved it from its path."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+    except OSError:
+        return False
