@@ -11,7 +11,7 @@ import pytest
 
 import fastrnn as fr
 
-from . import applications, cases, compare, peers, processes
+from . import applications, cases, compare, growth, peers, processes
 
 CALLS = [
     pytest.param(case, name, id=f"{case.slug}-{name.replace(' ', '-')}")
@@ -53,6 +53,20 @@ def test_each_case_has_a_process_of_its_own(capsys):
     assert "peer / fastrnn" in heading
     assert row.split()[0] == "1"
     assert "NumPy" in row
+
+
+def test_growth_is_measured_and_drawn(monkeypatch, tmp_path):
+    """On several threads there is a side more, our own on one."""
+    pytest.importorskip("matplotlib")
+
+    def run(_, case, threads, *args, **effort):
+        sides = ["fastrnn", "torch"] + ["fastrnn on one thread"] * (threads > 1)
+        return {"unit": "s", "sides": {side: {"value": [1e-3, 2e-3, 3e-3]} for side in sides}}
+
+    monkeypatch.setattr(processes, "alone", run)
+    monkeypatch.setattr(fr, "get_num_threads", lambda: 2)
+    growth.draw(growth.measure(1, 0.0, longest=2), tmp_path / "growth.svg")
+    assert (tmp_path / "growth.svg").read_text().count("<svg") == 1
 
 
 @pytest.mark.parametrize("name", applications.APPLICATIONS)

@@ -30,7 +30,10 @@ cdef struct Run:
     # inputs is I, a name that C's complex numbers have taken.
     Py_ssize_t item, T, N, B, inputs, H, P
     const int64_t *offsets
-    bint reverse, keep, split_units, hoist, follow
+    bint reverse, keep
+    # Whether units are divided among threads, products with the input are made for many steps at
+    # once, and a second thread makes those over all steps alone.
+    bint split_units, hoist, follow
     # The input is x (N, inputs), or row ids[n] of a table, inputs wide and `symbols` high; without
     # a table, of the identity.
     char *x
