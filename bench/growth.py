@@ -51,8 +51,9 @@ def measure(rounds: int, seconds: float, longest: int | None) -> list[dict[str, 
             print(f"{case.name}, {axis} = {value}: {ours}", flush=True)
             panel["unit"] = run["unit"]
             panel["values"].append(value)
-            for name in ("fastrnn", *PEERS):
-                panel["sides"].setdefault(name, []).append(run["sides"][name]["value"])
+            for name, side in run["sides"].items():
+                if name != report.ONE_THREAD:  # missing in runs on one
+                    panel["sides"].setdefault(name, []).append(side["value"])
         panels.append(panel)
     return panels
 
