@@ -193,7 +193,7 @@ print(codes)
 
 @pytest.mark.parametrize("call", ["layer(x)", "pullback(d)"])
 @pytest.mark.parametrize(
-    "sizes", ["8, 1024), (300, 32, 8)", "128, 128), (60_000, 1, 128)"], ids=["large", "long"]
+    "sizes", ["8, 1024), (300, 32, 8)", "1, 128), (60_000, 1, 1)"], ids=["large", "long"]
 )
 def test_ctrl_c_reaches_into_a_long_call(call, sizes):
     units, shape = sizes.split("), ")
@@ -204,15 +204,17 @@ import fastrnn as fr
 fr.set_num_threads(2)
 layer, x = fr.LSTM({units}, seed=0), np.ones({shape})
 if "{call}" == "pullback(d)":
-    d, _, pullback = layer.vjp(x)
+    output, _, pullback = layer.vjp(x)
+    d = np.zeros_like(output)
 try:
     press()
     {call}
 except KeyboardInterrupt:
     print("scan.pyx" in traceback.format_exc())
+    print(layer.parameters.flat_gradients.any())  # nothing that is no gradient was added
 """
     out, err = interrupted(code)
-    assert out.strip() == "True", err
+    assert out.split() == ["True", "False"], err
 
 
 @pytest.mark.parametrize("call", ["layer(x)", "pullback(x)"])

@@ -918,10 +918,14 @@ cdef void gradients_task(void *context, int i, int tasks, int rank) noexcept nog
             poll(r, 0)
 
 
-cdef void wait_for_rows(Run *r, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t *low) noexcept nogil:
-    """Wait until the loop back has passed `rows` rows from its `first` on; low is the lowest."""
+cdef bint wait_for_rows(Run *r, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t *low) noexcept nogil:
+    """Wait until the loop back has passed `rows` rows from its `first` on; low is the lowest.
+
+    False where it was stopped before: the rows then hold no gradients.
+    """
     wait_for(&r.done, first + rows)
     low[0] = first if r.reverse else r.N - first - rows
+    return not r.stopped
 
 
 cdef void follow_task(void *context, int i, int tasks, int rank) noexcept nogil:
@@ -935,23 +939,22 @@ cdef void follow_task(void *context, int i, int tasks, int rank) noexcept nogil:
         steps_back(r, 0, 1, rank == 0, NULL)
         r.done = r.N
     elif i == 1:
-        while first < r.N and not r.stopped:
+        while first < r.N:
             rows = min(ROWS_BEHIND, r.N - first)
-            wait_for_rows(r, first, rows, &row)
+            if not wait_for_rows(r, first, rows, &row):
+                return
             weight_gradients(r, 0, 1, row, rows)
             first += rows
             if rank == 0 and first >= polled + product_rows(r):
                 poll(r, 0)
                 polled = first
     elif r.x == NULL:
-        wait_for(&r.done, r.N)
-        if not r.stopped:
+        if wait_for_rows(r, 0, r.N, &row):
             id_gradients(r, 0, 1)
     else:
         first = (i - 2) * ROWS_BEHIND
         rows = min(ROWS_BEHIND, r.N - first)
-        wait_for_rows(r, first, rows, &row)
-        if not r.stopped:
+        if wait_for_rows(r, first, rows, &row):
             input_gradient(r, 1 + rank, row, row + rows)
 
 

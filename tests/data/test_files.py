@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 import tarfile
 import zipfile
 
@@ -53,7 +52,6 @@ def test_a_checksum_sees_names_dtypes_and_shapes():
     assert files.digest(b"abc").startswith("ba7816bf")  # FIPS 180-2, appendix B.1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions are those of POSIX")
 def test_others_may_read_what_a_shared_folder_holds(tmp_path):
     (tmp_path / "plain.txt").write_bytes(b"")
     files.write_content(tmp_path / "a.txt", b"")
