@@ -133,8 +133,9 @@ cdef extern from "fastrnn_kernels.h" nogil:
                                    fr_index a_row, const void *b, fr_index b_row, void *c,
                                    fr_index c_row, void *workspace) noexcept nogil
         void (*matvec)(const fr_matvec *p) noexcept nogil
-        void (*matvec_transposed)(fr_index n, fr_index k, const void *w, fr_index w_row,
-                                  const void *x, void *y, int accumulate) noexcept nogil
+        void (*matvec_transposed)(const fr_matvec *p) noexcept nogil
+        void (*transpose)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,
+                          fr_index y_row) noexcept nogil
         void (*add_transposed)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,
                                fr_index y_row) noexcept nogil
         void (*add_column_sums)(fr_index rows, fr_index cols, const void *x, fr_index x_row,

@@ -17,6 +17,9 @@ cdef enum:
 cdef struct StageWeights:
     char *weight                # (gates * units, depth), block first_gate and on
     Py_ssize_t units, depth, row
+    # (depth, gates * units) for the rows of one sequence, or NULL.
+    char *transposed
+    Py_ssize_t transposed_row
     # Packed, or NULL where rows are multiplied one by one.
     char *forward
     char *adjoint

@@ -180,21 +180,19 @@ cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept 
                                  w.forward + (g * w.gate_panels + low) * w.forward_panel * item)
 
 
-cdef inline void multiply_row(const fr_kernels *kernels, Py_ssize_t n, Py_ssize_t depth,
-                              const char *weight, Py_ssize_t weight_row, const char *x, char *y,
-                              bint add, bint descending) noexcept nogil:
-    """y (n) (+)= weight (n, depth) x."""
-    cdef fr_matvec p
+cdef inline void set_matvec(fr_matvec *p, Py_ssize_t n, Py_ssize_t k, const char *weight,
+                            Py_ssize_t weight_row, const char *x, char *y, bint add,
+                            bint descending) noexcept nogil:
+    """What the kernels for one row take: y (+)= W x or W^T x, for W (n, k)."""
     p.n = n
     p.terms = 1
     p.term[0].w = weight
     p.term[0].w_row = weight_row
-    p.term[0].k = depth
+    p.term[0].k = k
     p.term[0].x = x
     p.y = y
     p.accumulate = add
     p.descending = descending
-    kernels.matvec(&p)
 
 
 cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
@@ -204,56 +202,68 @@ cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low
     cdef const fr_kernels *kernels = r.kernels
     cdef const fr_stage *stage = &r.cell.stage[k]
     cdef const StageWeights *w = &r.stage[k]
-    cdef Py_ssize_t row, item = r.item
+    cdef Py_ssize_t row, unit, units, item = r.item
     cdef fr_product p
-    cdef int turn, g
+    cdef fr_matvec v
+    cdef int g = stage.gates - 1 if descending else 0, step = -1 if descending else 1, first, n
     cdef bint add
     cdef char *to
-    for turn in range(stage.gates):
-        g = stage.gates - 1 - turn if descending else turn
-        add = stage.slot[g] < r.cell.gates
-        to = gates + (stage.slot[g] * r.H + low) * item
-        if w.forward == NULL:
-            for row in range(rows):
-                multiply_row(kernels, high - low, w.depth,
-                             w.weight + (g * w.units + low) * w.row * item, w.row,
-                             operand + row * operand_row * item, to + row * r.gates_row * item,
-                             add, descending)
-        else:
+    while 0 <= g < stage.gates:
+        n = neighbours(stage, g, step, w.forward == NULL and high - low == r.H)
+        first = g - n + 1 if descending else g
+        g += n * step
+        add = stage.slot[first] < r.cell.gates
+        to = gates + (stage.slot[first] * r.H + low) * item
+        unit = first * w.units + low
+        units = n * (high - low)
+        if w.forward != NULL:
             p.rows = rows
-            p.cols = high - low
+            p.cols = units
             p.depth = w.depth
             p.a = operand
             p.a_row = operand_row
-            p.b = (w.forward
-                   + (g * w.gate_panels + low // kernels.tile_cols) * w.forward_panel * item)
+            p.b = (w.forward + (first * w.gate_panels + low // kernels.tile_cols)
+                   * w.forward_panel * item)
             p.b_panel = w.forward_panel
             p.c = to
             p.c_row = r.gates_row
             p.accumulate = add
             kernels.product(&p)
+            continue
+        if w.transposed != NULL:
+            set_matvec(&v, w.depth, units, w.transposed + unit * item, w.transposed_row, operand,
+                       to, add, descending)
+            kernels.matvec_transposed(&v)
+            continue
+        for row in range(rows):
+            set_matvec(&v, units, w.depth, w.weight + unit * w.row * item, w.row,
+                       operand + row * operand_row * item, to + row * r.gates_row * item, add,
+                       descending)
+            kernels.matvec(&v)
 
 
 cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
-                           const char *gates, char *d_operand, Py_ssize_t d_row,
-                           bint add) noexcept nogil:
+                           const char *gates, char *d_operand, Py_ssize_t d_row, bint add,
+                           bint descending) noexcept nogil:
     """Columns low:high of d_operand (rows, depth) (+)= d_gates W, over the gates of a stage."""
     cdef const fr_kernels *kernels = r.kernels
     cdef const fr_stage *stage = &r.cell.stage[k]
     cdef const StageWeights *w = &r.stage[k]
     cdef Py_ssize_t row, item = r.item
     cdef fr_product p
+    cdef fr_matvec v
     cdef int g = 0, n
     cdef const char *source
     while g < stage.gates:
-        n = neighbours(stage, g, w.units == r.H)
+        n = neighbours(stage, g, 1, w.units == r.H)
         source = gates + stage.slot[g] * r.H * item
         if w.adjoint == NULL:
             for row in range(rows):
-                kernels.matvec_transposed(n * w.units, high - low,
-                                          w.weight + (g * w.units * w.row + low) * item, w.row,
-                                          source + row * r.gates_row * item,
-                                          d_operand + (row * d_row + low) * item, add)
+                set_matvec(&v, n * w.units, high - low,
+                           w.weight + (g * w.units * w.row + low) * item, w.row,
+                           source + row * r.gates_row * item,
+                           d_operand + (row * d_row + low) * item, add, descending)
+                kernels.matvec_transposed(&v)
         else:
             p.rows = rows
             p.cols = high - low
@@ -271,11 +281,12 @@ cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low,
         g += n
 
 
-cdef int neighbours(const fr_stage *stage, int g, bint full_width) noexcept nogil:
-    """How many gates from g on lie in slots side by side, to be multiplied as one."""
-    cdef int n = 1
-    while full_width and g + n < stage.gates and stage.slot[g + n] == stage.slot[g] + n:
+cdef int neighbours(const fr_stage *stage, int g, int step, bint full_width) noexcept nogil:
+    """How many gates from g on, or back, lie in slots side by side, to be multiplied as one."""
+    cdef int n = 1, other = g + step
+    while full_width and 0 <= other < stage.gates and stage.slot[other] == stage.slot[g] + n * step:
         n += 1
+        other += step
     return n
 
 
@@ -345,10 +356,12 @@ cdef void hoisted_product(const Run *r, int task, Py_ssize_t low, Py_ssize_t hig
     cdef char *x = r.x + low * x_row
     cdef char *z = gates_at(r, low) + column * r.item
     cdef fr_product p
+    cdef fr_matvec v
     if r.N <= FEW_ROWS:
         for row in range(high - low):
-            multiply_row(r.kernels, end - column, r.inputs, weight, r.inputs, x + row * x_row,
-                         z + row * r.gates_row * r.item, False, row & 1)
+            set_matvec(&v, end - column, r.inputs, weight, r.inputs, x + row * x_row,
+                       z + row * r.gates_row * r.item, False, row & 1)
+            r.kernels.matvec(&v)
         return
     p.rows = high - low
     p.cols = end - column
@@ -660,7 +673,8 @@ cdef void add_kept(const Run *r, Py_ssize_t low, Py_ssize_t high, int rank,
 
 
 cdef void masked_gradient(const Run *r, int k, Py_ssize_t low, Py_ssize_t high, Py_ssize_t unit,
-                          Py_ssize_t unit_high, const char *gates) noexcept nogil:
+                          Py_ssize_t unit_high, const char *gates,
+                          bint descending) noexcept nogil:
     """The gradient of an operand that had recurrent dropout."""
     cdef Py_ssize_t row = r.state_row[0]
     cdef char *product = r.d_masked
@@ -671,7 +685,7 @@ cdef void masked_gradient(const Run *r, int k, Py_ssize_t low, Py_ssize_t high, 
         product = to = r.d_extra
         add = False
     product += low * row * r.item
-    operand_gradient(r, k, high - low, unit, unit_high, gates, product, row, False)
+    operand_gradient(r, k, high - low, unit, unit_high, gates, product, row, False, descending)
     apply_mask(r, low, high, unit, unit_high, product, row, to + low * row * r.item, add)
 
 
@@ -709,14 +723,14 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
             barrier(team)
         unit_range(r, r.stage[k].depth, rank, size, &unit, &unit_high)
         if is_masked(r, k):
-            masked_gradient(r, k, low, high, unit, unit_high, gates)
+            masked_gradient(r, k, low, high, unit, unit_high, gates, s & 1)
         elif cell.stage[k].operand == FR_OPERAND_EXTRA:
             operand_gradient(r, k, high - low, unit, unit_high, gates,
-                             r.d_extra + low * r.extra_row * item, r.extra_row, False)
+                             r.d_extra + low * r.extra_row * item, r.extra_row, False, s & 1)
         else:
             operand_gradient(r, k, high - low, unit, unit_high, gates,
                              r.d_state[0] + low * r.state_row[0] * item, r.state_row[0],
-                             cell.d_state_direct)
+                             cell.d_state_direct, s & 1)
     if r.d_x != NULL and not r.hoist:
         input_gradient(r, rank, offset, offset + high - low)
     if r.zoneout[0] != NULL:
@@ -762,7 +776,7 @@ cdef void weight_gradients(const Run *r, int rank, int size, Py_ssize_t row,
         extra = stage.operand == FR_OPERAND_EXTRA
         g = 0
         while g < stage.gates:
-            n = neighbours(stage, g, r.stage[k].units == r.H)
+            n = neighbours(stage, g, 1, r.stage[k].units == r.H)
             block = g * r.stage[k].units
             add_weight_gradient(
                 r, rank, size, row, rows, n * r.stage[k].units, stage.slot[g],
@@ -777,13 +791,15 @@ cdef void input_gradient(const Run *r, int task, Py_ssize_t low, Py_ssize_t high
     cdef Py_ssize_t columns = r.cell.gates * r.H, gates_row = r.gates_row * r.item
     cdef Py_ssize_t x_row = r.inputs * r.item, row
     cdef fr_product p
+    cdef fr_matvec v
     if r.packed_ih != NULL:
         long_product(r, high - low, r.inputs, columns, r.gates + low * gates_row, r.gates_row,
                      r.d_x + low * x_row, r.inputs)
     elif r.N <= FEW_ROWS:
         for row in range(low, high):
-            r.kernels.matvec_transposed(columns, r.inputs, r.weight_ih, r.inputs,
-                                        r.gates + row * gates_row, r.d_x + row * x_row, False)
+            set_matvec(&v, columns, r.inputs, r.weight_ih, r.inputs, r.gates + row * gates_row,
+                       r.d_x + row * x_row, False, row & 1)
+            r.kernels.matvec_transposed(&v)
     else:
         p.rows = high - low
         p.cols = p.b_panel = p.c_row = r.inputs
@@ -945,7 +961,7 @@ cdef void follow_task(void *context, int i, int tasks, int rank) noexcept nogil:
                 return
             weight_gradients(r, 0, 1, row, rows)
             first += rows
-            if rank == 0 and first >= polled + product_rows(r):
+            if rank == 0 and first >= polled + poll_interval(r):
                 poll(r, 0)
                 polled = first
     elif r.x == NULL:

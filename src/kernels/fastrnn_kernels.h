@@ -120,7 +120,8 @@ typedef struct {
 
 /* y (n) (+)= the sum of W x over one or two terms, each W (n, k) with its own x (k). A caller that
  * does the same again and again should turn the order of the rows each time: what was read last is
- * still in the cache then. The order does not change a bit. */
+ * still in the cache then. The order does not change a bit; that of the transposed product does, whose
+ * sums run over the rows. */
 typedef struct {
     const void *w, *x;
     fr_index w_row, k;
@@ -191,11 +192,14 @@ typedef struct {
     void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
                                fr_index a_row, const void *b, fr_index b_row, void *c,
                                fr_index c_row, void *workspace);
-    /* One row, from unpacked weights; and y (k) (+)= W^T x for W (n, k). */
+    /* One row, from unpacked weights. */
     void (*matvec)(const fr_matvec *p);
-    void (*matvec_transposed)(fr_index n, fr_index k, const void *w, fr_index w_row, const void *x,
-                              void *y, int accumulate);
-    /* y (cols, rows) += the transpose of x (rows, cols). */
+    /* y (k) (+)= W^T x, with W (n, k) and x (n) of the only term. */
+    void (*matvec_transposed)(const fr_matvec *p);
+    /* y (cols, rows) = the transpose of x (rows, cols). */
+    void (*transpose)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,
+                      fr_index y_row);
+    /* The same, added to y. */
     void (*add_transposed)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,
                            fr_index y_row);
     /* y (cols) += sum of the rows of x (rows, cols). */

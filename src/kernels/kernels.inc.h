@@ -62,6 +62,7 @@ static const fr_kernels FN(kernels) = {
     .add_outer_products = FN(add_outer_products),
     .matvec = FN(matvec),
     .matvec_transposed = FN(matvec_transposed),
+    .transpose = FN(transpose),
     .add_transposed = FN(add_transposed),
     .add_column_sums = FN(add_column_sums),
     .mask = FN(mask),

@@ -94,12 +94,13 @@ static void check_rows_alone(fr_index cols, fr_index depth) {
     free_matrices(0);
 }
 
-/* The products of one row, sums of columns and the transpose. */
+/* The products of one row, sums of columns and transposes. */
 static void check_vectors(fr_index n, fr_index k, int accumulate) {
     const matrix w = drawn(n, k, small_integer), x = drawn(1, n + k, small_integer);
     const matrix y = drawn(1, n, small_integer), z = drawn(1, k, small_integer), sums = copy(z);
     const matrix expected_y = copy(y), expected_z = copy(z), expected_sums = copy(z);
     const matrix turned = drawn(k, n, small_integer), expected_turned = copy(turned);
+    const matrix transposed = new_matrix(k, n), expected_transposed = new_matrix(k, n);
     for (fr_index i = 0; i < n && !accumulate; i++) set(expected_y, 0, i, 0);
     for (fr_index j = 0; j < k && !accumulate; j++) set(expected_z, 0, j, 0);
     for (fr_index i = 0; i < n; i++)
@@ -108,6 +109,7 @@ static void check_vectors(fr_index n, fr_index k, int accumulate) {
             add(expected_z, 0, j, at(w, i, j) * at(x, 0, i));
             add(expected_sums, 0, j, at(w, i, j));
             add(expected_turned, j, i, at(w, i, j));
+            set(expected_transposed, j, i, at(w, i, j));
         }
     fr_matvec p = {.n = n,
                    .terms = 1,
@@ -115,8 +117,8 @@ static void check_vectors(fr_index n, fr_index k, int accumulate) {
                    .y = y.data,
                    .accumulate = accumulate};
     K->matvec(&p);
-    K->matvec_transposed(n, k, w.data, w.row, x.data, z.data, accumulate);
     K->add_transposed(n, k, w.data, w.row, turned.data, turned.row);
+    K->transpose(n, k, w.data, w.row, transposed.data, transposed.row);
     K->add_column_sums(n, k, w.data, w.row, sums.data);
     expect(same_bits(y, expected_y, 1), "matvec (%td, %td), accumulate %d", n, k, accumulate);
     for (p.terms = 1; p.terms <= 2; p.terms++) {
@@ -128,9 +130,18 @@ static void check_vectors(fr_index n, fr_index k, int accumulate) {
         expect(same_bits(y, expected_y, 1), "matvec (%td, %td) of %d terms, from the last row", n,
                k, p.terms);
     }
-    expect(same_bits(z, expected_z, 1), "matvec_transposed (%td, %td), accumulate %d", n, k,
-           accumulate);
+    p.terms = 1;
+    p.y = z.data;
+    p.accumulate = accumulate;
+    for (p.descending = 0; p.descending <= 1; p.descending++) {
+        K->matvec_transposed(&p);
+        expect(same_bits(z, expected_z, 1), "matvec_transposed (%td, %td), accumulate %d", n, k,
+               accumulate);
+        for (fr_index j = 0; j < k && accumulate; j++)
+            for (fr_index i = 0; i < n; i++) add(expected_z, 0, j, at(w, i, j) * at(x, 0, i));
+    }
     expect(same_bits(turned, expected_turned, k), "add_transposed (%td, %td)", n, k);
+    expect(same_bits(transposed, expected_transposed, k), "transpose (%td, %td)", n, k);
     expect(same_bits(sums, expected_sums, 1), "add_column_sums (%td, %td)", n, k);
     free_matrices(0);
 }
