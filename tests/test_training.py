@@ -297,6 +297,49 @@ def test_an_interrupt_around_validation_can_be_resumed(moment):
     assert trainer.step == 3
 
 
+class Raise(Callback):
+    """Fail at one event."""
+
+    def __init__(self, event):
+        def fail(trainer):
+            raise RuntimeError(event)
+
+        setattr(self, f"on_{event}", fail)
+
+
+def test_those_that_have_begun_are_ended_where_another_does_not_begin():
+    before, after = Log(), Log()
+    trainer = make_scripted(before, Raise("train_begin"), after)
+    with pytest.raises(RuntimeError, match="train_begin"):
+        trainer.fit(BATCHES, 1)
+    assert (before.events, after.events) == (["train_begin", "train_end"], [])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("event", ["train_end", "interrupt"])
+def test_an_error_at_the_end_keeps_nobody_from_ending(event, tmp_path):
+    logs = Log(), Log()
+    saves = Checkpoint(tmp_path / "last")
+    trainer = make_scripted(logs[0], Interrupt(step=2), Raise(event), saves, logs[1])
+    with pytest.raises(RuntimeError, match=event):
+        trainer.fit(BATCHES, 1)
+    assert load_checkpoint(tmp_path / "last")["progress"]["step"] == 2
+    for log in logs:
+        assert log.events[-3:] == ["step_end", "interrupt", "train_end"]
+
+
+def test_the_end_comes_in_the_order_of_the_callbacks():
+    order = []
+
+    class End(Callback):
+        def on_train_end(self, trainer):
+            order.append(self)
+
+    callbacks = End(), End(), End()
+    make_scripted(*callbacks).fit(BATCHES, 1)
+    assert order == list(callbacks)
+
+
 def test_a_callback_may_stop_training_which_another_fit_goes_on_with():
     class Stop(Callback):
         def on_step_end(self, trainer):

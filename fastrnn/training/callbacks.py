@@ -46,7 +46,7 @@ class Callback:
         """After Ctrl-C, between two steps; KeyboardInterrupt follows."""
 
     def on_train_end(self, trainer: Trainer) -> None:
-        """At the very end, after an error too."""
+        """At the very end, after an error too, where ``on_train_begin`` has returned."""
 
 
 class ProgressBar(Callback):

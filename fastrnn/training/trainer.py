@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ class Trainer:
     clip : float or None
         Largest norm of all gradients together; None does not clip.
     callbacks : iterable of Callback
-        Called in this order.
+        Called in this order; at Ctrl-C and at the end each one, also where another raises.
 
     Attributes
     ----------
@@ -157,8 +158,11 @@ class Trainer:
         # What is not finite is found and explained here; NumPy need not warn of it as well.
         with _DeferredInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
             self.batches = batches
-            self._notify("on_train_begin")
+            begun: list[Callback] = []
             try:
+                for callback in self.callbacks:
+                    callback.on_train_begin(self)
+                    begun.append(callback)
                 while self.epoch < self.epochs and self.stop_reason is None:
                     drawn = hasattr(batches, "epoch")
                     self.batches = batches.epoch(self.epoch) if drawn else batches
@@ -171,7 +175,7 @@ class Trainer:
                     self._notify("on_epoch_end")
                     self._stop_if(interrupt)
             finally:
-                self._notify("on_train_end")
+                self._notify_each("on_train_end", begun)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """Return all that a run needs to go on to the same bits: sections of arrays and JSON.
@@ -291,12 +295,18 @@ class Trainer:
 
     def _stop_if(self, interrupt: _DeferredInterrupt) -> None:
         if interrupt.requested:
-            self._notify("on_interrupt")
+            self._notify_each("on_interrupt", self.callbacks)
             raise KeyboardInterrupt
 
     def _notify(self, event: str) -> None:
         for callback in self.callbacks:
             getattr(callback, event)(self)
+
+    def _notify_each(self, event: str, callbacks: Sequence[Callback]) -> None:
+        """Tell all of them, in their order, also where one raises; then its error follows."""
+        with ExitStack() as stack:
+            for callback in reversed(callbacks):
+                stack.callback(getattr(callback, event), self)
 
 
 def evaluate(model: Model, batches: Iterable[Batch]) -> float:
