@@ -68,11 +68,11 @@ def main() -> None:
     nats = -model.log_likelihood(test).sum() / sum(map(len, test)) + scale.log_volume
     linear = min(autoregression(train, test, order) for order in (1, 2, 4, 8, 12))
     real = data[1][0][: PROMPT + LENGTH]
-    drawn = list(model.sample(LENGTH, scale.moves(real[:PROMPT]), temperature=0.5, seed=args.seed))
-    motion = np.concatenate([real[:PROMPT], scale.places(real[PROMPT - 1], np.array(drawn))])
-    animation(
-        {"real": real, f"by the network after {PROMPT} frames": motion}, args.output / "dance.gif"
-    )
+    begin = scale.moves(real[:PROMPT])
+    drawn = np.array(list(model.sample(LENGTH, prompt=begin, temperature=0.5, seed=args.seed)))
+    motion = np.concatenate([real[:PROMPT], scale.places(real[PROMPT - 1], drawn)])
+    films = {"real": real, f"by the network after {PROMPT} frames": motion}
+    animation(films, args.output / "dance.gif")
     report(args, trainer, nats_per_frame=nats, autoregression=linear + scale.log_volume)
 
 

@@ -153,7 +153,7 @@ def test_draws_follow_the_distribution(kind, prompted):
     model, n = make(kind), 3000
     prompt = sequences(kind, [2])[0] if prompted else None
     generator = np.random.default_rng(0)
-    drawn = [next(model.sample(1, prompt, seed=generator)) for _ in range(n)]
+    drawn = [next(model.sample(1, prompt=prompt, seed=generator)) for _ in range(n)]
     found = np.bincount(np.ravel_multi_index(np.transpose(drawn), SIZES), minlength=24) / n
     begin = np.zeros((0, 3), int) if prompt is None else prompt
     elements = itertools.product(*map(range, SIZES))
@@ -235,7 +235,7 @@ def test_training_finds_a_pattern():
     up = [np.stack([np.arange(k, k + 6) % 4, np.arange(k, k + 6) % 2], 1) for k in range(4)]
     model = SequenceGenerator([4, 2], 16, seed=0)
     fit(model, Batches(up, up, 4), 60, learning_rate=0.03)
-    drawn = np.array(list(model.sample(5, [[2, 0]], temperature=0)))
+    drawn = np.array(list(model.sample(5, prompt=[[2, 0]], temperature=0)))
     assert drawn[:, 0].tolist() == [3, 0, 1, 2, 3]
     assert drawn[:, 1].tolist() == [1, 0, 1, 0, 1]
 
@@ -306,6 +306,12 @@ def test_wrong_sequences_are_refused(inputs, targets, error, message):
 def test_wrong_arguments_of_sample_are_refused_at_once(arguments, error, message):
     with pytest.raises(error, match=message):
         make("side by side").sample(**{"length": 2, **arguments})
+
+
+def test_what_is_gone_on_with_goes_by_its_name():
+    # A LanguageModel, which cannot do without, takes it first.
+    with pytest.raises(TypeError, match="positional"):
+        make("side by side").sample(2, [[1, 1, 1]])
 
 
 @pytest.mark.parametrize("kind", ["chained", "mixture"])

@@ -223,8 +223,8 @@ class SequenceGenerator(Model):
     def sample(
         self,
         length: int,
-        prompt: ArrayLike | None = None,
         *,
+        prompt: ArrayLike | None = None,
         temperature: float = 1.0,
         seed: int | np.random.Generator | None = None,
     ) -> Iterator[np.ndarray]:
