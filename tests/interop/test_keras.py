@@ -1,8 +1,10 @@
 """Keras files: the predictions of Keras, on stored models and on random ones, and bad files."""
 
+import copy
 import io
 import json
 import os
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -52,6 +54,27 @@ def test_predictions_come_in_batches(monkeypatch, name):
     assert max(sizes) == 4
     with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
         model.predict(x, 0)
+
+
+def duplicate(model, way):
+    return copy.deepcopy(model) if way == "copied" else pickle.loads(pickle.dumps(model))
+
+
+@pytest.mark.parametrize("name", ["tagger", "classifier", "masked", "merged"])
+@pytest.mark.parametrize("way", ["copied", "pickled"])
+def test_models_are_copied_and_pickled(name, way):
+    with np.load(FIXTURES / "predictions.npz") as stored:
+        x = stored[f"{name}.x"]
+    model = frkeras.load(FIXTURES / f"{name}.keras")
+    other = duplicate(model, way)
+    for a, b in zip(listed(other(x)), listed(model(x)), strict=True):
+        np.testing.assert_array_equal(a, b)
+    recurrent = [layer for layer in other.layers if hasattr(layer, "cell")]
+    for layer in recurrent:
+        for weight in layer.weights.values():
+            weight[...] = 0
+    changed = zip(listed(other(x)), listed(model(x)), strict=True)
+    assert not recurrent or any((a != b).any() for a, b in changed)
 
 
 def test_weights_with_a_configuration():
@@ -284,6 +307,9 @@ def test_graphs_predict_as_in_keras(keras, tmp_path):
             found, wanted = listed(actual), listed(expected)
             assert [a.shape for a in found] == [a.shape for a in wanted], name
             check(found, wanted)
+            for way in ("copied", "pickled"):
+                for a, b in zip(listed(duplicate(loaded, way)(x)), found, strict=True):
+                    np.testing.assert_array_equal(a, b, name)
 
 
 @pytest.mark.slow
@@ -327,6 +353,12 @@ def test_stateful_layers_go_on_as_in_keras(keras, tmp_path, bidirectional):
         loaded(x[0, :2])
     for one in (loaded, *(one for one in model.layers if getattr(one, "stateful", False))):
         one.reset_states()
+    loaded(x[0])
+    others = [duplicate(loaded, way) for way in ("copied", "pickled")]
+    expected = loaded(x[1])
+    for other in others:  # the states go with it, and are its own from then on
+        np.testing.assert_array_equal(other(x[1]), expected)
+    loaded.reset_states()
     both = np.concatenate(x[:2])
     check(loaded.predict(both, 4), model.predict(both, 4, verbose=0))
     loaded.reset_states()
@@ -340,7 +372,9 @@ def test_activations_are_those_of_keras(keras, tmp_path, activation):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4, activation=activation)])
     model.save(tmp_path / "model.keras")
     x = np.random.default_rng(0).standard_normal((9, 3), np.float32) * 3
-    check(frkeras.load(tmp_path / "model.keras")(x), model.predict(x, verbose=0))
+    loaded = frkeras.load(tmp_path / "model.keras")
+    check(loaded(x), model.predict(x, verbose=0))
+    np.testing.assert_array_equal(duplicate(loaded, "pickled")(x), loaded(x))
 
 
 # -------------------------------------------------------------------------------------- bad files

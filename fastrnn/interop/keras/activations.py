@@ -1,4 +1,4 @@
-"""The activation functions of Keras, by name.
+"""The activation functions of Keras, by name; each has one, so that models can be pickled.
 
 Source: https://keras.io/api/layers/activations/, with the defaults of their parameters.
 """
@@ -8,6 +8,18 @@ from scipy.special import erf, softmax
 
 from fastrnn.cells.base import sigmoid
 from fastrnn.interop._cells import relu, tanh
+
+
+def _linear(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+def _relu6(x: np.ndarray) -> np.ndarray:
+    return np.clip(x, 0, 6)
+
+
+def _leaky_relu(x: np.ndarray) -> np.ndarray:
+    return np.where(x >= 0, x, 0.2 * x)
 
 
 def _elu(x: np.ndarray) -> np.ndarray:
@@ -20,20 +32,44 @@ def _selu(x: np.ndarray) -> np.ndarray:
     return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
+def _gelu(x: np.ndarray) -> np.ndarray:
+    return 0.5 * x * (1 + erf(x / np.sqrt(x.dtype.type(2))))
+
+
+def _silu(x: np.ndarray) -> np.ndarray:
+    return x * sigmoid(x)
+
+
+def _hard_sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.clip(x / 6 + 0.5, 0, 1)
+
+
+def _softsign(x: np.ndarray) -> np.ndarray:
+    return x / (1 + np.abs(x))
+
+
+def _softplus(x: np.ndarray) -> np.ndarray:
+    return np.logaddexp(x, 0)
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    return softmax(x, axis=-1)
+
+
 ACTIVATIONS = {
-    "linear": lambda x: x,
+    "linear": _linear,
     "relu": relu,
-    "relu6": lambda x: np.clip(x, 0, 6),
-    "leaky_relu": lambda x: np.where(x >= 0, x, 0.2 * x),
+    "relu6": _relu6,
+    "leaky_relu": _leaky_relu,
     "elu": _elu,
     "selu": _selu,
-    "gelu": lambda x: 0.5 * x * (1 + erf(x / np.sqrt(x.dtype.type(2)))),
-    "silu": lambda x: x * sigmoid(x),
+    "gelu": _gelu,
+    "silu": _silu,
     "sigmoid": sigmoid,
-    "hard_sigmoid": lambda x: np.clip(x / 6 + 0.5, 0, 1),
+    "hard_sigmoid": _hard_sigmoid,
     "tanh": tanh,
-    "softsign": lambda x: x / (1 + np.abs(x)),
-    "softplus": lambda x: np.logaddexp(x, 0),
-    "softmax": lambda x: softmax(x, axis=-1),
+    "softsign": _softsign,
+    "softplus": _softplus,
+    "softmax": _softmax,
     "exponential": np.exp,
 }

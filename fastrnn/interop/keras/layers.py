@@ -162,8 +162,8 @@ class Merge(Layer):
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
-        self.concatenates = settings.kind == "Concatenate"
-        self.function = self.functions[settings.kind]
+        self.kind = settings.kind
+        self.concatenates = self.kind == "Concatenate"
         if self.concatenates and settings.take("axis", -1) != -1:
             raise ValueError("axis must be -1")
 
@@ -181,7 +181,7 @@ class Merge(Layer):
     def __call__(self, x: Sequence[np.ndarray], mask: Sequence[Mask]) -> tuple[np.ndarray, Mask]:
         shape = np.shape(x[0])
         shape = (*shape[:-1], None) if self.concatenates else shape
-        y = self.function([check_array("x", array, self.dtype, shape) for array in x])
+        y = self.functions[self.kind]([check_array("x", array, self.dtype, shape) for array in x])
         if any(one is None for one in mask):
             # To Keras all steps count then that are put side by side.
             some = self.concatenates and any(one is not None for one in mask)
@@ -194,36 +194,26 @@ class Operation(Layer):
 
     module = "keras.src.ops.numpy"
     kinds = {
-        "Any": 1,
-        "Concatenate": None,
-        "ExpandDims": 1,
-        "LogicalOr": 2,
-        "NotEqual": 2,
-        "OnesLike": 1,
-        "ZerosLike": 1,
+        "Any": (1, lambda self, x: x.any(axis=self.axis, keepdims=self.keepdims)),
+        "Concatenate": (None, lambda self, *arrays: np.concatenate(arrays, axis=self.axis)),
+        "ExpandDims": (1, lambda self, x: np.expand_dims(x, self.axis)),
+        "LogicalOr": (2, lambda self, x, y: np.logical_or(x, y)),
+        "NotEqual": (2, lambda self, x, y: x != y),
+        "OnesLike": (1, lambda self, x: np.ones(x.shape, bool)),
+        "ZerosLike": (1, lambda self, x: np.zeros(x.shape, bool)),
     }
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
-        self.name, self.numbers = settings.name, ()
-        self.arguments = self.kinds[settings.kind]
+        self.name, self.kind, self.numbers = settings.name, settings.kind, ()
         check_choice("dtype", settings.take("dtype", "bool"), ("bool",))
-        axis, keepdims = settings.take("axis", -1), settings.flag("keepdims")
-        if isinstance(axis, bool) or not isinstance(axis, int):
-            raise ValueError(f"axis must be an integer, got {axis!r:.80}")
-        self.function = {
-            "Any": lambda x: x.any(axis=axis, keepdims=keepdims),
-            "Concatenate": lambda *arrays: np.concatenate(arrays, axis=axis),
-            "ExpandDims": lambda x: np.expand_dims(x, axis),
-            "LogicalOr": np.logical_or,
-            "NotEqual": np.not_equal,
-            "OnesLike": lambda x: np.ones(x.shape, bool),
-            "ZerosLike": lambda x: np.zeros(x.shape, bool),
-        }[settings.kind]
+        self.axis, self.keepdims = settings.take("axis", -1), settings.flag("keepdims")
+        if isinstance(self.axis, bool) or not isinstance(self.axis, int):
+            raise ValueError(f"axis must be an integer, got {self.axis!r:.80}")
 
     def of(self, inputs: int, numbers: Sequence[Any]) -> Operation:
         """Return the operation on so many inputs and these numbers."""
         known = all(type(number) in (int, float) for number in numbers)
-        if not known or self.arguments not in (None, inputs + len(numbers)):
+        if not known or self.kinds[self.kind][0] not in (None, inputs + len(numbers)):
             raise ValueError(f"arguments {list(numbers)!r:.80} are not supported")
         operation = copy(self)
         operation.numbers = tuple(numbers)
@@ -233,7 +223,7 @@ class Operation(Layer):
         return (None,)
 
     def __call__(self, x: Sequence[np.ndarray], mask: Any) -> tuple[np.ndarray, Mask]:
-        return self.function(*x, *self.numbers), None
+        return self.kinds[self.kind][1](self, *x, *self.numbers), None
 
 
 LAYERS = RECURRENT | {

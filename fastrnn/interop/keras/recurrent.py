@@ -13,8 +13,9 @@ from fastrnn.interop.keras.base import Layer, Mask, Settings, make_layer
 from fastrnn.layers.packing import Packing
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from fastrnn.cells import CellSpec
     from fastrnn.interop.keras.files import Weights
 
 
@@ -41,7 +42,7 @@ class Recurrent(Layer, ABC):
         self.go_backwards = settings.flag("go_backwards")
         self.zero_output_for_mask = settings.flag("zero_output_for_mask")
         use_bias = settings.flag("use_bias", True)
-        self.cell = self._cell(settings)
+        self.functions = self._functions(settings)
         G = len(self.order)
         bias = (2, G * H) if self.two_biases else (G * H,)
         shapes = [(None, G * H), (H, G * H), bias][: 3 if use_bias else 2]
@@ -54,8 +55,13 @@ class Recurrent(Layer, ABC):
             self.weights["bias_hh"] = rows[1] if len(rows) == 2 else np.zeros_like(rows[0])
 
     @abstractmethod
-    def _cell(self, settings: Settings) -> Any:
-        """Return the cell that the settings ask for."""
+    def _functions(self, settings: Settings) -> list[Callable[[np.ndarray], np.ndarray]]:
+        """Return the cell's activation functions."""
+
+    @property
+    @abstractmethod
+    def cell(self) -> CellSpec:
+        """The cell with these functions; made for each call, as it cannot be pickled."""
 
     def _ordered(self, array: np.ndarray) -> np.ndarray:
         """Return (..., gates * units) with our gates in rows."""
@@ -125,8 +131,12 @@ class Recurrent(Layer, ABC):
 class SimpleRNN(Recurrent):
     """h' = f(x W + h U + b)."""
 
-    def _cell(self, settings: Settings) -> Any:
-        return simple_cell(settings.activation("activation", "tanh"))
+    def _functions(self, settings: Settings) -> list[Callable[[np.ndarray], np.ndarray]]:
+        return [settings.activation("activation", "tanh")]
+
+    @property
+    def cell(self) -> CellSpec:
+        return simple_cell(*self.functions)
 
 
 class LSTM(Recurrent):
@@ -135,10 +145,13 @@ class LSTM(Recurrent):
     order = (0, 1, 2, 3)
     states = 2
 
-    def _cell(self, settings: Settings) -> Any:
-        f = settings.activation("recurrent_activation", "sigmoid")
+    def _functions(self, settings: Settings) -> list[Callable[[np.ndarray], np.ndarray]]:
         g = settings.activation("activation", "tanh")
-        return lstm_cell(f, g, g)
+        return [settings.activation("recurrent_activation", "sigmoid"), g, g]
+
+    @property
+    def cell(self) -> CellSpec:
+        return lstm_cell(*self.functions)
 
 
 class GRU(Recurrent):
@@ -146,10 +159,14 @@ class GRU(Recurrent):
 
     order = (1, 0, 2)
 
-    def _cell(self, settings: Settings) -> Any:
+    def _functions(self, settings: Settings) -> list[Callable[[np.ndarray], np.ndarray]]:
         self.two_biases = settings.flag("reset_after", True)
         f = settings.activation("recurrent_activation", "sigmoid")
-        return gru_cell(f, settings.activation("activation", "tanh"), self.two_biases)
+        return [f, settings.activation("activation", "tanh")]
+
+    @property
+    def cell(self) -> CellSpec:
+        return gru_cell(*self.functions, self.two_biases)
 
 
 RECURRENT = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
@@ -168,8 +185,9 @@ class Bidirectional(Layer):
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
-        merge_mode = settings.take("merge_mode", "concat")
-        self.merge = merge_mode and MERGE[check_choice("merge_mode", merge_mode, MERGE)]
+        self.merge_mode = merge_mode = settings.take("merge_mode", "concat")
+        if merge_mode is not None:
+            check_choice("merge_mode", merge_mode, MERGE)
         forward, backward = settings.take("layer"), settings.take("backward_layer")
         self.forward = make_layer(forward, weights, "forward_layer", RECURRENT)
         if backward is None:
@@ -204,7 +222,7 @@ class Bidirectional(Layer):
         super().widths(inputs)
         forward, *states = self.forward.widths(inputs)
         backward, *other = self.backward.widths(inputs)
-        merged = (forward, backward) if self.merge is None else (self.output_width,)
+        merged = (forward, backward) if self.merge_mode is None else (self.output_width,)
         return (*merged, *states, *other)
 
     def __call__(
@@ -220,7 +238,7 @@ class Bidirectional(Layer):
         if self.backward.return_sequences:
             backward = backward[:, ::-1]
         nothing = (None,) * len(states)
-        if self.merge is None:
+        if self.merge_mode is None:
             return (forward, backward, *states), (mask_after, mask_after, *nothing)
-        merged = self.merge(forward, backward)
+        merged = MERGE[self.merge_mode](forward, backward)
         return ((merged, *states), (mask_after, *nothing)) if states else (merged, mask_after)
