@@ -29,8 +29,10 @@ Mask = np.ndarray | None  # bool (B, T)
 INERT = {
     "activity_regularizer", "dropout", "name", "noise_shape", "rate", "recurrent_dropout", "seed",
     "stddev", "trainable", "unit_forget_bias", "unroll", "use_cudnn", "implementation",
+    "momentum", "renorm_momentum", "synchronized",
     *(f"{part}_{kind}"
-      for part in ("kernel", "recurrent", "bias", "embeddings")
+      for part in ("kernel", "recurrent", "bias", "embeddings", "beta", "gamma", "moving_mean",
+                   "moving_variance")
       for kind in ("initializer", "regularizer", "constraint")),
 }  # fmt: skip
 
@@ -49,6 +51,8 @@ class Settings:
             raise ValueError(f"a layer must be a dict with its config, got {config!r:.80}")
         self.kind = config.get("class_name")
         self._values = dict(config["config"])
+        build = config.get("build_config")
+        self._shapes = build.get("input_shape") if isinstance(build, dict) else None
         self.name = self._values.get("name")
 
     def take(self, key: str, default: Any = None) -> Any:
@@ -59,9 +63,33 @@ class Settings:
         """Return a setting that is True or False."""
         return check_bool(key, self.take(key, default))
 
-    def size(self, key: str) -> int:
+    def size(self, key: str, default: int | None = None) -> int:
         """Return a setting that is a positive integer."""
-        return check_positive_int(key, self.take(key))
+        return check_positive_int(key, self.take(key, default))
+
+    def single(self, key: str, default: int | None = None) -> int:
+        """Return a setting that is a positive integer, or a list of one."""
+        value = self.take(key, default)
+        alone = isinstance(value, list) and len(value) == 1
+        return check_positive_int(key, value[0] if alone else value)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """Return a setting that is a list of integers, or one alone."""
+        value = self.take(key)
+        values = value if isinstance(value, list) else [value]
+        if not all(type(number) is int for number in values):
+            raise ValueError(f"{key} must be integers, got {value!r:.80}")
+        return tuple(values)
+
+    def last_axis(self, key: str) -> None:
+        """Take the setting that says which axis is the last, of several inputs."""
+        axis, shapes = self.take(key, -1), self._shapes if isinstance(self._shapes, list) else []
+        if axis != -1 and axis not in [len(s) - 1 for s in shapes if isinstance(s, list)]:
+            raise ValueError(f"{key} must be the last, got {axis!r:.80}")
+
+    def channels_last(self) -> None:
+        """Take the setting that says which axis is the last."""
+        check_choice("data_format", self.take("data_format", "channels_last"), ("channels_last",))
 
     def activation(self, key: str, default: str = "linear") -> Callable[[np.ndarray], np.ndarray]:
         """Return a setting that is an activation function."""

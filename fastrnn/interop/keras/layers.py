@@ -7,11 +7,21 @@ from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import softmax
 
-from fastrnn._validation import check_array, check_choice, check_ids
+from fastrnn._validation import (
+    check_array,
+    check_choice,
+    check_float,
+    check_ids,
+    check_non_negative_float,
+)
 from fastrnn.backends import active_backend
 from fastrnn.interop.keras.base import Layer, Mask, Settings, make_layer
+from fastrnn.interop.keras.normalization import NORMALIZATIONS
 from fastrnn.interop.keras.recurrent import RECURRENT, Bidirectional
+from fastrnn.interop.keras.shapes import SHAPES
+from fastrnn.interop.keras.windows import WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,8 +120,7 @@ class GlobalPooling(Layer):
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
         self.mean = settings.kind == "GlobalAveragePooling1D"
-        if settings.take("data_format", "channels_last") != "channels_last":
-            raise ValueError("data_format must be 'channels_last'")
+        settings.channels_last()
 
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
         x = check_array("x", x, self.dtype, ("B", "T", "width"))
@@ -124,18 +133,6 @@ class GlobalPooling(Layer):
             return total / mask.sum(axis=1, keepdims=True).astype(self.dtype), None
 
 
-class RepeatVector(Layer):
-    """A vector at each of n steps."""
-
-    def __init__(self, settings: Settings, weights: Weights) -> None:
-        super().__init__(settings)
-        self.n = settings.size("n")
-
-    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
-        x = check_array("x", x, self.dtype, ("B", "width"))
-        return np.repeat(x[:, None], self.n, axis=1), None
-
-
 class Activation(Layer):
     """An activation function alone."""
 
@@ -145,6 +142,54 @@ class Activation(Layer):
 
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
         return self.activation(check_array("x", x, self.dtype, (None,) * np.ndim(x))), mask
+
+
+class Rectifier(Layer):
+    """``x`` above a threshold, at most `largest`; beyond it a slope, or an exponential function."""
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        super().__init__(settings)
+        self.threshold = check_float("threshold", settings.take("threshold", 0.0))
+        largest = settings.take("max_value")
+        self.largest = np.inf if largest is None else check_non_negative_float("max_value", largest)
+        self.exponential = settings.kind == "ELU"
+        key = "alpha" if self.exponential else "negative_slope"
+        self.slope = check_float(key, settings.take(key, 0.0) or 0.0)
+
+    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
+        x = check_array("x", x, self.dtype, (None,) * np.ndim(x))
+        below = np.minimum(x - self.threshold, 0)
+        y = np.where(x > self.threshold, np.minimum(x, self.largest), 0)
+        return y + self.slope * (np.expm1(below) if self.exponential else below), mask
+
+
+class Softmax(Layer):
+    """Exponentials of an axis, divided by their sum."""
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        super().__init__(settings)
+        self.axes = settings.integers("axis")
+
+    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
+        if mask is not None:  # Keras takes it for a mask of values
+            raise ValueError(f"layer {self.name!r} (Softmax) must not have a mask of steps")
+        x = check_array("x", x, self.dtype, (None,) * np.ndim(x))
+        if not all(-x.ndim <= axis < x.ndim for axis in self.axes):
+            raise ValueError(f"x must have the axes {self.axes} of {self.name!r}, got {x.shape}")
+        return softmax(x, axis=self.axes), None
+
+
+class Rescaling(Layer):
+    """``scale * x + offset``."""
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        super().__init__(settings)
+        self.scale = check_float("scale", settings.take("scale"))
+        self.offset = check_float("offset", settings.take("offset", 0.0))
+
+    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
+        x = check_array("x", x, self.dtype, (None,) * np.ndim(x))
+        return x * self.scale + self.offset, mask
 
 
 class Merge(Layer):
@@ -164,8 +209,8 @@ class Merge(Layer):
         super().__init__(settings)
         self.kind = settings.kind
         self.concatenates = self.kind == "Concatenate"
-        if self.concatenates and settings.take("axis", -1) != -1:
-            raise ValueError("axis must be -1")
+        if self.concatenates:
+            settings.last_axis("axis")
 
     def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
         if len(inputs) < 2:
@@ -226,18 +271,37 @@ class Operation(Layer):
         return self.kinds[self.kind][1](self, *x, *self.numbers), None
 
 
-LAYERS = RECURRENT | {
-    "InputLayer": InputLayer,
-    "Embedding": Embedding,
-    "Masking": Masking,
-    "Bidirectional": Bidirectional,
-    "TimeDistributed": TimeDistributed,
-    "Dense": Dense,
-    "Activation": Activation,
-    "RepeatVector": RepeatVector,
-    **dict.fromkeys(("Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise"), Dropout),
-    **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), GlobalPooling),
-    **dict.fromkeys(Merge.functions, Merge),
+INFERENCE_IDENTITIES = (
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "Identity",
+    "SpatialDropout1D",
+)
+LAYERS = (
+    RECURRENT
+    | NORMALIZATIONS
+    | SHAPES
+    | WINDOWS
+    | {
+        "InputLayer": InputLayer,
+        "Embedding": Embedding,
+        "Masking": Masking,
+        "Bidirectional": Bidirectional,
+        "TimeDistributed": TimeDistributed,
+        "Dense": Dense,
+        "Activation": Activation,
+        "Rescaling": Rescaling,
+        "Softmax": Softmax,
+        **dict.fromkeys(("ELU", "LeakyReLU", "ReLU"), Rectifier),
+        **dict.fromkeys(INFERENCE_IDENTITIES, Dropout),
+        **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), GlobalPooling),
+        **dict.fromkeys(Merge.functions, Merge),
+    }
+)
+# Those to which the steps are rows like others.
+OF_STEPS = {
+    name: LAYERS[name] for name in ("Activation", "Dense", "Dropout", "ELU", "LeakyReLU", "ReLU")
 }
-OF_STEPS = {name: LAYERS[name] for name in ("Activation", "Dense", "Dropout")}
 OPERATIONS = dict.fromkeys(Operation.kinds, Operation)
