@@ -131,6 +131,9 @@ def test_wrong_inputs_are_refused():
         merged(np.zeros((2, 0, 4)))
     with pytest.raises(ValueError, match="x must have the inputs input_layer, got ids"):
         tagger({"ids": [[1, 2]]})
+    assert tagger([[1, 2]], training=False).shape == (1, 2, 2)
+    with pytest.raises(ValueError, match="training must be False, got True"):
+        tagger([[1, 2]], training=True)
 
 
 # -------------------------------------------------------------------------------- live comparison
@@ -245,6 +248,23 @@ def graphs(keras):
     table, reader = L.Embedding(6, 4, mask_zero=True), L.LSTM(3)
     both = L.Add()([reader(table(ids)), reader(table(other))])
     yield "shared layers", keras.Model([ids, other], both), [IDS, IDS[::-1]]
+
+    states = L.GRU(4, return_sequences=True)(L.Masking()(x))
+    for query, value in ((embedded, states), (states, embedded), (x, states), (states, x)):
+        looks = [
+            L.Attention()([query, value]),
+            L.Attention(use_scale=True)([query, value, L.Dense(4)(value)]),
+            L.Attention(score_mode="concat", use_scale=True)([query, L.Dense(2)(value), value]),
+            L.Attention(score_mode="concat")([query, value]),
+            L.AdditiveAttention()([query, value]),
+            L.AdditiveAttention(use_scale=False)([query, value]),
+        ]
+        last = [L.GRU(2)(look) for look in looks]  # which shows what becomes of the mask
+        yield "attention", keras.Model([ids, x], [*looks, *last]), [IDS, vectors]
+
+    spread = L.Multiply()([L.LSTM(3, return_sequences=True)(x), L.Dense(1)(x)])
+    spread = L.Add()([spread, L.Reshape((1, 3))(w), L.Reshape((1, 1))(L.Dense(1)(w))])
+    yield "axes of size 1", keras.Model([x, w], spread), [vectors, wide]
 
     by_number = L.Concatenate(axis=1)([L.GRU(2)(x), L.LSTM(3)(x)])
     steps = L.Concatenate(axis=2)([x, L.GRU(2, return_sequences=True)(x)])

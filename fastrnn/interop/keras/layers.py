@@ -17,6 +17,7 @@ from fastrnn._validation import (
     check_non_negative_float,
 )
 from fastrnn.backends import active_backend
+from fastrnn.interop.keras.attention import ATTENTION
 from fastrnn.interop.keras.base import Layer, Mask, Settings, make_layer
 from fastrnn.interop.keras.normalization import NORMALIZATIONS
 from fastrnn.interop.keras.recurrent import RECURRENT, Bidirectional
@@ -193,7 +194,10 @@ class Rescaling(Layer):
 
 
 class Merge(Layer):
-    """Several inputs of one shape to one, element by element, or side by side in the last axis."""
+    """Several inputs to one, element by element, or side by side in the last axis.
+
+    Element by element, an axis of size 1 is repeated.
+    """
 
     functions = {
         "Add": sum,
@@ -219,14 +223,19 @@ class Merge(Layer):
             return (None,)
         if self.concatenates:
             return (sum(inputs),)
-        if len(set(inputs)) > 1:
+        if len({width for width in inputs if width != 1}) > 1:
             raise ValueError(f"layer {self.name!r} must take inputs of one width, got {inputs}")
-        return (inputs[0],)
+        return (max(inputs),)
 
     def __call__(self, x: Sequence[np.ndarray], mask: Sequence[Mask]) -> tuple[np.ndarray, Mask]:
         shape = np.shape(x[0])
-        shape = (*shape[:-1], None) if self.concatenates else shape
-        y = self.functions[self.kind]([check_array("x", array, self.dtype, shape) for array in x])
+        shape = (*shape[:-1], None) if self.concatenates else (None,) * len(shape)
+        arrays = [check_array("x", array, self.dtype, shape) for array in x]
+        try:
+            y = self.functions[self.kind](arrays)
+        except ValueError:
+            found = ", ".join(str(array.shape) for array in arrays)
+            raise ValueError(f"layer {self.name!r} must have one shape, got {found}") from None
         if any(one is None for one in mask):
             # To Keras all steps count then that are put side by side.
             some = self.concatenates and any(one is not None for one in mask)
@@ -241,6 +250,7 @@ class Operation(Layer):
     kinds = {
         "Any": (1, lambda self, x: x.any(axis=self.axis, keepdims=self.keepdims)),
         "Concatenate": (None, lambda self, *arrays: np.concatenate(arrays, axis=self.axis)),
+        "ConvertToTensor": (1, lambda self, x: x),
         "ExpandDims": (1, lambda self, x: np.expand_dims(x, self.axis)),
         "LogicalOr": (2, lambda self, x, y: np.logical_or(x, y)),
         "NotEqual": (2, lambda self, x, y: x != y),
@@ -250,7 +260,7 @@ class Operation(Layer):
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         self.name, self.kind, self.numbers = settings.name, settings.kind, ()
-        check_choice("dtype", settings.take("dtype", "bool"), ("bool",))
+        check_choice("dtype", settings.take("dtype") or "bool", ("bool",))
         self.axis, self.keepdims = settings.take("axis", -1), settings.flag("keepdims")
         if isinstance(self.axis, bool) or not isinstance(self.axis, int):
             raise ValueError(f"axis must be an integer, got {self.axis!r:.80}")
@@ -271,6 +281,12 @@ class Operation(Layer):
         return self.kinds[self.kind][1](self, *x, *self.numbers), None
 
 
+class Conversion(Operation):
+    """What Keras calls an array that is one already."""
+
+    module = "keras.src.ops.core"
+
+
 INFERENCE_IDENTITIES = (
     "AlphaDropout",
     "Dropout",
@@ -281,6 +297,7 @@ INFERENCE_IDENTITIES = (
 )
 LAYERS = (
     RECURRENT
+    | ATTENTION
     | NORMALIZATIONS
     | SHAPES
     | WINDOWS
@@ -304,4 +321,4 @@ LAYERS = (
 OF_STEPS = {
     name: LAYERS[name] for name in ("Activation", "Dense", "Dropout", "ELU", "LeakyReLU", "ReLU")
 }
-OPERATIONS = dict.fromkeys(Operation.kinds, Operation)
+OPERATIONS = dict.fromkeys(Operation.kinds, Operation) | {"ConvertToTensor": Conversion}

@@ -92,7 +92,7 @@ class KerasModel:
         self._inputs = inputs
         self._calls = calls
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, training: bool = False) -> Any:
         """Return what ``model.predict(x)`` returns in Keras, of all sequences at once.
 
         Parameters
@@ -100,6 +100,8 @@ class KerasModel:
         x : array_like
             (B, T, I), (B, I), or whole numbers as ids (B, T), as the first layer takes it. Where
             the model has several inputs a tuple or list of them, or a mapping from their names.
+        training : bool
+            As in Keras, but False: nothing is dropped.
 
         Returns
         -------
@@ -109,8 +111,10 @@ class KerasModel:
         Raises
         ------
         ValueError, TypeError
-            If an input is missing, or has the wrong shape or type, or T = 0.
+            If an input is missing, or has the wrong shape or type, or T = 0; for training.
         """
+        if training:
+            raise ValueError(f"training must be False, got {training!r:.80}")
         return self.run([(array, None) for array in self._arrays(x)])[0]
 
     def predict(self, x: Any, batch_size: int = 32, verbose: Any = 0) -> Any:
