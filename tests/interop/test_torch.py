@@ -1018,8 +1018,14 @@ def test_accelerate_swaps_in_place_and_says_what(caplog):
         ("WARNING", "left alone, as subclasses of PyTorch's layers: own (Own)"),
     ]
     caplog.clear()
-    del model["own"]
+
+    class Derived(ours.LSTM):
+        pass
+
+    model["own"] = Derived(3, 4)  # runs here already, as does what is parametrised
+    model["normed"] = torch.nn.utils.parametrizations.weight_norm(ours.GRU(3, 4), "weight_hh_l0")
     ours.accelerate(model)  # again: there is nothing to say
+    assert type(model["own"]) is Derived
     assert not caplog.records
 
 

@@ -224,7 +224,7 @@ def accelerate(module: AnyModule) -> AnyModule:
         if type(part) in _REPLACEMENTS:
             part.__class__ = _REPLACEMENTS[type(part)]
             swapped.append(f"{name or 'module'} ({part})")
-        elif type(part) not in _ORIGINALS and isinstance(part, tuple(_REPLACEMENTS)):
+        elif isinstance(part, tuple(_REPLACEMENTS)) and not isinstance(part, _Accelerated):
             left.append(f"{name or 'module'} ({type(part).__name__})")
         found = found or isinstance(part, tuple(_REPLACEMENTS))
     if swapped:
