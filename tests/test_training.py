@@ -102,6 +102,25 @@ def test_the_loop_reads_everything_in_order_and_carries_the_state():
     assert trainer.model.parameters["w"] == -3.0
 
 
+def test_a_trainer_tells_its_loss_during_and_after_an_epoch():
+    seen = []
+
+    class Look(Callback):
+        def on_step_end(self, trainer):
+            seen.append(trainer.loss)
+
+        def on_epoch_end(self, trainer):
+            seen.append(trainer.loss)
+
+    trainer = make_scripted(Look(), losses=[1, 2, 3, 4, 5, 6])
+    assert np.isnan(trainer.loss)
+    assert repr(trainer) == "<Trainer of a Scripted: 0 epochs, 0 steps, loss nan>"
+    trainer.fit(BATCHES, 2)
+    assert seen == [1, 1.5, 2, 2, 4, 4.5, 5, 5]
+    assert trainer.loss == trainer.history[-1]["training_loss"] == 5
+    assert repr(trainer) == "<Trainer of a Scripted: 2 epochs, 6 steps, loss 5>"
+
+
 def test_fit_goes_on_where_it_ended():
     once, twice = make_trainer(), make_trainer()
     windows = Windows(IDS, 2, 5)
@@ -562,6 +581,21 @@ def test_the_progress_bar_counts_the_batches_of_an_epoch(monkeypatch):
     assert places == [(k, 6) for k in range(1, 7)]
     trainer.fit(Drawn(BATCHES, 0), 3)  # goes on
     assert places[6:] == [(k, 9) for k in range(7, 10)]
+
+
+@pytest.mark.parametrize(
+    ("validation", "error", "message"),
+    [
+        (0.2, TypeError, "validation must be batches, pairs of inputs and targets, got float"),
+        (([1, 2, 3], [0, 1, 1]), TypeError, "a batch must be a pair .* got list of 3"),
+        ([], ValueError, "there is nothing to validate on"),
+    ],
+)
+def test_validation_is_looked_at_before_the_first_step(validation, error, message):
+    trainer = make_scripted()
+    with pytest.raises(error, match=message):
+        trainer.fit(BATCHES, 1, validation)
+    assert trainer.step == 0
 
 
 @pytest.mark.parametrize("kept", ["inputs", "targets"])

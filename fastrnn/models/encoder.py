@@ -259,9 +259,9 @@ class Encoder(Module):
             return self.embedding(ids)
         symbols = self.recurrent.input_size
         ids = check_ids("ids", ids, symbols)
-        one_hot = np.zeros((*ids.shape, symbols), self.recurrent.dtype)
-        np.put_along_axis(one_hot, ids[..., None], 1, axis=-1)
-        return one_hot
+        one_hot = np.zeros((ids.size, symbols), self.recurrent.dtype)
+        one_hot[np.arange(ids.size), ids.ravel()] = 1
+        return one_hot.reshape(*ids.shape, symbols)
 
     def _read(self, inputs: ArrayLike | Padded) -> tuple[Any, Any]:
         """Return values and lengths; ids beyond an end become 0, so that they may be anything."""

@@ -109,8 +109,17 @@ class Trainer:
 
     @property
     def loss(self) -> float:
-        """Mean loss over the targets of the current epoch so far, NaN before the first."""
-        return self.loss_sum / self.count if self.count else math.nan
+        """Mean loss over the targets of the current epoch so far, or of the epoch that is done.
+
+        NaN before the first step.
+        """
+        if self.count:
+            return self.loss_sum / self.count
+        return self.history[-1]["training_loss"] if self.history else math.nan
+
+    def __repr__(self) -> str:
+        done = f"{self.epoch} epochs, {self.step} steps, loss {self.loss:.4g}"
+        return f"<Trainer of a {type(self.model).__name__}: {done}>"
 
     def fit(
         self, batches: Sequence[Batch], epochs: int, validation: Iterable[Batch] | None = None
@@ -133,11 +142,12 @@ class Trainer:
         Raises
         ------
         TypeError
-            If batches are no sequence of pairs, or validation can be read once only and there is
-            more than one epoch to come.
+            If batches are no sequence of pairs, validation is no iterable of pairs, or it can be
+            read once only and there is more than one epoch to come.
         ValueError
-            If there are no batches, or they are :class:`fastrnn.data.Batches` of arrays and the
-            model has time along the first axis of an array, not the examples.
+            If there are no batches, or none to validate on, or they are
+            :class:`fastrnn.data.Batches` of arrays and the model has time along the first axis of
+            an array, not the examples.
         FloatingPointError
             If the loss or the gradients are not finite; the parameters are those before the step.
         KeyboardInterrupt
@@ -147,6 +157,8 @@ class Trainer:
         if not (hasattr(batches, "__len__") and hasattr(batches, "__getitem__")):
             found = type(batches).__name__
             raise TypeError(f"batches must be a sequence of (inputs, targets), got {found}")
+        if validation is not None:
+            _check_validation(validation)
         if isinstance(validation, Iterator) and epochs - self.epoch > 1:
             found = type(validation).__name__
             raise TypeError(f"validation must be read after every epoch, got {found}, read once")
@@ -272,7 +284,7 @@ class Trainer:
                 "epoch": self.epoch,
                 "step": self.step,
                 "learning_rate": self.optimizer.learning_rate * factor,
-                "training_loss": self.loss,
+                "training_loss": self.loss if self.count else math.nan,
                 "validation_loss": validation_loss,
             }
         )
@@ -351,6 +363,18 @@ def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
         if not isinstance(callback, Callback):
             raise TypeError(f"callbacks must be instances of Callback, got {callback!r:.80}")
     return callbacks
+
+
+def _check_validation(validation: Any) -> None:
+    """Refuse, before an epoch is trained, what it could not be scored on."""
+    if not (isinstance(validation, Iterable) or hasattr(validation, "__getitem__")):
+        found = type(validation).__name__
+        raise TypeError(f"validation must be batches, pairs of inputs and targets, got {found}")
+    if hasattr(validation, "__len__") and len(validation) == 0:
+        raise ValueError("there is nothing to validate on: validation must not be empty")
+    if isinstance(validation, (list, tuple)):
+        for batch in validation:
+            check_pair("a batch", batch)
 
 
 def _check_axes(model: Model, batches: Any) -> None:
