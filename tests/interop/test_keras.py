@@ -87,6 +87,12 @@ def test_weights_with_a_configuration():
         np.testing.assert_array_equal(model(ids), whole(ids))
     with pytest.raises(ValueError, match=r"config must be model.to_json\(\)"):
         frkeras.load(FIXTURES / "classifier.weights.h5")
+    with pytest.raises(
+        ValueError, match=r"config must be model.to_json\(\), got what .*get_config"
+    ):
+        frkeras.load(FIXTURES / "classifier.weights.h5", json.loads(text)["config"])
+    with pytest.raises(TypeError, match=r"config must be model.to_json\(\), .* got KerasModel"):
+        frkeras.load(FIXTURES / "classifier.weights.h5", whole)
     with pytest.raises(ValueError, match=r"config must be None for a \.keras file"):
         frkeras.load(FIXTURES / "classifier.keras", text)
 

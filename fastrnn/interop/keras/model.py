@@ -232,11 +232,16 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
     ------
     FileNotFoundError
         If there is no such file.
+    TypeError
+        If `config` is neither text nor a mapping.
     ValueError
         If the file is truncated or is not what Keras 3 writes, or a layer or setting is not
         supported; the message names it.
     """
     name = os.fsdecode(path)
+    if not isinstance(config, (str, Mapping, type(None))):
+        found = type(config).__name__
+        raise TypeError(f"config must be model.to_json(), or that as a dict, got {found}")
     if name.endswith(".keras"):
         if config is not None:
             raise ValueError("config must be None for a .keras file, which holds its own")
@@ -258,6 +263,8 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
 
 def _model(config: Any, weights: Weights) -> KerasModel:
     kind = config.get("class_name") if isinstance(config, Mapping) else None
+    if kind is None and isinstance(config, Mapping) and "layers" in config:
+        raise ValueError("config must be model.to_json(), got what model.get_config() returns")
     if not isinstance(kind, str) or kind not in MODELS:
         raise ValueError(f"model must be Sequential or Functional, got {kind!r:.80}")
     settings = config.get("config")
