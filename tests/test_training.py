@@ -114,11 +114,11 @@ def test_a_trainer_tells_its_loss_during_and_after_an_epoch():
 
     trainer = make_scripted(Look(), losses=[1, 2, 3, 4, 5, 6])
     assert np.isnan(trainer.loss)
-    assert repr(trainer) == "<Trainer of a Scripted: 0 epochs, 0 steps, loss nan>"
+    assert repr(trainer) == "<Trainer of a Scripted: epoch 0, step 0, loss nan>"
     trainer.fit(BATCHES, 2)
     assert seen == [1, 1.5, 2, 2, 4, 4.5, 5, 5]
     assert trainer.loss == trainer.history[-1]["training_loss"] == 5
-    assert repr(trainer) == "<Trainer of a Scripted: 2 epochs, 6 steps, loss 5>"
+    assert repr(trainer) == "<Trainer of a Scripted: epoch 2, step 6, loss 5>"
 
 
 def test_fit_goes_on_where_it_ended():

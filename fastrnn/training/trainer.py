@@ -118,7 +118,7 @@ class Trainer:
         return self.history[-1]["training_loss"] if self.history else math.nan
 
     def __repr__(self) -> str:
-        done = f"{self.epoch} epochs, {self.step} steps, loss {self.loss:.4g}"
+        done = f"epoch {self.epoch}, step {self.step}, loss {self.loss:.4g}"
         return f"<Trainer of a {type(self.model).__name__}: {done}>"
 
     def fit(
