@@ -616,6 +616,18 @@ def test_unsupported_configurations_are_named(tmp_path, change, message):
         frkeras.load(with_config(tmp_path / "model.keras", change))
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
+def test_nothing_is_left_where_more_is_cropped_than_there_is(keras, tmp_path):
+    stack = [keras.Input((None, 2)), keras.layers.Cropping1D((1, 4))]
+    keras.Sequential(stack).save(tmp_path / "model.keras")
+    loaded = frkeras.load(tmp_path / "model.keras")
+    assert loaded(np.zeros((1, 6, 2))).shape == (1, 1, 2)
+    for T in (3, 5):
+        with pytest.raises(ValueError, match="x must have more than 5 steps in 'cropping1d"):
+            loaded(np.zeros((1, T, 2)))
+
+
 def test_what_does_not_fit_a_layer_is_refused_by_its_call(tmp_path):
     model = frkeras.load(FIXTURES / "convolved.keras")
     with pytest.raises(ValueError, match=r"x must be \(B, T, 4\), got \(1, 2\)"):

@@ -100,6 +100,9 @@ class Ends(Layer):
         x = check_array("x", x, self.dtype, ("B", "T", "width"))
         if not self.crops:
             return np.pad(x, ((0, 0), self.ends, (0, 0))), None
+        if x.shape[1] <= sum(self.ends):
+            most = sum(self.ends)
+            raise ValueError(f"x must have more than {most} steps in {self.name!r}, got {x.shape}")
         return x[:, self.ends[0] : x.shape[1] - self.ends[1]], None
 
 
