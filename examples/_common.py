@@ -64,7 +64,7 @@ def arguments(description: str, epochs: int | dict[str, int], **options: Any) ->
     # What is wrong is said now, not after the training.
     for name, least in (("epochs", 1), ("seed", 0)):
         if getattr(args, name) < least:
-            parser.error(f"argument --{name}: must be {least} at least, got {getattr(args, name)}")
+            parser.error(f"argument --{name}: must be at least {least}, got {getattr(args, name)}")
     for folder in (args.output, *([args.json.parent] if args.json else [])):
         folder.mkdir(parents=True, exist_ok=True)
     return args

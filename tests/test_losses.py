@@ -204,7 +204,7 @@ def test_balanced_class_weights():
 @pytest.mark.parametrize(
     ("labels", "number", "message"),
     [
-        ([0, 0], 1, "num_classes must be 2 at least, got 1"),
+        ([0, 0], 1, "num_classes must be at least 2, got 1"),
         ([1, 1, 1], 2, "labels must have every class of 2, got none of 0"),
         ([0, 1, 2], 2, "labels must be in 0..1, got 2"),
         ([], 2, "labels must have every class of 2, got none of 0, 1"),

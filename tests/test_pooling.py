@@ -141,7 +141,7 @@ def test_scores_may_be_large():
     ("x", "lengths", "message"),
     [
         (np.zeros((T, B, W + 1)), None, r"x must be \(T, B, 6\), got \(4, 3, 7\)"),
-        (np.zeros((0, B, W)), None, "sequences must have at least 1 step"),
+        (np.zeros((0, B, W)), None, "x must have at least 1 step"),
         (np.zeros((T, B, W)), [4, 0, 1], r"lengths must be in 1..4, got 0 at row 1"),
         (np.zeros((T, B, W)), [4, 5, 1], r"lengths must be in 1..4, got 5 at row 1"),
         (np.zeros((T, B, W)), [4, 1], r"lengths must be \(3,\)"),

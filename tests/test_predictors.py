@@ -331,9 +331,9 @@ def classifier(**options):
 
 
 REFUSED = {
-    "one class": (lambda: SequenceClassifier(V, H, 1), "num_classes must be 2 at least, got 1"),
-    "one tag": (lambda: SequenceTagger(V, H, 1), "num_classes must be 2 at least, got 1"),
-    "one output": (lambda: FeedForward(I, 1), "^output_size must be 2 at least, got 1"),
+    "one class": (lambda: SequenceClassifier(V, H, 1), "num_classes must be at least 2, got 1"),
+    "one tag": (lambda: SequenceTagger(V, H, 1), "num_classes must be at least 2, got 1"),
+    "one output": (lambda: FeedForward(I, 1), "^output_size must be at least 2, got 1"),
     "pooling": (lambda: classifier(pooling="max"), "pooling must be one of 'last', 'mean'"),
     "cell": (lambda: classifier(cell="elman"), "cell must be"),
     "reverse": (
@@ -367,7 +367,7 @@ REFUSED = {
         lambda: make("affine")[0].predict_proba(ROWS),
         "has no probabilities",
     ),
-    "empty": (lambda: classifier().predict([[1], []]), r"got none in inputs\[1\]"),
+    "empty": (lambda: classifier().predict([[1], []]), r"inputs\[1\] must have at least 1 step"),
     "none": (lambda: classifier().predict([]), "must be one sequence or more, got none"),
     "unknown id": (lambda: classifier().predict([[1, V]]), "ids must be in 0..6, got 7"),
     "mixed widths": (

@@ -108,15 +108,25 @@ def test_it_is_saved_and_loaded(tmp_path):
             r"\(S, B, W\) and \(B, W\), got .*2, 4\) and \(3, 4\)",
         ),
         (STORIES, QUESTIONS[:, :3], ValueError, r"\(S, B, W\) and \(B, W\)"),
-        ([*STORIES[:2], STORIES[2][:0]], QUESTIONS, ValueError, "1 sentence at least, .* in 2"),
+        (
+            [*STORIES[:2], STORIES[2][:0]],
+            QUESTIONS,
+            ValueError,
+            r"stories\[2\] must have at least 1 sentence",
+        ),
         (
             [*STORIES[:2], STORIES[2] * 0],
             QUESTIONS,
             ValueError,
-            r"1 word at least.* \[0, 0, 0, 0\]",
+            r"at least 1 word.* \[0, 0, 0, 0\]",
         ),
-        (STORIES, QUESTIONS * 0, ValueError, "1 word at least"),
-        (STORIES, QUESTIONS[:, ::-1], ValueError, r"zeros beyond its end only, got \[0, 0, 1, 8\]"),
+        (STORIES, QUESTIONS * 0, ValueError, "at least 1 word"),
+        (
+            STORIES,
+            QUESTIONS[:, ::-1],
+            ValueError,
+            r"zeros only beyond their ends, got \[0, 0, 1, 8\]",
+        ),
         (
             [*STORIES[:2], STORIES[2] + 1],
             QUESTIONS,
@@ -157,7 +167,7 @@ def test_a_story_needs_a_question(inputs):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"num_answers": 1}, ValueError, "num_answers must be 2 at least, got 1"),
+        ({"num_answers": 1}, ValueError, "num_answers must be at least 2, got 1"),
         ({"num_answers": "2"}, TypeError, "num_answers must be a positive integer"),
         ({"vocabulary_size": 0}, ValueError, "vocabulary_size must be a positive integer, got 0"),
         ({"hidden_size": 0}, ValueError, "hidden_size must be a positive integer, got 0"),

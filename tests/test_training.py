@@ -655,6 +655,7 @@ def test_other_models_have_the_examples_first_in_an_array():
             TypeError,
             r"model must be a fastrnn.models.Model, got LSTM",
         ),
+        (lambda: fit(1, BATCHES, 1), TypeError, "model must be a fastrnn.models.Model, got int"),
         (lambda: Trainer(Scripted(), SGD), TypeError, "optimizer must be .*Optimizer, got"),
         (
             lambda: Trainer(Scripted(), SGD(Scripted().parameters)),

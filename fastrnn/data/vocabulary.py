@@ -42,7 +42,7 @@ class CharVocabulary:
         if not isinstance(text, str):
             raise TypeError(f"text must be a str, got {type(text).__name__}")
         if not text:
-            raise ValueError("text must not be empty: a vocabulary needs a character at least")
+            raise ValueError("text must not be empty: a vocabulary needs at least one character")
         self.characters = "".join(sorted(set(text)))
         self._codes = _code_points(self.characters)
         # One entry a code point, -1 for those without an id; the last entry stands for all above.
@@ -176,7 +176,7 @@ class Vocabulary:
             if specials.count(token) > 1 or token not in self.SPECIALS:
                 raise ValueError(f"specials must be some of {self.SPECIALS}, got {specials}")
         if not tokens:
-            raise ValueError("tokens must be one at least, got none")
+            raise ValueError("tokens must be at least one, got none")
         self.tokens, self.specials = tokens, specials
         self._ids = {token: k for k, token in enumerate(tokens)}
         self.pad, self.unk, self.bos, self.eos = map(self._special, self.SPECIALS)

@@ -160,7 +160,7 @@ class _RNN(BaseEstimator):
         for k, x in enumerate(sequences):
             assert_all_finite(x, input_name=f"X[{k}]")
             if len(x) == 0:
-                raise ValueError(f"X must have sequences of 1 step at least, got none in X[{k}]")
+                raise ValueError(f"X[{k}] must have at least 1 step, got none")
         width = sequences[0].shape[1]
         if not reset and width != self.model_.config["input_size"]:
             expected = self.model_.config["input_size"]
@@ -245,7 +245,7 @@ class _Labels(ClassifierMixin, _RNN):
         encoder.classes_ = np.unique(y) if classes is None else classes
         if len(encoder.classes_) < 2:
             found = f"1 class: {encoder.classes_[0]}"
-            raise ValueError(f"y must have 2 classes at least, got {found}")
+            raise ValueError(f"y must have at least 2 classes, got {found}")
         return encoder.classes_, encoder.transform(y)
 
     def _class_weights(self, ids: np.ndarray, classes: np.ndarray) -> np.ndarray | None:
@@ -515,7 +515,7 @@ class RNNTagger(_Labels):
         if y is not _NO_Y:
             for k, (x, labels) in enumerate(zip(*read)):
                 if len(x) != len(labels):
-                    raise ValueError(f"y[{k}] must be {len(x)} labels, got {len(labels)}")
+                    raise ValueError(f"y[{k}] must have {len(x)} labels, got {len(labels)}")
         return read
 
     def _check_y(self, y: Any) -> list[np.ndarray]:

@@ -90,7 +90,7 @@ class Pooling(Module, ABC):
         x = check_array("x", x, self.dtype, ("T", "B", self.size))
         T, B = x.shape[:2]
         if T == 0:
-            raise ValueError(f"sequences must have at least 1 step, got T = 0 in {x.shape}")
+            raise ValueError(f"x must have at least 1 step, got T = 0 in {x.shape}")
         return x, check_lengths(np.full(B, T) if lengths is None else lengths, T, B, lowest=1)
 
 

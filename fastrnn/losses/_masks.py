@@ -24,6 +24,12 @@ def check_mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | N
     return mask
 
 
+def refuse_nothing(count: int, element: str) -> None:
+    """Raise ValueError where no element of the targets counts."""
+    if count == 0:
+        raise ValueError(f"targets must have at least one {element} that counts, got none")
+
+
 def unmask(d_kept: np.ndarray, mask: np.ndarray | None, like: np.ndarray) -> np.ndarray:
     """Return the gradient in the shape of `like`, zero where the mask is False."""
     if mask is None:

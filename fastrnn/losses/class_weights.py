@@ -53,7 +53,7 @@ def check_num_classes(num_classes: int, name: str = "num_classes") -> int:
     """Return a number of classes of at least 2: one alone leaves nothing to learn."""
     num_classes = check_positive_int(name, num_classes)
     if num_classes < 2:
-        raise ValueError(f"{name} must be 2 at least, got {num_classes}")
+        raise ValueError(f"{name} must be at least 2, got {num_classes}")
     return num_classes
 
 

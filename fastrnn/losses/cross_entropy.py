@@ -9,7 +9,7 @@ import numpy as np
 
 from fastrnn._validation import as_array, check_floats, check_ids
 from fastrnn.backends import active_backend
-from fastrnn.losses._masks import check_mask, unmask
+from fastrnn.losses._masks import check_mask, refuse_nothing, unmask
 from fastrnn.losses.class_weights import check_class_weights, reweight
 
 if TYPE_CHECKING:
@@ -67,8 +67,7 @@ def softmax_cross_entropy(
     mask = check_mask(mask, logits.shape[:-1])
     rows = logits.reshape(-1, V) if mask is None else logits[mask]
     ids = check_ids("targets", targets if mask is None else targets[mask], V)
-    if len(rows) == 0:
-        raise ValueError("there must be at least one token that counts, got none")
+    refuse_nothing(len(rows), "token")
     backend = active_backend()
     d_rows = backend.empty(rows.shape, rows.dtype)
     loss = backend.softmax_cross_entropy(rows, ids.ravel(), d_rows)

@@ -104,7 +104,7 @@ def _check_targets(
     blanks = np.argwhere(valid & (targets == blank))
     if len(blanks):
         place = tuple(blanks[0].tolist())
-        raise ValueError(f"targets must not have the blank, {blank}, in them, got it at {place}")
+        raise ValueError(f"targets must not have the blank {blank}, got it at {place}")
     return targets, lengths
 
 

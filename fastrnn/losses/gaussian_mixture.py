@@ -9,7 +9,7 @@ import numpy as np
 
 from fastrnn._special import log_softmax, logsumexp
 from fastrnn._validation import check_array, check_floats
-from fastrnn.losses._masks import check_mask, unmask
+from fastrnn.losses._masks import check_mask, refuse_nothing, unmask
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -62,7 +62,7 @@ def gaussian_mixture_nll(
     outputs = check_floats("outputs", outputs)
     if outputs.ndim < 2 or outputs.size == 0 or outputs.shape[-1] < 3 or outputs.shape[-1] % 2 == 0:
         raise ValueError(
-            f"outputs must be (..., M, 1 + 2*D) with M, D >= 1 and a point at least, "
+            f"outputs must be (..., M, 1 + 2*D) with M, D >= 1 and at least one point, "
             f"got {outputs.shape}"
         )
     points, D = outputs.shape[:-2], outputs.shape[-1] // 2
@@ -72,8 +72,7 @@ def gaussian_mixture_nll(
         rows, t = outputs.reshape(-1, *outputs.shape[-2:]), targets.reshape(-1, 1, D)
     else:
         rows, t = outputs[mask], targets[mask][:, None]
-    if len(rows) == 0:
-        raise ValueError("there must be at least one point that counts, got none")
+    refuse_nothing(len(rows), "point")
     log_weights = log_softmax(rows[..., 0], axis=-1)
     constant = 0.5 * D * math.log(2 * math.pi)
     # A density may well be zero; where those of all components are, the gradient is NaN.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastrnn._validation import check_array, check_floats
-from fastrnn.losses._masks import check_mask, unmask
+from fastrnn.losses._masks import check_mask, refuse_nothing, unmask
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -57,8 +57,7 @@ def pinball(
     mask = check_mask(mask, shape)
     kept = ... if mask is None else mask
     difference = targets[kept][..., None] - predictions[kept]
-    if difference.size == 0:
-        raise ValueError("there must be at least one value that counts, got none")
+    refuse_nothing(difference.size, "value")
     # What is neither above nor below 0 is its own slope: 0, or NaN.
     slope = np.where(difference > 0, quantiles, np.where(difference < 0, quantiles - 1, difference))
     loss = float((slope * difference).mean(dtype=np.float64))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastrnn._validation import as_array, check_array, check_floats
-from fastrnn.losses._masks import check_mask, unmask
+from fastrnn.losses._masks import check_mask, refuse_nothing, unmask
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -51,8 +51,7 @@ def mean_squared_error(
         mask = check_mask(mask, predictions.shape[: mask.ndim])
     kept = slice(None) if mask is None else mask
     difference = np.atleast_1d(predictions)[kept] - np.atleast_1d(targets)[kept]
-    if difference.size == 0:
-        raise ValueError("there must be at least one element that counts, got none")
+    refuse_nothing(difference.size, "element")
     loss = float(np.square(difference, dtype=np.float64).mean())
     difference *= 2 / difference.size
     return loss, unmask(difference, mask, predictions)

@@ -92,7 +92,9 @@ class FeedForward(Predictor):
             output_size = check_num_classes(output_size, "output_size")
         if class_weights is not None:
             if loss != "cross_entropy":
-                raise ValueError(f"class_weights must be None where loss is {loss!r}")
+                raise ValueError(
+                    f"class_weights must be None where loss is {loss!r}, got {class_weights!r:.80}"
+                )
             class_weights = check_class_weights(class_weights, output_size).tolist()
         if not isinstance(hidden_sizes, Sequence):
             raise TypeError(

@@ -95,7 +95,7 @@ def as_padded(
         inputs = pad(check_sequences(name, inputs))
     empty = np.flatnonzero(np.equal(inputs.lengths, 0))
     if empty.size and not may_be_empty:
-        raise ValueError(f"{name} must have 1 step at least, got none in {name}[{empty[0]}]")
+        raise ValueError(f"{name}[{empty[0]}] must have at least 1 step, got none")
     return inputs
 
 

@@ -195,9 +195,7 @@ class QuestionAnswerer(Predictor):
         S, B, W = values.shape
         lengths = check_lengths(lengths, S, B)
         if not lengths.all():
-            raise ValueError(
-                f"stories must have 1 sentence at least, got none in {lengths.argmin()}"
-            )
+            raise ValueError(f"stories[{lengths.argmin()}] must have at least 1 sentence, got none")
         told = Padded(values, lengths).mask
         values = check_ids("stories", np.where(told[..., None], values, 0), V)
         rows = np.concatenate([values[told], questions])
@@ -206,7 +204,7 @@ class QuestionAnswerer(Predictor):
         whole = (words > 0) & ((rows != 0) == (np.arange(W) < words[:, None])).all(axis=1)
         if not whole.all():
             raise ValueError(
-                "a sentence must be 1 word at least, and zeros beyond its end only, "
+                "sentences must have at least 1 word, and zeros only beyond their ends, "
                 f"got {rows[whole.argmin()].tolist()}"
             )
         numbers = numbers.ravel()  # NumPy 2.0 alone keeps the axis

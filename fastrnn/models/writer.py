@@ -207,7 +207,9 @@ class Writer(Model):
         """Return what decoding begins with: the step, the first symbols and the end mark."""
         exclude = check_ids("exclude", exclude, self.decoder.output.out_features)
         if self.config["eos"] in exclude:
-            raise ValueError(f"exclude must not have the end mark, {self.config['eos']}, in it")
+            raise ValueError(
+                f"exclude must not have the end mark {self.config['eos']}, got {exclude.tolist()}"
+            )
         context, memory = self.encode(inputs)
         scores = self.decoder.step(context, memory, beam_width)
 

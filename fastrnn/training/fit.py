@@ -9,7 +9,7 @@ from fastrnn import optim
 from fastrnn._validation import check_bool, check_choice
 from fastrnn.checkpoint import CheckpointError, Sections, first_line, load_checkpoint
 from fastrnn.training.callbacks import Callback, ProgressBar
-from fastrnn.training.trainer import Batch, Trainer
+from fastrnn.training.trainer import Batch, Trainer, check_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,7 @@ def fit(
     FloatingPointError, KeyboardInterrupt
         As from :meth:`Trainer.fit`.
     """
+    check_model(model)
     algorithm = OPTIMIZERS[check_choice("optimizer", optimizer, tuple(OPTIMIZERS))]
     bars = [ProgressBar()] if check_bool("progress", progress) else []
     trainer = Trainer(

@@ -87,8 +87,7 @@ class Trainer:
         clip: float | None = None,
         callbacks: Iterable[Callback] = (),
     ) -> None:
-        if not isinstance(model, Model):
-            raise TypeError(f"model must be a fastrnn.models.Model, got {type(model).__name__}")
+        check_model(model)
         if not isinstance(optimizer, Optimizer):
             found = type(optimizer).__name__
             raise TypeError(f"optimizer must be a fastrnn.optim.Optimizer, got {found}")
@@ -352,6 +351,12 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     if count == 0:
         raise ValueError("there is nothing to evaluate: no batch has a target")
     return total / count
+
+
+def check_model(model: Model) -> None:
+    """Refuse what is no model; TypeError."""
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a fastrnn.models.Model, got {type(model).__name__}")
 
 
 def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:

@@ -162,7 +162,7 @@ def test_a_text_is_no_list_of_tokens():
                 call(tokens)
     with pytest.raises(TypeError, match="an iterable of str, got 1 in it"):
         Vocabulary(["a", 1])
-    with pytest.raises(ValueError, match="tokens must be one at least"):
+    with pytest.raises(ValueError, match="tokens must be at least one"):
         Vocabulary([], specials=())
     with pytest.raises(ValueError, match="min_count must be a positive integer"):
         Vocabulary(["a"], min_count=0)
