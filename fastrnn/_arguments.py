@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from fastrnn._version import __version__
-from fastrnn.models.language_model import CELLS
+from fastrnn.models.encoder import CELLS
 from fastrnn.training.run import DEFAULTS, OPTIMIZERS
 
 DEFAULT_OUTPUT = "fastrnn-model.safetensors"

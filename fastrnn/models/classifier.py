@@ -14,14 +14,8 @@ from fastrnn.layers.dropout import Dropout
 from fastrnn.layers.pooling import AttentionPooling, LastPooling, MeanPooling
 from fastrnn.losses import mean_squared_error, softmax_cross_entropy
 from fastrnn.models.base import spawn
-from fastrnn.models.encoder import Encoder
-from fastrnn.models.predictor import (
-    PooledStream,
-    Predictor,
-    as_padded,
-    as_rows,
-    check_classes,
-)
+from fastrnn.models.encoder import Encoder, HeadStream
+from fastrnn.models.predictor import Predictor, as_padded, as_rows, check_classes
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
@@ -30,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from fastrnn.data import Padded
-    from fastrnn.layers.pooling import Pooling
+    from fastrnn.layers.pooling import Pooling, PoolingStream
 
 POOLINGS = ("last", "mean", "attention")
 
@@ -128,6 +122,30 @@ class PooledModel(Predictor):
 
     def _read(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
         return as_padded(inputs)
+
+
+class PooledStream(HeadStream):
+    """A model with pooling that reads one step a call; its ``state`` is the recurrent layers'.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    pooling : PoolingStream
+    head : callable
+        From what is pooled (B, output_size) to what a step returns.
+    batch_size : int
+        Number of sequences B read side by side.
+    """
+
+    def __init__(
+        self, encoder: Encoder, pooling: PoolingStream, head: Any, batch_size: int = 1
+    ) -> None:
+        super().__init__(encoder, lambda output: head(pooling.step(output)), batch_size)
+        self._pooling = pooling
+
+    def reset(self) -> None:
+        super().reset()
+        self._pooling.reset()
 
 
 class SequenceClassifier(PooledModel):

@@ -10,8 +10,8 @@ from fastrnn._validation import as_array, check_array, check_positive_int
 from fastrnn.data import Padded
 from fastrnn.losses import mean_squared_error, pinball
 from fastrnn.losses.pinball import check_quantiles
-from fastrnn.models.classifier import PooledModel
-from fastrnn.models.predictor import PooledStream, as_padded, as_rows
+from fastrnn.models.classifier import PooledModel, PooledStream
+from fastrnn.models.predictor import as_padded, as_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

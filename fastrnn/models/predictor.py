@@ -12,14 +12,11 @@ from fastrnn.data import Padded, pad
 from fastrnn.layers.base import Pullback
 from fastrnn.losses.class_weights import check_class_weights, check_num_classes
 from fastrnn.models.base import Model
-from fastrnn.models.encoder import Encoder, HeadStream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike
-
-    from fastrnn.layers.pooling import PoolingStream
 
 
 class Predictor(Model):
@@ -53,30 +50,6 @@ class Predictor(Model):
             pullback(d_output)
 
         return loss, None, Pullback(adjoint)
-
-
-class PooledStream(HeadStream):
-    """A model with pooling that reads one step a call; its ``state`` is the recurrent layers'.
-
-    Parameters
-    ----------
-    encoder : Encoder
-    pooling : PoolingStream
-    head : callable
-        From what is pooled (B, output_size) to what a step returns.
-    batch_size : int
-        Number of sequences B read side by side.
-    """
-
-    def __init__(
-        self, encoder: Encoder, pooling: PoolingStream, head: Any, batch_size: int = 1
-    ) -> None:
-        super().__init__(encoder, lambda output: head(pooling.step(output)), batch_size)
-        self._pooling = pooling
-
-    def reset(self) -> None:
-        super().reset()
-        self._pooling.reset()
 
 
 def as_padded(
