@@ -185,16 +185,12 @@ def measure(script: Any, threads: int, epochs: int, steps: int) -> dict[str, Any
         "threads": threads,
         "epochs": epochs,
         "steps": steps,
-        "seconds": {name: _quartiles(values) for name, values in times.items()},
-        "ratio": _quartiles(ratios),
+        "seconds": {name: compare.quartiles(values) for name, values in times.items()},
+        "ratio": compare.quartiles(ratios),
         "most": float(np.median(times["PyTorch"] / times["no layer"])),
         "losses": [losses["PyTorch"][0], losses["PyTorch"][-1]],
         "difference": float(difference),
     }
-
-
-def _quartiles(values: np.ndarray) -> list[float]:
-    return np.quantile(values, [0.25, 0.5, 0.75]).tolist()
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[report.Row]:

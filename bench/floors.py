@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import timeit
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,9 @@ def multiplying_speed(threads: int, dtype: str) -> float:
     """Return the floating-point operations a second of a product of ours that stays in cache."""
     rows, columns, depth = 768 * threads, 1024, 256
     x, weight = np.ones((rows, depth), dtype), np.ones((columns, depth), dtype)
+    product = partial(active_backend().affine, x, weight, None)
     with use_threads(threads):
-        seconds = (
-            min(
-                timeit.repeat(lambda: active_backend().affine(x, weight, None), number=5, repeat=15)
-            )
-            / 5
-        )
+        seconds = min(timeit.repeat(product, number=5, repeat=15)) / 5
     return 2 * rows * columns * depth / seconds
 
 

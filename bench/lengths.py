@@ -75,7 +75,8 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, case in zip(figure.subplots(1, len(CASES), sharey=True), CASES):
-        points = sorted((row for row in rows if row["case"] == case.name), key=_sum)
+        points = [row for row in rows if row["case"] == case.name]
+        points.sort(key=lambda row: row["sum"])
         sums = [row["sum"] for row in points]
         for name, label in LABELS.items():
             quartiles = [[1e3 * v for v in row["sides"][name]["value"]] for row in points]
@@ -88,10 +89,6 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
         axes.legend(fontsize=8)
     figure.axes[0].set_ylabel("time in ms, median and quartiles")
     report.save(figure, path)
-
-
-def _sum(row: dict[str, Any]) -> int:
-    return row["sum"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
