@@ -1,5 +1,6 @@
 """Run models that Keras 3 saved, without Keras."""
 
-from fastrnn.interop.keras.model import KerasModel, load
+from fastrnn.interop.keras.config import load
+from fastrnn.interop.keras.model import KerasModel
 
 __all__ = ["KerasModel", "load"]

@@ -1,32 +1,20 @@
-"""Models that Keras 3 saved: calls of the layers of `fastrnn.interop.keras.layers`."""
+"""Models of Keras: calls of the layers of `fastrnn.interop.keras.layers`."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fastrnn._validation import as_array, check_positive_int
-from fastrnn.interop.keras.base import Layer, make_layer
-from fastrnn.interop.keras.files import (
-    Weights,
-    open_weights,
-    parse_json,
-    read_archive,
-    reading_weights,
-)
-from fastrnn.interop.keras.layers import LAYERS, OPERATIONS, Merge, Operation
+from fastrnn.interop.keras.base import Layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 # A value: a layer's name, the number of its call, the number of the output.
 Key = tuple[str, int, int]
-INPUT: Key = ("input", 0, 0)  # of a Sequential model
 
 
 class Call(NamedTuple):
@@ -57,17 +45,17 @@ class Call(NamedTuple):
     @property
     def needs(self) -> list[Key]:
         """What has to be known before the call."""
-        masks = [key for key in _keys(self.mask) if key is not None]
-        return [*_keys(self.inputs), *masks, *self.state]
+        masks = [key for key in keys(self.mask) if key is not None]
+        return [*keys(self.inputs), *masks, *self.state]
 
     def run(self, known: dict[Key, tuple[np.ndarray, Any]]) -> None:
         """Add the outputs and their masks to the known values."""
-        x, mask = (_replaced(self.inputs, lambda key, k=k: known[key][k]) for k in range(2))
+        x, mask = (replaced(self.inputs, lambda key, k=k: known[key][k]) for k in range(2))
         if self.mask is not None:
-            given = [None if key is None else known[key][0] for key in _keys(self.mask)]
+            given = [None if key is None else known[key][0] for key in keys(self.mask)]
             mask = given if isinstance(self.mask, list) else given[0]
         elif self.unmasked:
-            mask = _replaced(self.inputs, lambda key: None)
+            mask = replaced(self.inputs, lambda key: None)
         options = {"state": [known[key][0] for key in self.state]} if self.state else {}
         y, mask = self.layer(x, mask, **options)
         pairs = zip(y, mask) if isinstance(y, tuple) else [(y, mask)]
@@ -75,7 +63,7 @@ class Call(NamedTuple):
 
 
 class KerasModel:
-    """Layers and the calls of them, for inference; made by `load`.
+    """Layers and the calls of them, for inference; made by `fastrnn.interop.keras.load`.
 
     Attributes
     ----------
@@ -87,7 +75,7 @@ class KerasModel:
     def __init__(self, layers: list[Layer], calls: list[Call], inputs: Any, outputs: Any) -> None:
         self.layers = layers
         named = isinstance(inputs, Mapping)
-        self.input_names = sorted(inputs) if named else [name for name, _, _ in _keys(inputs)]
+        self.input_names = sorted(inputs) if named else [name for name, _, _ in keys(inputs)]
         self.outputs = outputs
         self._inputs = inputs
         self._calls = calls
@@ -179,27 +167,24 @@ class KerasModel:
 
     def run(self, given: list[tuple[np.ndarray, Any]]) -> list[Any]:
         """Return the outputs, and their masks, of inputs with theirs."""
-        known = dict(zip(_keys(self._inputs), given))
+        known = dict(zip(keys(self._inputs), given))
         for call in self._calls:
             call.run(known)
-        found = [_replaced(self.outputs, lambda key, k=k: known[key][k]) for k in range(2)]
+        found = [replaced(self.outputs, lambda key, k=k: known[key][k]) for k in range(2)]
         return [tuple(part) if isinstance(part, list) else part for part in found]
 
 
 class Submodel(Layer):
     """A model in another, as a layer."""
 
-    def __init__(self, config: Mapping[str, Any], weights: Weights) -> None:
-        self.name = _mapping(config.get("config")).get("name")
-        try:
-            self.model = _model(config, weights)
-        except ValueError as error:
-            raise ValueError(f"model {self.name!r}: {error}") from error
+    def __init__(self, name: str | None, model: KerasModel) -> None:
+        self.name, self.model = name, model
 
     def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
         if len(inputs) != len(self.model.input_names):
-            raise ValueError(f"must take {len(self.model.input_names)} inputs, got {len(inputs)}")
-        return (None,) * len(_keys(self.model.outputs))
+            expected = len(self.model.input_names)
+            raise ValueError(f"layer {self.name!r} must take {expected} inputs, got {len(inputs)}")
+        return (None,) * len(keys(self.model.outputs))
 
     def reset_states(self) -> None:
         self.model.reset_states()
@@ -212,264 +197,7 @@ class Submodel(Layer):
         return y, mask
 
 
-def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = None) -> KerasModel:
-    """Load a Keras 3 model, without Keras.
-
-    Sequential and functional models, also one in another, of the layers that docs/keras.md names.
-
-    Parameters
-    ----------
-    path : path-like
-        A ``.keras`` or ``.weights.h5`` file. It may come from a stranger: it is read, not run.
-    config : str or mapping, optional
-        What a ``.weights.h5`` file does not hold: ``model.to_json()``, or that as a dict.
-
-    Returns
-    -------
-    model : KerasModel
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    TypeError
-        If `config` is neither text nor a mapping.
-    ValueError
-        If the file is truncated or is not what Keras 3 writes, or a layer or setting is not
-        supported; the message names it.
-    """
-    name = os.fsdecode(path)
-    if not isinstance(config, (str, Mapping, type(None))):
-        found = type(config).__name__
-        raise TypeError(f"config must be model.to_json(), or that as a dict, got {found}")
-    if name.endswith(".keras"):
-        if config is not None:
-            raise ValueError("config must be None for a .keras file, which holds its own")
-        config, file = read_archive(path)
-    elif name.endswith(".h5"):
-        config = parse_json("config", config) if isinstance(config, str) else config
-        file = open_weights(path)
-        if config is None:
-            file.close()
-            raise ValueError("config must be model.to_json() for a .weights.h5 file, got None")
-    else:
-        raise ValueError(f"path must end with .keras or .weights.h5, got {name!r}")
-    with file, reading_weights():
-        try:
-            return _model(config, Weights(file))
-        except RecursionError:
-            raise ValueError("config must not be nested deeper than Python's stack") from None
-
-
-def _model(config: Any, weights: Weights) -> KerasModel:
-    kind = config.get("class_name") if isinstance(config, Mapping) else None
-    if kind is None and isinstance(config, Mapping) and "layers" in config:
-        raise ValueError("config must be model.to_json(), got what model.get_config() returns")
-    if not isinstance(kind, str) or kind not in MODELS:
-        raise ValueError(f"model must be Sequential or Functional, got {kind!r:.80}")
-    settings = config.get("config")
-    configs = settings.get("layers") if isinstance(settings, Mapping) else None
-    if not isinstance(configs, list) or not configs:
-        raise ValueError("model must have a list of layers")
-    return MODELS[kind](settings, configs, _layers(configs, weights["layers"]))
-
-
-def _layers(configs: list[Any], weights: Weights) -> list[Layer]:
-    """Return the layers of a model, with their variables."""
-    layers = []
-    seen: Counter[str] = Counter()
-    for one in configs:
-        kind, module = (_mapping(one).get(key) for key in ("class_name", "module"))
-        if isinstance(module, str) and module.startswith("keras.src.ops"):
-            layers.append(make_layer(one, weights, "", OPERATIONS))
-            continue
-        # Groups are called by their kind: dense, dense_1, dense_2.
-        group = _snake_case(kind) if isinstance(kind, str) else ""
-        numbered = f"{group}_{seen[group]}" if seen[group] else group
-        seen[group] += 1
-        if group and kind in MODELS:
-            layers.append(Submodel(one, weights[numbered]))
-        else:
-            layers.append(make_layer(one, weights, numbered, LAYERS))
-    return layers
-
-
-def _snake_case(kind: str) -> str:
-    """Return the name of a class as Keras writes it in a weights file: SimpleRNN, simple_rnn."""
-    kind = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", kind)
-    return re.sub("([a-z])([A-Z])", r"\1_\2", kind).lower()
-
-
-def _sequential(settings: Mapping[str, Any], configs: list[Any], layers: list[Layer]) -> KerasModel:
-    key = INPUT
-    calls = []
-    for k, layer in enumerate(layers):
-        calls.append(Call(str(k), 0, layer, key))
-        key = (str(k), 0, 0)
-    known = _ordered(calls, [INPUT])[1]
-    outputs = [other for other in known if other[0] == key[0]]
-    return KerasModel(layers, calls, INPUT, outputs if len(outputs) > 1 else key)
-
-
-def _functional(settings: Mapping[str, Any], configs: list[Any], layers: list[Layer]) -> KerasModel:
-    names: set[str] = set()
-    inner = [one.get("name") for one in configs if one["class_name"] == "Functional"]
-
-    def as_output(history: Any) -> Key:
-        # Here alone Keras counts what a functional model was made with as its first call.
-        name, number, k = _as_key(history)
-        return name, number - (name in inner), k
-
-    inputs = _replaced(settings.get("input_layers"), _as_key)
-    outputs = _replaced(settings.get("output_layers"), as_output)
-    calls = []
-    for config, layer in zip(configs, layers):
-        name, nodes = config.get("name"), config.get("inbound_nodes")
-        if not isinstance(name, str) or not isinstance(nodes, list):
-            raise ValueError("every layer of a functional model must have a name and its calls")
-        if name in names:
-            raise ValueError(f"layer {name!r} must be there once, found twice")
-        names.add(name)
-        for number, node in enumerate(nodes):
-            try:
-                calls.append(_call(name, number, layer, _mapping(node)))
-            except ValueError as error:
-                raise ValueError(f"layer {name!r}: {error}") from error
-    makers = {call[:2]: call for call in calls}
-    calls = [
-        call._replace(unmasked=bool(call.state) or _is_merged(call, makers))
-        if call.unmasked
-        else call
-        for call in calls
-    ]
-    calls, known = _ordered(calls, _keys(inputs))
-    for key in _keys(outputs):
-        if key not in known:
-            raise ValueError(f"output_layers must be outputs of layers, got {list(key)}")
-    if isinstance(outputs, list) and len(outputs) == 1:  # Keras returns it alone
-        (outputs,) = outputs
-    return KerasModel(layers, calls, inputs, outputs)
-
-
-def _is_merged(call: Call, makers: Mapping[tuple[str, int], Call]) -> bool:
-    """Return whether the input of a call comes from a merge.
-
-    Versions up to 3.3 lost masks there, and noted ``mask=None`` in the calls that follow. The same
-    note in a call after a nested model does not keep Keras from handing on its mask.
-    """
-    seen = 0
-    while seen <= len(makers) and isinstance(call.inputs, tuple) and call.inputs[:2] in makers:
-        call, seen = makers[call.inputs[:2]], seen + 1
-        if isinstance(call.layer, (Merge, Submodel)):
-            return isinstance(call.layer, Merge)
-    return False
-
-
-MODELS = {"Sequential": _sequential, "Functional": _functional}
-
-
-def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call:
-    """Return one call of a layer, of which the configuration has the arguments."""
-    arguments = node.get("args")
-    if not isinstance(arguments, list) or not arguments:
-        raise ValueError(f"a call must have arguments, got {arguments!r:.80}")
-    options = dict(_mapping(node.get("kwargs")))
-    if not options.get("training"):
-        options.pop("training", None)
-    noted = "mask" in options
-    mask, state = options.pop("mask", None), options.pop("initial_state", None)
-    used = [key for key, value in options.items() if value is not None]
-    if used:
-        raise ValueError(f"argument {used[0]} is not supported")
-    if isinstance(layer, Operation) and mask is None and state is None:
-        listed = arguments[0] if isinstance(arguments[0], list) else arguments
-        tensors = [value for value in listed if isinstance(value, Mapping)]
-        numbers = [value for value in listed if not isinstance(value, Mapping)]
-        return Call(
-            name, number, layer.of(len(tensors), numbers), [_tensor(value) for value in tensors]
-        )
-    x, *more = arguments
-    if more and state is None:
-        state, *more = more
-    if more or (state is not None and not layer.takes_state):
-        raise ValueError(f"argument {(more or [state])[0]!r:.80} is not supported")
-    names = layer.model.input_names if isinstance(layer, Submodel) else []
-    inputs, mask = _in_order(x, names, _tensor), _in_order(mask, names, _mask)
-    return Call(
-        name,
-        number,
-        layer,
-        inputs,
-        mask,
-        [] if state is None else _keys(_replaced(state, _tensor)),
-        # Keras hands masks on by itself where a call has one argument alone.
-        unmasked=state is not None or (noted and mask is None),
-    )
-
-
-def _in_order(values: Any, names: Sequence[str], function: Callable[[Any], Any]) -> Any:
-    """Return an argument of a call, or a list of several, by the names of a model's inputs."""
-    if isinstance(values, Mapping) and "class_name" not in values:
-        if not names or set(values) != set(names):
-            raise ValueError(f"arguments {list(values)} are not supported")
-        values = [values[name] for name in names]
-    if not isinstance(values, list) or not values:
-        return function(values)
-    found = [function(value) for value in values]
-    return found[0] if len(found) == 1 else found
-
-
-def _ordered(calls: list[Call], given: list[Key]) -> tuple[list[Call], dict[Key, int | None]]:
-    """Return the calls in an order in which they can be run, and the widths of all values.
-
-    Raises
-    ------
-    ValueError
-        If a call needs what no other makes, or does not take the width that it is given.
-    """
-    widths: dict[Key, int | None] = dict.fromkeys(given)
-    ordered, waiting = [], calls
-    while waiting:
-        ready = []
-        left = []
-        for call in waiting:
-            if all(key in widths for key in call.needs):
-                ready.append(call)
-                inputs = _keys(call.inputs)
-                found = call.layer.widths([widths[key] for key in inputs])
-                if call.mask is not None and len(_keys(call.mask)) != len(inputs):
-                    raise ValueError(f"layer {call.name!r} must take one mask for each input")
-                widths.update({(call.name, call.number, k): w for k, w in enumerate(found)})
-            else:
-                left.append(call)
-        if not ready:
-            missing = [key for key in left[0].needs if key not in widths]
-            raise ValueError(f"layer {left[0].name!r} must take outputs of layers, got {missing}")
-        ordered, waiting = ordered + ready, left
-    return ordered, widths
-
-
-def _tensor(value: Any) -> Key:
-    """Return the value that an argument of a call is."""
-    value = _mapping(value)
-    if value.get("class_name") != "__keras_tensor__":
-        raise ValueError("arguments must be outputs of layers")
-    return _as_key(_mapping(value.get("config")).get("keras_history"))
-
-
-def _mask(value: Any) -> Key | None:
-    """Return the value that is a mask."""
-    return None if value is None else _tensor(value)
-
-
-def _as_key(history: Any) -> Key:
-    match history:
-        case [str(name), int(number), int(k)]:
-            return name, number, k
-    raise ValueError(f"keras_history must be an output of a layer, got {history!r:.80}")
-
-
-def _replaced(values: Any, function: Callable[[Any], Any]) -> Any:
+def replaced(values: Any, function: Callable[[Any], Any]) -> Any:
     """Return a value, or a list or mapping of such, with each replaced."""
     if isinstance(values, Mapping) and "class_name" not in values:
         return {name: function(value) for name, value in values.items()}
@@ -478,12 +206,8 @@ def _replaced(values: Any, function: Callable[[Any], Any]) -> Any:
     return function(values)
 
 
-def _keys(values: Any) -> list[Key]:
+def keys(values: Any) -> list[Key]:
     """Return the keys of a nest, in Keras's order: those of a mapping by name."""
     if isinstance(values, Mapping):
         return [values[name] for name in sorted(values)]
     return list(values) if isinstance(values, list) else [values]
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
