@@ -58,7 +58,7 @@ def build(args: Any, data: tuple) -> tuple[Any, fr.data.Batches, dict[str, Any]]
 
 
 def main() -> None:
-    """Train, score, go on with a motion."""
+    """Train, score, continue a motion."""
     args = arguments(__doc__, epochs=40)
     data = load(args)
     model, batches, settings = build(args, data)

@@ -109,7 +109,7 @@ def _add_train(commands: Any) -> None:
             "Train a model that predicts the next character of a text. After each epoch (one "
             "reading of the text) it prints how many bits it needs per character: the lower, the "
             "better; English text begins near 5, and reads like words below 2.5. Everything is "
-            "saved as it goes; Ctrl-C stops, --resume goes on."
+            "saved during training: after Ctrl-C, --resume continues."
         ),
         allow_abbrev=False,
     )
@@ -170,7 +170,7 @@ def _add_train(commands: Any) -> None:
         "batch_size",
         _whole(1),
         "N",
-        "places of the text read side by side; less learns more from a short text, more is faster",
+        "places of the text read side by side; fewer learn more from a short text, more are faster",
         "10 to 100",
     )
     add(learning, "epochs", _whole(1), "N", "times the whole text is read", "5 to 50")
@@ -231,7 +231,7 @@ def _add_train(commands: Any) -> None:
     existing.add_argument(
         "--resume",
         action="store_true",
-        help="go on with the run saved in --output, with its settings; --epochs may be raised",
+        help="continue the run saved in --output, with its settings; --epochs may be raised",
     )
     existing.add_argument(
         "--force", action="store_true", help="overwrite what another run has saved there"
@@ -241,7 +241,7 @@ def _add_train(commands: Any) -> None:
         type=_NOT_NEGATIVE,
         default=30.0,
         metavar="SECONDS",
-        help="save at least this often, beside after every epoch (default: 30; 0: every step)",
+        help="save at least this often, and after every epoch (default: 30; 0: every step)",
     )
     files.add_argument(
         "--plot",
@@ -280,7 +280,7 @@ def _add_sample(commands: Any) -> None:
         help="draw from the K likeliest characters only (default: from all; typical: 5 to 20)",
     )
     sample.add_argument(
-        "--prompt", metavar="TEXT", help="the beginning, to be gone on from (default: a new line)"
+        "--prompt", metavar="TEXT", help="the beginning, to be continued (default: a new line)"
     )
     sample.add_argument(
         "--seed",

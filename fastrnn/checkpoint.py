@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file with everything a run needs to go on, or a model to be used.
+"""Checkpoints: one safetensors file with all that a run needs to continue, or with a model.
 
 The file holds arrays, and one metadata entry ``fastrnn`` with a JSON object. Both are split in
 sections (``model``, ``optimizer``, ``progress``, ...): array ``weight`` of section ``model`` is the
@@ -28,7 +28,7 @@ Sections = dict[str, dict[str, Any]]
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of ours, is damaged, or holds not what was asked for."""
+    """A file that is no checkpoint of ours, is damaged, or does not hold what was asked for."""
 
 
 def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]]) -> None:

@@ -108,8 +108,8 @@ def _protect(args: argparse.Namespace, files: RunFiles) -> None:
     for path in files if args.plot else files[:-1]:
         if path.exists() or path.is_symlink():
             raise ValueError(
-                f"{path} exists; go on with its run by --resume, take another --output, or "
-                "overwrite it by --force"
+                f"{path} exists; continue its run with --resume, take another --output, or "
+                "overwrite it with --force"
             )
 
 
@@ -182,7 +182,7 @@ def _write_sample(
 
 
 def _first_character(vocabulary: CharVocabulary) -> str:
-    """Return what a sample goes on from by itself: a new line, where the text has lines."""
+    """Return what a sample without a prompt continues: a new line, where the text has lines."""
     return "\n" if "\n" in vocabulary.characters else vocabulary.characters[0]
 
 

@@ -86,7 +86,7 @@ class CellSpec:
 
 
 class Extras(NamedTuple):
-    """What a loop over time is told beside the cell, its weights and its input.
+    """What a loop over time is told besides the cell, its weights and its input.
 
     Attributes
     ----------

@@ -15,8 +15,8 @@ without f) ::
     m  = sigmoid(o + p_o * c') * tanh(gain_c * N(c') + bias_c)
 
 where N takes from a row its mean and divides it by sqrt(variance + 1e-5): the rows are all 4*H (3*H
-where coupled) arguments of the gates, and the H of the cell. c' goes on as it is. ``bias`` and
-``bias_c`` may be absent, which is 0.
+where coupled) arguments of the gates, and the H of the cell. c' itself is passed on unchanged.
+``bias`` and ``bias_c`` may be absent, which is 0.
 
 The adjoint is that of `fastrnn.cells.lstm`, with dc' + do * p_o in place of dc', zero where c' is
 clipped; with di * p_i + df * p_f more for c; and with di = dc * (g - c) * i * (1 - i) for coupled

@@ -2,7 +2,7 @@
 
 **Windows** are for truncated back-propagation through time. A long sequence is cut into
 ``batch_size`` streams that lie side by side and are read together, a window of ``seq_length`` steps
-at a time. Row ``b`` of a window goes on where row ``b`` of the window before ended, so a model that
+at a time. Row ``b`` of a window continues row ``b`` of the window before, so a model that
 carries its state from window to window has read the whole stream, while its gradients reach back to
 the window's start.
 

@@ -46,7 +46,7 @@ _NO_Y = "no_validation"  # what validate_data wants where there is no y
 
 
 class _RNN(BaseEstimator):
-    """What the estimators share: reading sequences, training, going on with it."""
+    """What the estimators share: reading sequences, training, and training further."""
 
     def fit(self, X: Any, y: Any) -> _RNN:
         """Train on sequences and what belongs to them.
@@ -286,7 +286,7 @@ class RNNClassifier(_Labels):
     validation_fraction : float
         Share of the sequences held out where `patience` is given.
     warm_start : bool
-        Whether ``fit`` goes on from the last one.
+        Whether ``fit`` continues the training of the last one.
     random_state : int, numpy.random.RandomState or None
         Source of initial parameters, dropout, the order and of what is held out.
     verbose : bool

@@ -55,7 +55,7 @@ class Model(Module, ABC):
     def loss(self, inputs: Any, targets: Any, state: Any = None) -> tuple[float, Any]:
         """Return the mean loss over the targets that count, without dropout, and a state.
 
-        The state is what the next batch goes on from; a model without one returns None.
+        The next batch continues from the state; a model without one returns None.
         """
 
     @abstractmethod

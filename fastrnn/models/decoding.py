@@ -3,7 +3,7 @@
 All of it works on a *step*, a callable that is given the last symbol of each of N sequences and
 returns the scores of the next: ``logits = step(ids)``, ids (N,) int, logits (N, V). It keeps what
 it has read, as the step of a stream does, so N sequences are written side by side. Beam search also
-says which sequence each row goes on from: ``logits = step(ids, rows)``, rows (N,) int. A symbol
+says which sequence each row continues: ``logits = step(ids, rows)``, rows (N,) int. A symbol
 with a score of minus infinity is never written.
 """
 
@@ -146,16 +146,16 @@ def beam_search(
     .. math:: \frac{1}{n^\alpha} \sum_{t \le n} \log p(y_t \mid y_1 \dots y_{t-1})
 
     At each step the best `beam_width` continuations of a sequence are found; those with the end
-    mark among them are done, and the best `beam_width` of the others are gone on with. A sequence
-    is finished when `beam_width` hypotheses are done and none that goes on has a better score than
-    the worst of them, or when `max_length` is reached, where those that go on count as they are.
+    mark among them are done, and the best `beam_width` of the others are continued. A sequence is
+    finished when `beam_width` hypotheses are done and no unfinished one has a better score than the
+    worst of them, or when `max_length` is reached, where unfinished ones count as they are.
     With a beam of 1 this is greedy.
 
     Parameters
     ----------
     step : callable
         ``logits = step(ids, rows)`` for B * `beam_width` rows, of which row ``b * beam_width + k``
-        is hypothesis k of sequence b: from now on row n goes on from what was row ``rows[n]`` (of
+        is hypothesis k of sequence b: from now on row n continues what was row ``rows[n]`` (of
         the same sequence) with the symbol ``ids[n]``. `rows` is None in the first call.
     first : array_like of int, shape (B,)
     eos, max_length

@@ -228,7 +228,7 @@ class SequenceGenerator(Model):
         temperature: float = 1.0,
         seed: int | np.random.Generator | None = None,
     ) -> Iterator[np.ndarray]:
-        """Make up a sequence, or go on with one, an element at a time.
+        """Make up a sequence, or continue one, an element at a time.
 
         Parameters
         ----------

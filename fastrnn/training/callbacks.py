@@ -133,7 +133,7 @@ class EarlyStopping(Callback):
     Parameters
     ----------
     patience : int
-        Epochs to go on without a new best.
+        Epochs without a new best after which training stops.
     min_delta : float
         Nats by which a new best must be lower.
 

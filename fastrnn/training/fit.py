@@ -60,8 +60,9 @@ def fit(
         Scored after every epoch.
     callbacks : iterable of Callback
     resume : str, Path or None
-        What a :class:`fastrnn.training.Checkpoint` among the callbacks saved of a run with the same
-        arguments, which is gone on with to the same bits, at its learning rate; None begins anew.
+        File that a :class:`fastrnn.training.Checkpoint` among the callbacks has saved in a run with
+        the same arguments. That run is continued, to the same bits and at its learning rate. None
+        begins anew.
     progress : bool
         Whether to show a bar, where standard error is a terminal or a notebook's.
 

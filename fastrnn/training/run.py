@@ -67,7 +67,7 @@ class RunFiles(NamedTuple):
 
 
 class Run:
-    """A new run, or one to go on with.
+    """A new run, or one that is resumed.
 
     Parameters
     ----------
@@ -78,7 +78,7 @@ class Run:
         Settings asked for. Those left out are the defaults in a new run, the run's own in a resumed
         one.
     resume : bool
-        True goes on with the run in ``files.last``, or starts one if there is no such file.
+        True resumes the run in ``files.last``, or starts one if there is no such file.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class Run:
     model : LanguageModel
     vocabulary : CharVocabulary
     trainer : Trainer
-        Without callbacks, at the point where the run goes on.
+        Without callbacks, at the point where the run begins or resumes.
     windows, validation : Windows
         Of the two parts of the text; validation is None where it has none.
 

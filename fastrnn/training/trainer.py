@@ -189,7 +189,7 @@ class Trainer:
                 self._notify_each("on_train_end", begun)
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
-        """Return all that a run needs to go on to the same bits: sections of arrays and JSON.
+        """Return all that a run needs to continue to the same bits: sections of arrays and JSON.
 
         The callbacks need nothing: those of this package look at ``history`` alone.
         """

@@ -64,8 +64,8 @@ def export(
     lengths : bool
         True: the graph also takes ``lengths``, int32 (B,).
     part : {"encoder", "decoder"} or None
-        Of a Seq2Seq or Captioner, to write with: what makes the first state (and the memory) of the
-        input, or what scores the next symbols and goes on to the next state.
+        Of a Seq2Seq or Captioner, to write sequences with: what makes the first state (and the
+        memory) from the input, or what scores the next symbols and returns the next state.
 
     Notes
     -----
