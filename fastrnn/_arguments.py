@@ -35,10 +35,6 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _option(key: str) -> str:
-    return "--" + key.replace("_", "-")
-
-
 def _whole(lowest: int) -> Callable[[str], int]:
     """Return the argparse type of whole numbers from `lowest` on."""
 
@@ -120,35 +116,44 @@ def _add_train(commands: Any) -> None:
         help="the text, in UTF-8; 1 MB is a good size, 100 kB the least that is fun. Default: the "
         "documentation of the Python language, which every Python carries",
     )
+    _add_network(train.add_argument_group("the network"))
+    _add_training(train.add_argument_group("the training"))
+    _add_files(train.add_argument_group("the files"))
 
-    # Defaults are None in the parser: a resumed run must know what was asked for and what was not.
-    def add(group: Any, key: str, kind: Any, metavar: str, text: str, typical: str = "") -> None:
-        default = DEFAULTS[key]
-        notes = [f"default: {default}"] if default is not None else []
-        notes += [f"typical: {typical}"] if typical else []
-        group.add_argument(
-            _option(key), type=kind, metavar=metavar, help=f"{text} ({'; '.join(notes)})"
-        )
 
-    model = train.add_argument_group("the network")
-    model.add_argument(
+def _add_setting(
+    group: Any, key: str, kind: Any, metavar: str, text: str, typical: str = ""
+) -> None:
+    """Add the option of one of `DEFAULTS`.
+
+    The parser's own default is None: a resumed run must know what was asked for and what was not.
+    """
+    default = DEFAULTS[key]
+    notes = [f"default: {default}"] if default is not None else []
+    notes += [f"typical: {typical}"] if typical else []
+    option = "--" + key.replace("_", "-")
+    group.add_argument(option, type=kind, metavar=metavar, help=f"{text} ({'; '.join(notes)})")
+
+
+def _add_network(group: Any) -> None:
+    group.add_argument(
         "--cell",
         choices=CELLS,
         help="what a unit does at a step: a plain tanh, or with gates that let it remember longer "
         f"(default: {DEFAULTS['cell']}; gru is as good and cheaper, rnn the simplest)",
     )
-    add(model, "hidden_size", _whole(1), "N", "units a layer: its memory", "64 to 512")
-    add(model, "num_layers", _whole(1), "N", "layers on top of each other", "1 to 3")
-    add(
-        model,
+    _add_setting(group, "hidden_size", _whole(1), "N", "units a layer: its memory", "64 to 512")
+    _add_setting(group, "num_layers", _whole(1), "N", "layers on top of each other", "1 to 3")
+    _add_setting(
+        group,
         "embedding_size",
         _whole(0),
         "N",
         "numbers that stand for a character at the input; 0 gives each an input of its own",
         "16 to 128",
     )
-    add(
-        model,
+    _add_setting(
+        group,
         "dropout",
         _FRACTION,
         "P",
@@ -156,78 +161,80 @@ def _add_train(commands: Any) -> None:
         "0 to 0.5",
     )
 
-    learning = train.add_argument_group("the training")
-    add(
-        learning,
+
+def _add_training(group: Any) -> None:
+    _add_setting(
+        group,
         "seq_length",
         _whole(1),
         "N",
         "characters read before each update: how far back causes are looked for",
         "25 to 200",
     )
-    add(
-        learning,
+    _add_setting(
+        group,
         "batch_size",
         _whole(1),
         "N",
         "places of the text read side by side; fewer learn more from a short text, more are faster",
         "10 to 100",
     )
-    add(learning, "epochs", _whole(1), "N", "times the whole text is read", "5 to 50")
-    add(
-        learning,
+    _add_setting(group, "epochs", _whole(1), "N", "times the whole text is read", "5 to 50")
+    _add_setting(
+        group,
         "learning_rate",
         _POSITIVE,
         "X",
         "size of a step; lower it if the loss jumps",
         "0.0005 to 0.005 with adam",
     )
-    learning.add_argument(
+    group.add_argument(
         "--optimizer",
         choices=tuple(OPTIMIZERS),
         help=f"how gradients become steps (default: {DEFAULTS['optimizer']})",
     )
-    add(
-        learning,
+    _add_setting(
+        group,
         "clip",
         _NOT_NEGATIVE,
         "X",
         "largest length of the gradient, against sudden jumps; 0 does not limit it",
         "1 to 5",
     )
-    add(
-        learning,
+    _add_setting(
+        group,
         "validation_fraction",
         _FRACTION,
         "P",
         "share of the text, at its end, that is kept back to measure on; 0 measures nothing",
         "0.05 to 0.2",
     )
-    learning.add_argument(
+    group.add_argument(
         "--patience",
         type=_whole(1),
         metavar="N",
         help="stop after N epochs without a better one (default: never; typical: 3)",
     )
-    add(
-        learning, "seed", _whole(0), "N", "start of the random numbers: the same seed, the same run"
+    _add_setting(
+        group, "seed", _whole(0), "N", "start of the random numbers: the same seed, the same run"
     )
-    learning.add_argument(
+    group.add_argument(
         "--threads",
         type=_whole(1),
         metavar="N",
         help="processor cores to use (default: all of them)",
     )
 
-    files = train.add_argument_group("the files")
-    files.add_argument(
+
+def _add_files(group: Any) -> None:
+    group.add_argument(
         "--output",
         default=DEFAULT_OUTPUT,
         metavar="MODEL",
         help="where the model is saved; beside it MODEL.best.safetensors (the best epoch) and "
         "MODEL.history.csv (default: %(default)s)",
     )
-    existing = files.add_mutually_exclusive_group()
+    existing = group.add_mutually_exclusive_group()
     existing.add_argument(
         "--resume",
         action="store_true",
@@ -236,14 +243,14 @@ def _add_train(commands: Any) -> None:
     existing.add_argument(
         "--force", action="store_true", help="overwrite what another run has saved there"
     )
-    files.add_argument(
+    group.add_argument(
         "--checkpoint-every",
         type=_NOT_NEGATIVE,
         default=30.0,
         metavar="SECONDS",
         help="save at least this often, and after every epoch (default: 30; 0: every step)",
     )
-    files.add_argument(
+    group.add_argument(
         "--plot",
         action="store_true",
         help="draw the learning curve into MODEL.curve.png (needs Matplotlib)",
