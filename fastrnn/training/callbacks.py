@@ -26,6 +26,16 @@ from fastrnn.losses import bits_per_token
 if TYPE_CHECKING:
     from fastrnn.training.trainer import Trainer
 
+_HISTORY_COLUMNS = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "training_loss",
+    "validation_loss",
+    "training_bits",
+    "validation_bits",
+)
+
 
 class Callback:
     """Does nothing at every event; override the ones of interest."""
@@ -148,6 +158,12 @@ class EarlyStopping(Callback):
         self.min_delta = check_non_negative_float("min_delta", min_delta)
 
     def on_train_begin(self, trainer: Trainer) -> None:
+        self._judge(trainer)  # a resumed run may have stopped before
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        self._judge(trainer)
+
+    def _judge(self, trainer: Trainer) -> None:
         best, best_epoch = math.inf, 0
         for row in trainer.history:
             if score(row) < best - self.min_delta:
@@ -156,9 +172,6 @@ class EarlyStopping(Callback):
             trainer.stop_reason = (
                 f"no better epoch than {best_epoch} in {trainer.epoch - best_epoch} epochs"
             )
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        self.on_train_begin(trainer)
 
 
 class Checkpoint(Callback):
@@ -234,6 +247,12 @@ class HistoryFile(Callback):
         self.path = Path(path)
 
     def on_train_begin(self, trainer: Trainer) -> None:
+        self._write(trainer)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
         rows = [
             {
                 **row,
@@ -253,9 +272,6 @@ class HistoryFile(Callback):
             writer.writerows(rows)
             text = file.getvalue()
         write_atomically(self.path, text.encode())
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        self.on_train_begin(trainer)
 
 
 class LearningCurve(Callback):
@@ -284,7 +300,14 @@ class LearningCurve(Callback):
         self.path = Path(path)
         self.unit = unit
 
+    def on_train_begin(self, trainer: Trainer) -> None:
+        if trainer.history:
+            self._draw(trainer)
+
     def on_epoch_end(self, trainer: Trainer) -> None:
+        self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
         # A Figure of its own, without pyplot: no window, no global state.
         figure = self._figure_class(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()
@@ -302,21 +325,6 @@ class LearningCurve(Callback):
         image = io.BytesIO()
         figure.savefig(image, format="png", dpi=150)
         write_atomically(self.path, image.getvalue())
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        if trainer.history:
-            self.on_epoch_end(trainer)
-
-
-_HISTORY_COLUMNS = (
-    "epoch",
-    "step",
-    "learning_rate",
-    "training_loss",
-    "validation_loss",
-    "training_bits",
-    "validation_bits",
-)
 
 
 def _bits(loss: float, unit: str) -> str:
