@@ -52,6 +52,14 @@ def compiled_backend(request):
     yield from _use(request)
 
 
+@pytest.fixture
+def set_threads():
+    """Return ``fr.set_num_threads``; after the test the number is what it was."""
+    before = fr.get_num_threads()
+    yield fr.set_num_threads
+    fr.set_num_threads(before)
+
+
 @pytest.fixture(params=["float64", "float32"])
 def dtype(request):
     """Run the test in each dtype."""

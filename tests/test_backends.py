@@ -78,7 +78,7 @@ LAYERS = {
 @pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 @pytest.mark.parametrize("B", [1, 9])
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_runs_at_the_same_time_are_those_one_after_the_other(make, B, threads):
+def test_runs_at_the_same_time_are_those_one_after_the_other(set_threads, make, B, threads):
     layer, rng = make(), np.random.default_rng(1)
     sizes = np.sort(rng.integers(1, B + 1, 30))[::-1]
     sizes[0] = B
@@ -113,14 +113,10 @@ def test_runs_at_the_same_time_are_those_one_after_the_other(make, B, threads):
             arrays += [*final, d_x, *d_initial]
         return arrays
 
-    before = fr.get_num_threads()
-    try:
-        fr.set_num_threads(1)
-        expected = results(together=False)
-        fr.set_num_threads(threads)
-        actual = results(together=True)
-    finally:
-        fr.set_num_threads(before)
+    set_threads(1)
+    expected = results(together=False)
+    set_threads(threads)
+    actual = results(together=True)
     for a, b in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
         if threads == 2:  # one for each

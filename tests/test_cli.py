@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastrnn import cli, get_num_threads, set_num_threads, use_backend
+from fastrnn import cli, set_num_threads, use_backend
 from fastrnn._arguments import DEFAULT_OUTPUT, make_parser
 from fastrnn.training import load_checkpoint, save_checkpoint
 from fastrnn.training import run as training_run
@@ -35,13 +35,11 @@ ROOT = Path(cli.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
+def place(tmp_path, monkeypatch, set_threads):
     """A directory of its own with a text, and the number of threads as it was."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(TEXT)
-    threads = get_num_threads()
-    yield tmp_path
-    set_num_threads(threads)
+    return tmp_path
 
 
 @pytest.fixture

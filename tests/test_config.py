@@ -10,14 +10,12 @@ from fastrnn import _config
 
 
 @pytest.fixture(autouse=True)
-def environment(monkeypatch):
+def environment(monkeypatch, set_threads):
     """Start from an environment that asks for nothing; put the settings back."""
     for name in ("FASTRNN_NUM_THREADS", "OMP_NUM_THREADS", "FASTRNN_ISA"):
         monkeypatch.delenv(name, raising=False)
-    threads = fr.get_num_threads()
     isa = _config._kernels.isa() if _config._kernels else None
     yield monkeypatch
-    fr.set_num_threads(threads)
     if isa:
         _config._kernels.use_isa(isa)
 

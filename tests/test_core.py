@@ -22,14 +22,6 @@ from fastrnn.backends import compiled
 ROOT = Path(fr.__file__).parents[1]
 
 
-@pytest.fixture
-def two_threads():
-    before = fr.get_num_threads()
-    fr.set_num_threads(2)
-    yield
-    fr.set_num_threads(before)
-
-
 def run(layer, x):
     """Return outputs and gradients of a call."""
     output, _, pullback = layer.vjp(x)
@@ -89,7 +81,8 @@ def test_the_environment_lowers_the_instruction_set():
     assert child.communicate(timeout=60)[0].strip() == "scalar"
 
 
-def test_calls_from_several_threads_give_the_bits_of_one(two_threads):
+def test_calls_from_several_threads_give_the_bits_of_one(set_threads):
+    set_threads(2)
     layer = fr.LSTM(64, 96, seed=0)
     xs = [np.random.default_rng(seed).standard_normal((20, 32, 64)) for seed in range(4)]
     expected = [run(layer, x) for x in xs]
@@ -111,10 +104,11 @@ def test_calls_from_several_threads_give_the_bits_of_one(two_threads):
 
 @pytest.mark.parametrize("layer", [fr.GRU(64, 96, seed=0), fr.LSTM(64, 512, seed=0)])
 @pytest.mark.parametrize("B", [1, 32])
-def test_the_number_of_threads_does_not_change_an_output(two_threads, layer, B):
+def test_the_number_of_threads_does_not_change_an_output(set_threads, layer, B):
     x = np.random.default_rng(0).standard_normal((100, B, 64))
+    set_threads(2)
     expected = layer(x)[0]
-    fr.set_num_threads(1)
+    set_threads(1)
     np.testing.assert_array_equal(layer(x)[0], expected)
 
 
@@ -130,12 +124,13 @@ def test_the_number_of_threads_does_not_change_an_output(two_threads, layer, B):
     ],
     ids=["RNN", "GRU", "reset before", "projected", "peepholes", "layer norm"],
 )
-def test_threads_divide_the_units_of_a_wide_stream(two_threads, layer):
+def test_threads_divide_the_units_of_a_wide_stream(set_threads, layer):
+    set_threads(2)
     x = np.random.default_rng(0).standard_normal((4, 64, 40))
     expected, last = layer(x)
     outputs = []
     for threads in (2, 1):
-        fr.set_num_threads(threads)
+        set_threads(threads)
         stream = layer.stream(64)
         outputs.append([stream.step(step) for step in x])
         for found, state in zip(as_tuple(stream.state), as_tuple(last), strict=True):

@@ -43,15 +43,14 @@ def test_ids_stand_for_their_vectors(backend, cell, symbols, one_hot, bidirectio
 
 @pytest.mark.parametrize("symbols", [9, 400])
 @pytest.mark.parametrize("one_hot", [False, True], ids=["embedding", "one_hot"])
-def test_a_thread_behind_the_loop_changes_nothing(symbols, one_hot):
+def test_a_thread_behind_the_loop_changes_nothing(set_threads, symbols, one_hot):
     """One long sequence, whose steps are too small to be divided."""
     embedding = None if one_hot else fr.Embedding(symbols, 64, dtype="float64", seed=1)
     layer = fr.LSTM(symbols if one_hot else 64, 72, dtype="float64", seed=2)
     ids = np.random.default_rng(0).integers(0, symbols, 300)
-    before = fr.get_num_threads()
     gradients = []
     for threads in (1, 2):
-        fr.set_num_threads(threads)
+        set_threads(threads)
         layer.zero_gradients()
         output, _, pullback = layer.vjp_on_ids(ids, embedding)
         pullback(output)
@@ -59,7 +58,6 @@ def test_a_thread_behind_the_loop_changes_nothing(symbols, one_hot):
         if embedding is not None:
             gradients[-1]["embedding"] = embedding.gradients["weight"].copy()
             embedding.zero_gradients()
-    fr.set_num_threads(before)
     for name, gradient in gradients[0].items():
         assert_close(gradients[1][name], gradient, 1e-12, name)
 

@@ -142,15 +142,6 @@ def test_the_gradients_of_a_cells_vectors_over_many_steps(backend):
         assert_close(results[0][name], results[1][name], 1e-4, name)
 
 
-@pytest.fixture
-def three_threads():
-    """Three threads for the duration of a test."""
-    before = fr.get_num_threads()
-    fr.set_num_threads(3)
-    yield
-    fr.set_num_threads(before)
-
-
 # Few rows, so that threads divide the units and meet at barriers; and many, which they divide.
 @pytest.mark.parametrize("B", [1, 24])
 @pytest.mark.parametrize(
@@ -158,7 +149,8 @@ def three_threads():
     [{"peepholes": True, "proj_size": 200}, {"layer_norm": True}, {"coupled": True}, {}],
     ids=lambda options: next(iter(options), "plain"),
 )
-def test_threads_change_nothing(compiled_backend, three_threads, options, B):
+def test_threads_change_nothing(compiled_backend, set_threads, options, B):
+    set_threads(3)
     masks = {"recurrent_dropout": 0.3, "zoneout": (0.2, 0.4), "cell_clip": 0.5}
     results = []
     for backend in ("compiled", "reference"):
@@ -181,8 +173,9 @@ def test_threads_change_nothing(compiled_backend, three_threads, options, B):
     ],
     ids=["RNN", "reset before", "projected", "layer norm", "reverse"],
 )
-def test_a_thread_behind_the_loop_changes_nothing(compiled_backend, three_threads, layer, lengths):
+def test_a_thread_behind_the_loop_changes_nothing(compiled_backend, set_threads, layer, lengths):
     """Steps are too small to be divided, and many enough for a second thread."""
+    set_threads(3)
     results = []
     for backend in ("compiled", "compiled", "reference"):
         call = random_call(layer, max(lengths), len(lengths), lengths)
