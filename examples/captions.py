@@ -1,7 +1,7 @@
 """Name emoji: a small picture in, words out.
 
-Data: 3,655 emoji of 20 x 20 pixels, and their names; 374 test. Many a name is composed ("woman
-lifting weights: medium skin tone"), so a name can be right that was never seen as a whole.
+Data: 3,655 emoji of 20 x 20 pixels, and their names; 374 are for testing. Many names are composed
+("woman lifting weights: medium skin tone"), so a name never seen as a whole can be written.
 Network: a dense layer from the pixels to the first state of an LSTM of 256 units, which writes word
 by word. The same network in PyTorch predicts 0.844 of the words from those before, writes 0.361 of
 the names without a fault, and has a BLEU of 72.9.

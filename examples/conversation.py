@@ -1,9 +1,9 @@
 """Answer what is said: small talk.
 
-Data: 1,256 different pairs of an utterance and a reply; a tenth of the utterances test. Network:
-vectors of 128 for the words, a bidirectional GRU of 128 units that reads, a GRU of 256 that writes
-and attends to all that was read. The same network in PyTorch has a perplexity of 28.0 per word of
-the replies to utterances that it has not seen, and predicts 0.274 of those words.
+Data: 1,256 different pairs of an utterance and a reply; a tenth of the utterances is for testing.
+Network: vectors of 128 for the words, a bidirectional GRU of 128 units that reads, a GRU of 256
+that writes and attends to all that was read. The same network in PyTorch has a perplexity of 28.0
+per word of the replies to utterances that it has not seen, and predicts 0.274 of those words.
 
 Run: python examples/conversation.py --chat
 """

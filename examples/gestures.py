@@ -1,10 +1,10 @@
 """Which phase of a gesture is a video frame in? Many to many, in step: a label a frame.
 
 Data: seven videos of three people who tell a story, 18 coordinates of joints a frame; four videos
-train, three test (new stories, the same people). Network: positions and their differences over two
-frames, each scaled by its video, a bidirectional GRU of 64 units, five scores a frame; it trains on
-windows of 100 frames, one every 50. The same network in PyTorch has an accuracy of 0.604 and a
-macro-F1 of 0.560, or 0.603 and 0.567 by an older program; a logistic regression, 0.471 and 0.339.
+are for training, three for testing (new stories, the same people). Network: positions and their
+differences over two frames, each scaled by its video, a bidirectional GRU of 64 units, five scores
+a frame; trained on windows of 100 frames. The same network in PyTorch has an accuracy of 0.604 and
+a macro-F1 of 0.560, or 0.603 and 0.567 by an older program; a logistic regression, 0.471 and 0.339.
 
 Run: python examples/gestures.py
 """

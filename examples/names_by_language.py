@@ -1,10 +1,10 @@
 """Which language is a surname from? Many to one: characters in, one of 18 classes out.
 
-Data: 18,012 surnames of 18 languages, a line that repeats within a language taken once; a tenth of
-them test. Half of them are Russian, few are Vietnamese, so the macro-F1, which counts each language
-the same, stands beside the accuracy. Network: vectors of 32 for the characters, a GRU of 128 units,
-18 scores from its last state. The same network in PyTorch has an accuracy of 0.828 and a macro-F1
-of 0.440.
+Data: 18,012 surnames of 18 languages, a line that repeats within a language taken once; a tenth is
+for testing. Half of them are Russian, few are Vietnamese, so the macro-F1, in which each language
+counts the same, stands beside the accuracy. Network: vectors of 32 for the characters, a GRU of 128
+units, 18 scores from its last state. The same network in PyTorch has an accuracy of 0.828 and a
+macro-F1 of 0.440.
 
 Run: python examples/names_by_language.py
 """

@@ -1,10 +1,10 @@
 """Does a sentence praise or complain? Many to one: words in, one of two classes out.
 
 Data: sentences of film reviews (``--set rt-polarity``: 5,331 of each kind), or of reviews of
-products, films and restaurants (``--set uci-sentences``: 3,000); a tenth of the first and 600 of
-the second test. Network: vectors of 64 for the words, drawn from N(0, 0.1), a bidirectional GRU of
-64 units, the mean of its outputs over the sentence, two scores. The same network in PyTorch has an
-accuracy of 0.755 on the first and 0.822 on the second.
+products, films and restaurants (``--set uci-sentences``: 3,000); for testing there are a tenth of
+the first and 600 of the second. Network: vectors of 64 for the words, drawn from N(0, 0.1), a
+bidirectional GRU of 64 units, the mean of its outputs over the sentence, two scores. The same
+network in PyTorch has an accuracy of 0.755 on the first and 0.822 on the second.
 
 Run: python examples/sentiment.py
 """

@@ -1,11 +1,11 @@
 """Who speaks, what does a finger do? Many to one: measurements over time in, one class out.
 
 Data: two vowels spoken by nine men, 12 coefficients a step (``--set japanese-vowels``: 270
-recordings train, 370 test), or tracks of a finger tip in webcam video, 16 frames, four gestures
-(``--set finger-tracks``: 5,296; neighbours overlap, so the last fifth of each class tests and the
-16 tracks before it are left out). Networks: a bidirectional GRU of 64 units and the mean of its
-outputs; a GRU of 64 units that also reads the differences of the frames, and its last state. The
-same networks in PyTorch have accuracies of 0.973 and 0.969.
+recordings for training, 370 for testing), or tracks of a finger tip in webcam video, 16 frames,
+four gestures (``--set finger-tracks``: 5,296; neighbours overlap, so the last fifth of each class
+is for testing and the 16 tracks before it are left out). Networks: a bidirectional GRU of 64 units
+and the mean of its outputs; a GRU of 64 units that also reads the differences of the frames, and
+its last state. The same networks in PyTorch have accuracies of 0.973 and 0.969.
 
 Run: python examples/sequence_labels.py
 """

@@ -1,10 +1,10 @@
 """Which digits does a voice say, one after the other? Many to many, unaligned.
 
 Data: 3,000 recordings of single digits by six speakers, joined without gaps to strings of three to
-five; the strings to train on are drawn anew every epoch, the first five recordings of each digit
-and speaker test. Network: three frames of 20 log-mel energies side by side, a bidirectional GRU of
-two layers of 96 units, eleven scores, CTC: it is never told where a digit begins. Greedy decoding.
-The same network in PyTorch has a digit error of 0.0080 and 0.0317 of the strings wrong.
+five; the strings for training are drawn anew every epoch, the first five of each digit and speaker
+are for testing. Network: three frames of 20 log-mel energies side by side, a bidirectional GRU of
+two layers of 96 units, eleven scores, CTC: never told where a digit begins. Greedy decoding. The
+same network in PyTorch has a digit error of 0.0080 and 0.0317 of the strings wrong.
 
 Run: python examples/speech.py
 """

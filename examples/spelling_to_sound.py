@@ -1,6 +1,6 @@
 """How is a word pronounced? Many to many, unaligned.
 
-Data: 28,732 words and their phonemes from the CMU Pronouncing Dictionary, a tenth of them tests.
+Data: 28,732 words and their phonemes from the CMU Pronouncing Dictionary, a tenth is for testing.
 Network: every letter twice, as a word may have more sounds than letters, vectors of 64, a
 bidirectional LSTM of two layers of 128 units, a score for each phoneme and the blank, CTC. Greedy
 decoding. The same network in PyTorch has a phoneme error of 0.0953; 0.402 of its words have one.

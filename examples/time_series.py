@@ -1,10 +1,10 @@
 """What is the next value of a time series? Many to one, with a horizon of one step.
 
-Data: sunspots of 309 years (``--set sunspots``), the last 62 test, each from the 22 before it; or
-airline passengers of 144 months (``--set airline``), the last 29 test, as differences of logarithms
-from the 13 before. Network: a GRU of 16 units. In PyTorch it has a root mean squared error of 18.76
-and 23.48. A linear autoregression by least squares on the same pasts stands beside it: it is worse
-on the sunspots (19.98), but better on the airline (15.98).
+Data: sunspots of 309 years (``--set sunspots``), each forecast from the 22 before it; or airline
+passengers of 144 months (``--set airline``), as differences of logarithms, each from the 13 before
+it. The last 62 years, or 29 months, are for testing. Network: a GRU of 16 units. In PyTorch it has
+a root mean squared error of 18.76 and 23.48. A linear autoregression by least squares on the same
+pasts stands beside it: it is worse on the sunspots (19.98), but better on the airline (15.98).
 
 Run: python examples/time_series.py
 """

@@ -1,10 +1,10 @@
 """Translate English into French: a sentence in, a sentence out.
 
-Data: 5,000 pairs of short sentences; a tenth of the English sentences test, with all their
-translations, of which any counts. Network: vectors of 128 for the words, a bidirectional GRU of
-128 units that reads, a GRU of 256 that writes and attends to all that was read. The same network in
-PyTorch, whose scores of attention are not scaled, predicts 0.653 of the words of a translation from
-those before, and has a BLEU of 23.6.
+Data: 5,000 pairs of short sentences; a tenth of the English sentences is for testing, with all
+their translations, each of which is right. Network: vectors of 128 for the words, a bidirectional
+GRU of 128 units that reads, a GRU of 256 that writes and attends to all that was read. The same
+network in PyTorch, whose scores of attention are not scaled, predicts 0.653 of the words of a
+translation from those before, and has a BLEU of 23.6.
 
 Run: python examples/translation.py
 """
