@@ -200,11 +200,10 @@ def _operator(
             first = [graph.node("MatMul", [first[0], graph.array(_inverse(project))]), first[1]]
         project = graph.constant(f"weight_hr_l{k}", project)
     inputs = [x, stored["W"], stored["R"], stored.get("B", ""), lengths]
-    if "P" in stored:
-        inputs += [*(first or ["", ""]), stored["P"]]
+    inputs += [*(first or ["", ""]), stored["P"]] if "P" in stored else first
     Y, *last = graph.nodes(
         operator.__name__,
-        inputs if "P" in stored else [*inputs, *first],
+        inputs,
         1 + len(layer.cell.states),
         hidden_size=layer.hidden_size,
         direction="bidirectional" if D == 2 else "reverse" if layer.reverse else "forward",
