@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,19 +11,17 @@ from fastrnn._validation import (
     as_array,
     check_bool,
     check_choice,
-    check_dtype,
     check_equal_lengths,
     check_lengths,
     check_non_negative_float,
     check_non_negative_int,
     check_positive_int,
-    check_probability,
     check_seed,
 )
 from fastrnn.data import Padded, pad
 from fastrnn.layers.base import Pullback
 from fastrnn.models.base import Model, spawn
-from fastrnn.models.encoder import CELLS, Encoder
+from fastrnn.models.encoder import Encoder
 from fastrnn.models.heads import CategoricalHead, Head, MixtureHead
 from fastrnn.parameters import join
 
@@ -101,35 +99,39 @@ class SequenceGenerator(Model):
         dtype: DTypeLike = "float32",
         seed: int | np.random.SeedSequence | None = None,
     ) -> None:
-        self.config = _check_config(
-            {
-                "size": size,
-                "hidden_size": hidden_size,
-                "num_layers": num_layers,
-                "cell": cell,
-                "dropout": dropout,
-                "input_dropout": input_dropout,
-                "head": head,
-                "embedding_size": embedding_size,
-                "chained": chained,
-                "components": components,
-                "dtype": dtype,
-            }
-        )
-        config = self.config
+        check_choice("head", head, HEADS)
+        chained = check_bool("chained", chained)
+        components = check_positive_int("components", components)
+        if head == "mixture":
+            size = input_size = check_positive_int("size", size)
+        else:
+            size = _check_sizes("size", size, None)
+            embedding_size = _check_sizes("embedding_size", embedding_size, len(size))
+            input_size = sum(embedding_size)
         seeds = spawn(seed, 2)
-        self.head = _make_head(config, seeds[0])
-        self.encoder = Encoder(
-            self.head.input_size,
-            config["hidden_size"],
-            config["num_layers"],
-            config["cell"],
-            dropout=config["dropout"],
-            inputs="vectors",
-            input_dropout=config["input_dropout"],
-            dtype=config["dtype"],
-            seed=seeds[1],
-        )
+        shared = {
+            "num_layers": num_layers,
+            "cell": cell,
+            "dropout": dropout,
+            "input_dropout": input_dropout,
+            "dtype": dtype,
+        }
+        self.encoder = Encoder(input_size, hidden_size, inputs="vectors", seed=seeds[1], **shared)
+        self.config = {
+            "size": size,
+            **{name: self.encoder.config[name] for name in ("hidden_size", *shared)},
+            "head": head,
+            "embedding_size": embedding_size,
+            "chained": chained,
+            "components": components,
+        }
+        features = self.encoder.output_size
+        own = {"dtype": self.config["dtype"], "seed": seeds[0]}
+        self.head: Head
+        if head == "mixture":
+            self.head = MixtureHead(size, components, features, **own)
+        else:
+            self.head = CategoricalHead(size, embedding_size, features, chained, **own)
         self.parameters = join({"encoder": self.encoder, "head": self.head})
         self.generators = self.encoder.generators
 
@@ -296,44 +298,6 @@ class SequenceGenerator(Model):
         # What lies beyond an end may be anything, and is not looked at.
         values = np.where(padded.mask[..., None], values, np.zeros((), values.dtype))
         return Padded(self.head.check(name, values), padded.lengths)
-
-
-def _make_head(config: Mapping[str, Any], seed: np.random.Generator) -> Head:
-    features, dtype = config["hidden_size"], config["dtype"]
-    if config["head"] == "mixture":
-        return MixtureHead(config["size"], config["components"], features, dtype=dtype, seed=seed)
-    return CategoricalHead(
-        config["size"],
-        config["embedding_size"],
-        features,
-        config["chained"],
-        dtype=dtype,
-        seed=seed,
-    )
-
-
-def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments in plain types, in the order of the constructor."""
-    head = check_choice("head", config["head"], HEADS)
-    if head == "mixture":
-        size = check_positive_int("size", config["size"])
-        embedding_size = config["embedding_size"]
-    else:
-        size = _check_sizes("size", config["size"], None)
-        embedding_size = _check_sizes("embedding_size", config["embedding_size"], len(size))
-    return {
-        "size": size,
-        "hidden_size": check_positive_int("hidden_size", config["hidden_size"]),
-        "num_layers": check_positive_int("num_layers", config["num_layers"]),
-        "cell": check_choice("cell", config["cell"], CELLS),
-        "dropout": check_probability("dropout", config["dropout"]),
-        "input_dropout": check_probability("input_dropout", config["input_dropout"]),
-        "head": head,
-        "embedding_size": embedding_size,
-        "chained": check_bool("chained", config["chained"]),
-        "components": check_positive_int("components", config["components"]),
-        "dtype": check_dtype(config["dtype"]).name,
-    }
 
 
 def _check_sizes(name: str, value: Any, number: int | None) -> list[int]:
