@@ -334,6 +334,10 @@ REFUSED = {
     "one class": (lambda: SequenceClassifier(V, H, 1), "num_classes must be at least 2, got 1"),
     "one tag": (lambda: SequenceTagger(V, H, 1), "num_classes must be at least 2, got 1"),
     "one output": (lambda: FeedForward(I, 1), "^output_size must be at least 2, got 1"),
+    "no symbols": (
+        lambda: SequenceClassifier(0, H, K, embedding_size=3),
+        "^input_size must be a positive integer, got 0",
+    ),
     "pooling": (lambda: classifier(pooling="max"), "pooling must be one of 'last', 'mean'"),
     "cell": (lambda: classifier(cell="elman"), "cell must be"),
     "reverse": (

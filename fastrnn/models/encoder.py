@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +112,7 @@ class Encoder(Module):
     ) -> None:
         self.inputs = check_choice("inputs", inputs, ("ids", "vectors"))
         layer = LAYERS[check_choice("cell", cell, CELLS)]
+        input_size = check_positive_int("input_size", input_size)
         num_layers = check_positive_int("num_layers", num_layers)
         dropout = check_probability("dropout", dropout)
         input_dropout = check_probability("input_dropout", input_dropout)
@@ -152,7 +152,7 @@ class Encoder(Module):
             "input_dropout": self.input_dropout.generator,
         }
         self.config = {
-            "input_size": operator.index(input_size),
+            "input_size": input_size,
             "hidden_size": self.recurrent.hidden_size,
             "num_layers": num_layers,
             "cell": cell,
