@@ -90,54 +90,48 @@ INLINE void FN(variant_adjoint_h)(FN(spot) at, int gates, V d_h) {
     FN(variant_state_adjoint)(at, gates, 0, d_h * t * o * (one - o), d_c);
 }
 
-INLINE void FN(peephole_forward_at)(FN(spot) at) { FN(set_h)(at, FN(variant_forward_h)(at, 4)); }
-INLINE void FN(peephole_adjoint_at)(FN(spot) at) { FN(variant_adjoint_h)(at, 4, FN(d_h)(at)); }
-INLINE void FN(peephole_gates_forward_at)(FN(spot) at) {
-    FN(set_extra)(at, FN(variant_forward_h)(at, 4));
+INLINE void FN(variant_forward_at)(FN(spot) at, int gates) {
+    FN(set_h)(at, FN(variant_forward_h)(at, gates));
 }
-INLINE void FN(peephole_gates_adjoint_at)(FN(spot) at) {
-    FN(variant_adjoint_h)(at, 4, FN(d_extra)(at));
+INLINE void FN(variant_adjoint_at)(FN(spot) at, int gates) {
+    FN(variant_adjoint_h)(at, gates, FN(d_h)(at));
 }
-INLINE void FN(coupled_forward_at)(FN(spot) at) { FN(set_h)(at, FN(variant_forward_h)(at, 3)); }
-INLINE void FN(coupled_adjoint_at)(FN(spot) at) { FN(variant_adjoint_h)(at, 3, FN(d_h)(at)); }
-INLINE void FN(coupled_gates_forward_at)(FN(spot) at) {
-    FN(set_extra)(at, FN(variant_forward_h)(at, 3));
+INLINE void FN(variant_gates_forward_at)(FN(spot) at, int gates) {
+    FN(set_extra)(at, FN(variant_forward_h)(at, gates));
 }
-INLINE void FN(coupled_gates_adjoint_at)(FN(spot) at) {
-    FN(variant_adjoint_h)(at, 3, FN(d_extra)(at));
+INLINE void FN(variant_gates_adjoint_at)(FN(spot) at, int gates) {
+    FN(variant_adjoint_h)(at, gates, FN(d_extra)(at));
 }
-INLINE void FN(coupled_projection_forward_at)(FN(spot) at) { FN(set_h)(at, FN(activation)(at, 3)); }
-INLINE void FN(coupled_projection_adjoint_at)(FN(spot) at) { FN(set_gate)(at, 3, FN(d_h)(at)); }
 
 static void FN(peephole_forward)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(peephole_forward_at));
+    FN(for_each_vector_with)(f, 4, FN(variant_forward_at));
 }
 static void FN(peephole_adjoint)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(peephole_adjoint_at));
+    FN(for_each_vector_with)(f, 4, FN(variant_adjoint_at));
 }
 static void FN(peephole_gates_forward)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(peephole_gates_forward_at));
+    FN(for_each_vector_with)(f, 4, FN(variant_gates_forward_at));
 }
 static void FN(peephole_gates_adjoint)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(peephole_gates_adjoint_at));
+    FN(for_each_vector_with)(f, 4, FN(variant_gates_adjoint_at));
 }
 static void FN(coupled_forward)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(coupled_forward_at));
+    FN(for_each_vector_with)(f, 3, FN(variant_forward_at));
 }
 static void FN(coupled_adjoint)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(coupled_adjoint_at));
+    FN(for_each_vector_with)(f, 3, FN(variant_adjoint_at));
 }
 static void FN(coupled_gates_forward)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(coupled_gates_forward_at));
+    FN(for_each_vector_with)(f, 3, FN(variant_gates_forward_at));
 }
 static void FN(coupled_gates_adjoint)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(coupled_gates_adjoint_at));
+    FN(for_each_vector_with)(f, 3, FN(variant_gates_adjoint_at));
 }
 static void FN(coupled_projection_forward)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(coupled_projection_forward_at));
+    FN(for_each_vector_with)(f, 3, FN(projection_forward_at));
 }
 static void FN(coupled_projection_adjoint)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(coupled_projection_adjoint_at));
+    FN(for_each_vector_with)(f, 3, FN(projection_adjoint_at));
 }
 
 /* ---- with normalisation ----------------------------------------------------------------------- */
@@ -363,27 +357,17 @@ static void FN(coupled_normalised_gates_adjoint)(const fr_frame *f) {
     FN(normalised_rows_adjoint)(f, 3, FN(sum_d_c_of_extra), FN(gates_adjoint_of_extra));
 }
 
-INLINE void FN(normalised_projection_forward_at)(FN(spot) at) {
-    FN(set_h)(at, FN(activation)(at, 12));
-}
-INLINE void FN(normalised_projection_adjoint_at)(FN(spot) at) { FN(set_gate)(at, 12, FN(d_h)(at)); }
-INLINE void FN(coupled_normalised_projection_forward_at)(FN(spot) at) {
-    FN(set_h)(at, FN(activation)(at, 9));
-}
-INLINE void FN(coupled_normalised_projection_adjoint_at)(FN(spot) at) {
-    FN(set_gate)(at, 9, FN(d_h)(at));
-}
 static void FN(normalised_projection_forward)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(normalised_projection_forward_at));
+    FN(for_each_vector_with)(f, 12, FN(projection_forward_at));
 }
 static void FN(normalised_projection_adjoint)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(normalised_projection_adjoint_at));
+    FN(for_each_vector_with)(f, 12, FN(projection_adjoint_at));
 }
 static void FN(coupled_normalised_projection_forward)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(coupled_normalised_projection_forward_at));
+    FN(for_each_vector_with)(f, 9, FN(projection_forward_at));
 }
 static void FN(coupled_normalised_projection_adjoint)(const fr_frame *f) {
-    FN(for_each_vector)(f, FN(coupled_normalised_projection_adjoint_at));
+    FN(for_each_vector_with)(f, 9, FN(projection_adjoint_at));
 }
 
 /* clang-format off */

@@ -77,3 +77,11 @@ INLINE void FN(for_each_vector)(const fr_frame *f, void (*at)(FN(spot))) {
         if (u < f->units) at((FN(spot)){f, row, u, f->units - u});
     }
 }
+/* The same with a number, of gates or of a slot, that is a constant once all is inlined. */
+INLINE void FN(for_each_vector_with)(const fr_frame *f, int k, void (*at)(FN(spot), int)) {
+    for (fr_index row = 0; row < f->rows; row++) {
+        fr_index u = 0;
+        for (; u + V_WIDTH <= f->units; u += V_WIDTH) at((FN(spot)){f, row, u, V_WIDTH}, k);
+        if (u < f->units) at((FN(spot)){f, row, u, f->units - u}, k);
+    }
+}
