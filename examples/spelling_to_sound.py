@@ -10,6 +10,7 @@ Run: python examples/spelling_to_sound.py
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from _common import arguments, error_rates, held_out, report
@@ -35,7 +36,7 @@ def load(args: Any) -> Data:
     phonemes = fr.data.Vocabulary((p for row in sounds for p in row), specials=["<pad>"])
     train, test = held_out(len(words))
     # Equal neighbours need a frame between them.
-    needed = [len(row) + sum(a == b for a, b in zip(row, row[1:])) for row in sounds]
+    needed = [len(row) + sum(a == b for a, b in pairwise(row)) for row in sounds]
     train = [k for k in train if needed[k] <= 2 * len(words[k])]
     return Data(words, sounds, letters, phonemes, train, test)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,7 +119,7 @@ class FeedForward(Predictor):
         seeds = spawn(seed, len(sizes))
         self.layers = [
             Dense(below, above, dtype=config["dtype"], seed=seeds[k])
-            for k, (below, above) in enumerate(zip(sizes, sizes[1:]))
+            for k, (below, above) in enumerate(pairwise(sizes))
         ]
         self.dropout = Dropout(config["dropout"], seed=seeds[-1])
         self.parameters = join({f"dense{k}": layer for k, layer in enumerate(self.layers)})
