@@ -1,4 +1,4 @@
-"""SciPy's special functions, imported at first use: that takes longer than all of this package."""
+"""SciPy's special functions, imported at first use: their import takes longer than ours."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ _NO_Y = "no_validation"  # what validate_data wants where there is no y
 
 
 class _RNN(BaseEstimator):
-    """What the estimators share: reading sequences, training, and training further."""
+    """Base of the estimators: reading sequences, training, and training further."""
 
     def fit(self, X: Any, y: Any) -> _RNN:
         """Train on sequences and what belongs to them.
@@ -190,7 +190,7 @@ class _RNN(BaseEstimator):
 
 
 class _Labels(ClassifierMixin, _RNN):
-    """What the estimators share that predict labels."""
+    """Base of the estimators that predict labels."""
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> _Labels:
         """Train one more epoch.

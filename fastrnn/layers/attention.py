@@ -30,9 +30,9 @@ class Attention(Module, ABC):
     .. math:: a_{st} = \frac{e^{f(q_s, m_t)}}{\sum_{t'} e^{f(q_s, m_{t'})}}, \qquad
               c_s = \sum_t a_{st} m_t
 
-    The queries are all given at once. Where they are a decoder's outputs, the decoder has run
-    through its time loop before, in one call; it is what stands above the decoder that reads the
-    context (Luong et al., section 3), not the decoder's own next step.
+    The queries are all given at once. A decoder whose outputs they are has run through all of its
+    steps before, in one call. What stands above the decoder reads the context (Luong et al.,
+    section 3); the decoder's next step does not.
     """
 
     def __init__(self, query_size: int, memory_size: int, dtype: DTypeLike) -> None:
@@ -71,9 +71,9 @@ class Attention(Module, ABC):
     def over(
         self, memory: ArrayLike, lengths: ArrayLike | None = None
     ) -> Callable[[ArrayLike], tuple[np.ndarray, np.ndarray]]:
-        """Return the call for one memory, of which the queries come in several calls.
+        """Return the call for one memory, for queries that come in several calls.
 
-        What is computed of the memory alone is computed here, once.
+        What depends on the memory alone is computed here, once.
 
         Returns
         -------

@@ -95,7 +95,7 @@ class Pooling(Module, ABC):
 
 
 class LastPooling(Pooling):
-    """What each direction has read last: the last valid step, of a backward half the first.
+    """What each direction has read last: the last valid step, for a backward half the first.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ POOLINGS = ("last", "mean", "attention")
 
 
 class PooledModel(Predictor):
-    r"""What models share that read a sequence and put out a vector.
+    r"""Base of the models that read a sequence and return a vector.
 
     .. math:: h_1 \dots h_T = \mathrm{encoder}(x_1 \dots x_T), \qquad
               y = W \, \mathrm{pool}(h_1 \dots h_T) + b

@@ -1,4 +1,4 @@
-"""What models share that put out scores for each frame of a sequence."""
+"""Base of the models that return scores for each frame of a sequence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FramewiseModel(Predictor):
-    r"""A model that reads a sequence and puts out a vector for each frame.
+    r"""A model that reads a sequence and returns a vector for each frame.
 
     .. math:: h_1 \dots h_T = \mathrm{encoder}(x_1 \dots x_T), \qquad y_t = W h_t + b
 

@@ -1,7 +1,7 @@
 """What stands around the recurrent layers of a generator: how an element is read, and predicted.
 
 A head turns elements into the vectors that the recurrent layers read, and their output into a
-distribution of the next element, of which it knows the loss and draws.
+distribution of the next element, whose loss it computes and from which it draws.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What models without a state between batches share: a loss of their output."""
+"""Base of the models without a state between batches, whose loss is one of their output."""
 
 from __future__ import annotations
 

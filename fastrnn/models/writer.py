@@ -1,4 +1,4 @@
-"""What models share that read an input and write a sequence."""
+"""Base of the models that read an input and write a sequence."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Writer(Model):
-    """What models share that read an input and write a sequence: training, and writing.
+    """Base of the models that read an input and write a sequence: training, and writing.
 
     A target is the ids of a sequence with its end mark, without a beginning mark:
     ``vocabulary.encode(tokens, eos=True)``. In training the decoder reads the true symbols before

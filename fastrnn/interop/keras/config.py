@@ -190,7 +190,7 @@ MODELS = {"Sequential": _sequential, "Functional": _functional}
 
 
 def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call:
-    """Return one call of a layer, of which the configuration has the arguments."""
+    """Return one call of a layer, with its arguments from the configuration."""
     arguments = node.get("args")
     if not isinstance(arguments, list) or not arguments:
         raise ValueError(f"a call must have arguments, got {arguments!r:.80}")
