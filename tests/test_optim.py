@@ -198,7 +198,7 @@ def test_impossible_settings(name, options):
 @pytest.mark.parametrize("name", ["Adagrad", "RMSprop", "Adam", "AdamW"])
 def test_eps_must_not_vanish_in_the_type_of_the_parameters(name, dtype):
     tiny = float(np.finfo(dtype).tiny)
-    with pytest.raises(ValueError, match=f"eps must be {tiny} at least in {dtype}, got"):
+    with pytest.raises(ValueError, match=f"eps must be at least {tiny} in {dtype}, got"):
         make(name, make_parameters(dtype), eps=tiny / 2)
     parameters = make_parameters(dtype)
     make(name, parameters, eps=tiny).step()  # of zero gradients

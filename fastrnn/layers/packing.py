@@ -50,7 +50,7 @@ class Packing:
         self._batch_first = batch_first and len(shape) == 2
         T, B = shape[::-1] if self._batch_first else (shape[0], 1) if len(shape) == 1 else shape
         if T == 0:
-            raise ValueError(f"sequences must have at least 1 step, got T = 0 in {shape}")
+            raise ValueError(f"x must have at least 1 step, got T = 0 in {shape}")
         self.B = B
         self._order = self._rows = None
         if lengths is None:

@@ -397,7 +397,7 @@ class Recurrent(Module):
         return state
 
     def extras(self) -> Extras | None:
-        """Return what a backend has to know at inference beside the cell, for any number of rows.
+        """Return what a backend has to know at inference besides the cell, for any number of rows.
 
         None where that is nothing.
         """
@@ -614,7 +614,7 @@ def check_options(layer: Recurrent, options: dict[str, Any]) -> dict[str, Any]:
         if name not in OPTIONS:
             raise TypeError(
                 f"{type(layer).__name__} has no argument {name!r}; "
-                f"beside those in its signature it takes {', '.join(OPTIONS)}"
+                f"besides those in its signature it takes {', '.join(OPTIONS)}"
             )
     return options
 
@@ -624,7 +624,8 @@ def _check_zoneout(value: Any, states: tuple[str, ...]) -> tuple[float, ...]:
     if not isinstance(value, (tuple, list)):
         return (check_probability("zoneout", value),) * len(states)
     if len(value) != len(states):
-        expected = f"({', '.join(states)})" if len(states) > 1 else "a probability"
+        pair = "a probability or a pair, of h and of c"
+        expected = pair if len(states) > 1 else "a probability"
         raise ValueError(f"zoneout must be {expected}, got {value!r:.80}")
     return tuple(check_probability(f"zoneout of {n}", p) for n, p in zip(states, value))
 

@@ -125,7 +125,7 @@ class Optimizer(ABC):
         dtype = self.parameters.dtype
         least = float(np.finfo(dtype).tiny)
         if checked.get("eps", least) < least:  # zero there, and 0 / 0 is no step
-            raise ValueError(f"eps must be {least} at least in {dtype}, got {checked['eps']}")
+            raise ValueError(f"eps must be at least {least} in {dtype}, got {checked['eps']}")
         return checked
 
     @abstractmethod
