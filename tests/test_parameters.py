@@ -305,3 +305,27 @@ def test_a_pullback_is_used_once_and_outlives_a_refusal():
     assert pullback(3) == 6
     with pytest.raises(RuntimeError, match="has been used"):
         pullback(3)
+
+
+def test_a_pullback_is_used_up_by_what_interrupts_it():
+    gradients = []
+
+    def adjoint(d_output):
+        gradients.append(d_output)
+        raise MemoryError  # or Ctrl-C
+
+    pullback = Pullback(adjoint)
+    with pytest.raises(MemoryError):
+        pullback(3)
+    with pytest.raises(RuntimeError, match="has been used"):
+        pullback(3)
+    assert gradients == [3]
+
+
+def test_a_pullback_is_not_used_again_while_it_is_in_use():
+    def adjoint(d_output):
+        return pullback(d_output)  # as a handler of signals, or another thread, might
+
+    pullback = Pullback(adjoint)
+    with pytest.raises(RuntimeError, match="has been used"):
+        pullback(3)

@@ -55,7 +55,8 @@ class Module:
 class Pullback:
     """The adjoint of one call, used once: it lets go of what it kept for that.
 
-    A call that is refused (wrong shape or dtype) leaves it usable.
+    A call that is refused (wrong shape or dtype) leaves it usable. One that ends in another error,
+    such as Ctrl-C, may have added some of its gradients, and does not.
 
     Parameters
     ----------
@@ -75,8 +76,11 @@ class Pullback:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the adjoint returns."""
-        if self._adjoint is None:
+        adjoint, self._adjoint = self._adjoint, None
+        if adjoint is None:
             raise RuntimeError("this pullback has been used; call vjp again for another")
-        gradient = self._adjoint(*args, **kwargs)
-        self._adjoint = None
-        return gradient
+        try:
+            return adjoint(*args, **kwargs)
+        except (TypeError, ValueError):
+            self._adjoint = adjoint
+            raise
