@@ -212,8 +212,11 @@ def check_output(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...])
 def check_lengths(
     lengths: Any, T: int, B: int, name: str = "lengths", *, lowest: int = 0
 ) -> np.ndarray:
-    """Return the lengths of `B` sequences in `T` steps as contiguous int64 (B,), in `lowest`..T."""
-    array = _as_integers(name, lengths)
+    """Return the lengths of `B` sequences in `T` steps as contiguous int64 (B,), in `lowest`..T.
+
+    They are a copy, for the reason given at `check_ids`.
+    """
+    array = _as_integers(name, lengths).copy()
     if array.shape != (B,):
         raise ValueError(f"{name} must be ({B},), got {_format(array.shape)}")
     if B and (array.min() < lowest or array.max() > T):
@@ -258,9 +261,15 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     return arrays
 
 
-def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
-    """Return ids of any shape as C-contiguous int64, each in 0..`upper` - 1."""
+def check_ids(name: str, ids: Any, upper: int, *, copy: bool = False) -> np.ndarray:
+    """Return ids of any shape as C-contiguous int64, each in 0..`upper` - 1.
+
+    What the core finds an address by has to be a copy: it reads that without the interpreter's
+    lock, when another thread may write to the caller's array.
+    """
     array = _as_integers(name, ids)
+    if copy:
+        array = array.copy()
     if array.dtype == np.int64 and array.flags.c_contiguous and array.flags.aligned and array.size:
         # The common case in one pass: a negative number is a large one without its sign.
         unsigned = array.view(np.uint64)

@@ -139,6 +139,46 @@ def test_threads_divide_the_units_of_a_wide_stream(set_threads, layer):
     np.testing.assert_array_equal(*outputs)
 
 
+@pytest.mark.parametrize(
+    ("function", "call"),
+    [
+        ("scans", lambda ids, _: fr.GRU(5, 4).on_ids(ids, None)),
+        ("softmax_cross_entropy", lambda ids, _: fr.losses.softmax_cross_entropy(np.eye(5), ids)),
+        (
+            "ctc",
+            lambda lengths, others: fr.losses.ctc(
+                np.zeros((9, 5, 2)), lengths, np.ones((1, 5), int), others
+            ),
+        ),
+    ],
+)
+def test_numbers_that_another_thread_may_write_to_are_copied(monkeypatch, function, call):
+    # The core looks at them once, and then finds addresses by them without the interpreter's lock.
+    given, read = np.arange(5), []
+    others = given.clip(0, 1)
+
+    def spy(*arguments):
+        read.extend(arguments)
+        return original(*arguments)
+
+    original = getattr(compiled, function)
+    monkeypatch.setattr(compiled, function, spy)
+    with fr.use_backend("compiled"):
+        call(given, others)
+    arrays = [array for array in flat(read) if isinstance(array, np.ndarray)]
+    assert any(array.dtype == np.int64 for array in arrays)
+    assert not any(np.shares_memory(a, b) for a in arrays for b in (given, others))
+
+
+def flat(value):
+    """Yield what is in lists and tuples, and in those in them."""
+    if not isinstance(value, (list, tuple)):
+        yield value
+        return
+    for part in value:
+        yield from flat(part)
+
+
 def test_a_forked_child_computes():
     code = """
 import os

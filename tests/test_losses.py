@@ -19,6 +19,7 @@ from fastrnn.losses import (
     pinball,
     softmax_cross_entropy,
 )
+from fastrnn.losses._masks import check_mask
 
 MASKS = {"no mask": None, "mask": np.array([[True, False], [False, True], [True, True]])}
 
@@ -40,6 +41,12 @@ def test_cross_entropy_is_the_mean_negative_log_probability(mask, dtype):
     assert_close(loss, expected, TOLERANCES[dtype])
     assert d_logits.shape == logits.shape
     assert d_logits.dtype == dtype
+
+
+def test_a_mask_is_copied():
+    # It picks the rows, then the targets: of another number, had a thread written to it meanwhile.
+    mask = np.ones(3, bool)
+    assert not np.shares_memory(check_mask(mask, (3,)), mask)
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)

@@ -72,7 +72,7 @@ class Pooling(Module, ABC):
             As for a call; the pullback as well.
         """
         x, lengths = self._check(x, lengths)
-        pooled, adjoint = self._pool(x, lengths.copy())
+        pooled, adjoint = self._pool(x, lengths)
         shape = pooled.shape
         return pooled, Pullback(
             lambda d_pooled: adjoint(check_array("d_pooled", d_pooled, self.dtype, shape))

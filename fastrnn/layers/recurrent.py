@@ -461,13 +461,11 @@ class Recurrent(Module):
             table = embedding.parameters["weight"]
             check_array("embedding", table, self.dtype, ("V", self.input_size))
         symbols = self.input_size if embedding is None else embedding.num_embeddings
-        ids = check_ids("ids", ids, symbols)
+        ids = check_ids("ids", ids, symbols, copy=True)
         if ids.ndim not in (1, 2):
             raise ValueError(f"ids must be (T, B) or (T,), got {ids.shape}")
         packing = Packing(ids.shape, self.batch_first, lengths)
         rows = packing.pack(ids[..., None]).reshape(-1)
-        if keep_tape:
-            rows = rows.copy()
         return self._run_rows(rows, packing, ids.ndim == 1, state, keep_tape, embedding)
 
     def _run_rows(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def check_mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Return a mask of this shape, or None where everything counts."""
+    """Return a copy of a mask, of this shape, or None where everything counts."""
     if mask is None:
         return None
     mask = as_array("mask", mask)
@@ -21,7 +21,7 @@ def check_mask(mask: ArrayLike | None, shape: tuple[int, ...]) -> np.ndarray | N
         raise TypeError(f"mask must be boolean, got dtype {mask.dtype}")
     if mask.shape != shape:
         raise ValueError(f"mask must be {shape}, got {mask.shape}")
-    return mask
+    return mask.copy()
 
 
 def refuse_nothing(count: int, element: str) -> None:

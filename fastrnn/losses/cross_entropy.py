@@ -66,7 +66,7 @@ def softmax_cross_entropy(
     V = logits.shape[-1]
     mask = check_mask(mask, logits.shape[:-1])
     rows = logits.reshape(-1, V) if mask is None else logits[mask]
-    ids = check_ids("targets", targets if mask is None else targets[mask], V)
+    ids = check_ids("targets", targets if mask is None else targets[mask], V, copy=True)
     refuse_nothing(len(rows), "token")
     backend = active_backend()
     d_rows = backend.empty(rows.shape, rows.dtype)
