@@ -383,3 +383,46 @@ def test_sizes_that_were_changed_after_construction_are_no_danger():
     layer.input_size = 400
     with pytest.raises(ValueError, match="x must be 4 wide"):
         stream.step(np.ones(400))
+
+
+def test_attributes_that_were_changed_after_construction_are_no_danger():
+    # A child, as memory that is not there ends the process.
+    child = python("""
+import numpy as np
+import fastrnn as fr
+from fastrnn.cells import CELLS
+layers = {"GRU": fr.GRU, "LSTM": fr.LSTM, "Dense": fr.Dense}
+for kind, name, value, call in [
+    ("GRU", "depth", 4000, lambda layer: layer.stream()),
+    ("GRU", "dtype", np.dtype("float64"), lambda layer: layer.stream()),
+    ("GRU", "cell", CELLS["lstm"], lambda layer: layer.stream()),
+    ("GRU", "cell", CELLS["lstm"], lambda layer: layer(np.ones((5, 2, 4)))),
+    ("LSTM", "cell", CELLS["gru"], lambda layer: layer.stream()),
+    ("LSTM", "zoneout", (0.5,), lambda layer: layer.stream()),
+    ("LSTM", "zoneout", (0.5,), lambda layer: layer(np.ones((5, 2, 4)))),
+    ("LSTM", "state_widths", (800, 800), lambda layer: layer.stream()),
+    ("LSTM", "state_widths", (5, 8), lambda layer: layer(np.ones((5, 2, 4)))),
+    ("Dense", "dtype", np.dtype("float64"), lambda layer: layer(np.ones((2, 4)))),
+]:
+    layer = layers[kind](4, 8)
+    setattr(layer, name, value)
+    try:
+        call(layer)
+        print("OK")
+    except (TypeError, ValueError) as error:
+        print(error)
+""")
+    output, errors = child.communicate(timeout=100)
+    assert (child.returncode, errors) == (0, "")
+    assert output.splitlines() == [
+        "states must be of 1 layers, got 4000",
+        "weight_ih must be contiguous float64 (24, 4), got float32 (24, 4)",
+        "states must have 2 arrays, got 1",
+        "state must have 2 arrays, got 1",
+        "weight_ih must be contiguous float32 (30, 4), got float32 (32, 4)",
+        "zoneout must have 2 arrays, got 1",
+        "zoneout must have 2 arrays, got 1",
+        "weight_hh must be contiguous float32 (32, 800), got float32 (32, 8)",
+        "out must be (10, 5) with neighbouring columns, got float32 (10, 8)",
+        "x must be float32, got float64",
+    ]

@@ -8,6 +8,7 @@ from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
 
+from fastrnn._core.arrays cimport data
 from fastrnn._core.kernels cimport (
     FR_WORKSPACE,
     active,
@@ -158,10 +159,6 @@ cdef int run_in_parts(const Affine *a, fr_task work, double flops) except -1:
     return 0
 
 
-cdef char *data(cnp.ndarray array) noexcept:
-    return cnp.PyArray_BYTES(array)
-
-
 def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     """x W^T + b (N, outputs) for x (N, inputs), W (outputs, inputs) and b (outputs,) or None."""
     cdef Affine a
@@ -169,6 +166,8 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     a.rows = x.shape[0]
     a.inputs = x.shape[1]
     a.outputs = weight.shape[0]
+    if cnp.PyArray_TYPE(weight) != cnp.PyArray_TYPE(x):
+        raise TypeError(f"x must be {weight.dtype}, got {x.dtype}")
     if weight.shape[1] != a.inputs:
         raise ValueError(f"x must be {weight.shape[1]} wide, got {a.inputs}")
     y = empty((a.rows, a.outputs), x.dtype)
@@ -189,6 +188,8 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
     a.rows = x.shape[0]
     a.inputs = x.shape[1]
     a.outputs = weight.shape[0]
+    if cnp.PyArray_TYPE(d_y) != cnp.PyArray_TYPE(x):
+        raise TypeError(f"d_y must be {x.dtype}, got {d_y.dtype}")
     if d_y.shape[0] != a.rows or d_y.shape[1] != a.outputs:
         raise ValueError(f"d_y must be {(a.rows, a.outputs)}, got {(<object>d_y).shape}")
     d_x = empty((a.rows, a.inputs), x.dtype)

@@ -7,6 +7,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset, strcmp
 
+from fastrnn._core.arrays cimport check_number, checked, data, matrix
 from fastrnn._core.blas cimport restore_threads, use_one_thread
 from fastrnn._core.kernels cimport (
     FR_OPERAND_EXTRA,
@@ -58,32 +59,6 @@ cdef Py_ssize_t CHUNK_ROWS = 512
 cdef Py_ssize_t STEPS_TO_COPY = 16
 cdef Py_ssize_t STEPS_TO_COPY_LARGE = 64
 cdef Py_ssize_t LARGE_FOR_L1 = 1 << 16
-
-
-cdef char *data(cnp.ndarray array) noexcept:
-    return cnp.PyArray_BYTES(array)
-
-
-cdef cnp.ndarray checked(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns):
-    """A contiguous array (rows, columns) of the element type, or (rows,) for columns = -1."""
-    cdef cnp.ndarray array
-    if not cnp.PyArray_Check(value):
-        raise TypeError(f"{name} must be an array, got {type(value).__name__}")
-    array = value
-    cdef int axes = 1 if columns < 0 else 2
-    if (cnp.PyArray_TYPE(array) != typenum or not cnp.PyArray_IS_C_CONTIGUOUS(array)
-            or cnp.PyArray_NDIM(array) != axes or cnp.PyArray_DIM(array, 0) != rows
-            or (axes == 2 and cnp.PyArray_DIM(array, 1) != columns)):
-        raise ValueError(f"{name} must be contiguous {(rows, columns)[:axes]}, "
-                         f"got {(<object>array).dtype} {(<object>array).shape}")
-    return array
-
-
-cdef cnp.ndarray matrix(str name, object value):
-    """An array of two axes."""
-    if not cnp.PyArray_Check(value) or cnp.PyArray_NDIM(value) != 2:
-        raise ValueError(f"{name} must be an array of two axes, got {value!r:.80}")
-    return value
 
 
 cdef cnp.ndarray strided(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns,
@@ -156,6 +131,7 @@ cdef class Scan:
         self.owners = []
         self.weights = weights
         self.initial = state
+        check_number("state", r.cell.states, len(state))
         self.find_sizes(x, offsets, state)
         r.reverse = reverse
         r.keep = keep
@@ -238,6 +214,8 @@ cdef class Scan:
             else:
                 w.weight = self.weight("weight_hh", r.cell.gates * r.H, w.depth)
                 w.weight += stage.first_gate * r.H * w.depth * r.item
+        if r.P != r.H and stage.weight != FR_WEIGHT_HR:  # of the last stage, which makes h
+            raise ValueError(f"state must be ({r.B}, {r.H}), got ({r.B}, {r.P})")
         return 0
 
     cdef int copy_weights(self) except -1:
@@ -321,6 +299,7 @@ cdef class Scan:
                 checked("recurrent_mask", extras.recurrent_mask, self.typenum, r.B, r.P))
         if extras.zoneout is None:
             return 0
+        check_number("zoneout", r.cell.states, len(extras.zoneout))
         for k in range(r.cell.states):
             rows = 1 if len(extras.zoneout[k]) == 1 else r.N
             r.zoneout_row[k] = 0 if rows == 1 else r.width[k]
@@ -418,6 +397,8 @@ cdef class Scan:
         cdef int k, size
         if self.used or not r.keep:
             raise RuntimeError("a tape can be used once")
+        if d_final is not None:
+            check_number("d_state", r.cell.states, len(d_final))
         if d_out is not None:
             array = strided("d_out", d_out, self.typenum, r.N, r.P, &r.d_out_row)
             r.d_out = data(array)

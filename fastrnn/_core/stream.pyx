@@ -10,6 +10,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset, strcmp
 
+from fastrnn._core.arrays cimport check_number, checked, data, matrix
 from fastrnn._core.kernels cimport (
     FR_MAX_VECTORS,
     FR_OPERAND_EXTRA,
@@ -262,6 +263,11 @@ cdef inline fr_term term(const char *weight, Py_ssize_t columns, const char *x) 
     return t
 
 
+cdef bint is_projected(const fr_cell *cell) noexcept nogil:
+    """Whether h is a projection, of a width of its own."""
+    return cell.stage[cell.stages - 1].weight == FR_WEIGHT_HR
+
+
 cdef class Stepper:
     """Advances a stack of one cell step by step.
 
@@ -294,8 +300,9 @@ cdef class Stepper:
                   object extras=None):
         cdef Stack *s = &self.stack
         cdef cnp.ndarray first = states[0]
-        cdef int k
         memset(s, 0, sizeof(Stack))
+        if cnp.PyArray_NDIM(first) != 3 or cnp.PyArray_DIM(first, 0) == 0:
+            raise ValueError(f"states must be (layers, B, width), got {(<object>first).shape}")
         self.typenum = cnp.PyArray_TYPE(first)
         s.item = cnp.PyArray_ITEMSIZE(first)
         s.kernels = active(s.item)
@@ -312,53 +319,53 @@ cdef class Stepper:
         s.n_layers = first.shape[0]
         s.B = first.shape[1]
         s.P = first.shape[2]
-        for k in range(s.cell.states):
-            s.width[k] = states[k].shape[2]
         s.cell_clip = INFINITY
         if extras is not None:
             s.cell_clip = extras.cell_clip
             self.masks = extras.zoneout
         scratch = np.empty(s.n_layers * sizeof(Layer), np.uint8)
         self.owners = [scratch]
-        s.layers = <Layer *>address(scratch)
+        s.layers = <Layer *>data(scratch)
         self.bind()
 
     cdef int bind(self) except -1:
         """Look up where the weights and the states are."""
         cdef Stack *s = &self.stack
         cdef Layer *layer
-        cdef Py_ssize_t n
+        cdef Py_ssize_t n, rows, size
         cdef double flops = 0
         cdef int k
         weights = self.passes()
+        if len(weights) != s.n_layers:
+            raise ValueError(f"states must be of {len(weights)} layers, got {s.n_layers}")
+        self.bound = None
         del self.owners[1:]
         self.owners.append(weights)
-        s.H = weights[0]["weight_ih"].shape[0] // s.cell.gates
+        s.H = matrix("weight_ih", weights[0]["weight_ih"]).shape[0] // s.cell.gates
+        rows = s.cell.gates * s.H
         for n in range(s.n_layers):
             layer = &s.layers[n]
             memset(layer, 0, sizeof(Layer))
             named = weights[n]
-            layer.inputs = named["weight_ih"].shape[1]
-            layer.weight_ih = address(named["weight_ih"])
-            layer.weight_hh = address(named["weight_hh"])
-            if "weight_hr" in named:
-                layer.weight_hr = address(named["weight_hr"])
+            layer.inputs = s.P if n > 0 else named["weight_ih"].shape[1]
+            layer.weight_ih = self.weight("weight_ih", named, rows, layer.inputs)
+            layer.weight_hh = self.weight("weight_hh", named, rows, s.P)
+            if is_projected(s.cell):
+                layer.weight_hr = self.weight("weight_hr", named, s.P, s.H)
             if "bias_ih" in named:
-                layer.bias_ih = address(named["bias_ih"])
-                layer.bias_hh = address(named["bias_hh"])
+                layer.bias_ih = self.weight("bias_ih", named, rows, -1)
+                layer.bias_hh = self.weight("bias_hh", named, rows, -1)
             k = 0
             while k < FR_MAX_VECTORS and s.cell.vector[k].name != NULL:
                 name = s.cell.vector[k].name.decode()
+                size = s.cell.vector[k].blocks * s.H
                 if name in named:
-                    layer.vector[k] = address(named[name])
+                    layer.vector[k] = self.weight(name, named, size, -1)
                 else:
-                    layer.vector[k] = self.zeros(s.cell.vector[k].blocks * s.H)
+                    layer.vector[k] = self.zeros(size)
                 k += 1
-            for k in range(s.cell.states):
-                layer.state[k] = address(self.states[k]) + n * s.B * s.width[k] * s.item
-            if n > 0:
-                layer.x = s.layers[n - 1].state[0]
             flops += 2. * s.B * s.cell.gates * s.H * (layer.inputs + s.P)
+        self.find_states()
         self.inputs = s.layers[0].inputs
         self.long_step = flops > FLOPS_WITHOUT_GIL
         self.most_threads = 1
@@ -366,18 +373,45 @@ cdef class Stepper:
             self.most_threads = <int>min(flops / FLOPS_A_THREAD + 1, <double>(s.H // UNITS + 1))
         s.gates = self.zeros(s.B * s.cell.slots * s.H)
         s.extra = self.zeros(s.B * s.H)
-        if self.masks is not None:
-            for k in range(s.cell.states):
-                s.before[k] = self.zeros(s.B * s.width[k])
-                s.zoneout[k] = address(self.masks[k])
         self.bound = self.parameters.flat_values
         return 0
+
+    cdef int find_states(self) except -1:
+        """Look up where the states of each layer are, what it reads, and the masks of zoneout."""
+        cdef Stack *s = &self.stack
+        cdef Py_ssize_t n
+        cdef cnp.ndarray array
+        cdef int k
+        check_number("states", s.cell.states, len(self.states))
+        if self.masks is not None:
+            check_number("zoneout", s.cell.states, len(self.masks))
+        for k in range(s.cell.states):
+            s.width[k] = s.P if k == 0 and is_projected(s.cell) else s.H
+            array = self.states[k]
+            shape = (s.n_layers, s.B, s.width[k])
+            if (cnp.PyArray_TYPE(array) != self.typenum or not cnp.PyArray_ISCARRAY(array)
+                    or (<object>array).shape != shape):
+                raise ValueError(f"states must be contiguous {self.states[0].dtype} {shape}, "
+                                 f"got {(<object>array).dtype} {(<object>array).shape}")
+            for n in range(s.n_layers):
+                s.layers[n].state[k] = data(array) + n * s.B * s.width[k] * s.item
+            if self.masks is not None:
+                s.before[k] = self.zeros(s.B * s.width[k])
+                s.zoneout[k] = data(
+                    checked("zoneout", self.masks[k], self.typenum, 1, s.width[k]))
+        for n in range(1, s.n_layers):
+            s.layers[n].x = s.layers[n - 1].state[0]
+        return 0
+
+    cdef char *weight(self, str name, dict named, Py_ssize_t rows,
+                      Py_ssize_t columns) except NULL:
+        return data(checked(name, named[name], self.typenum, rows, columns))
 
     cdef char *zeros(self, Py_ssize_t n) except NULL:
         """Memory of so many elements, as long as the weights stay where they are."""
         array = np.zeros(max(n, 1), self.states[0].dtype)
         self.owners.append(array)
-        return address(array)
+        return data(array)
 
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
@@ -411,7 +445,7 @@ cdef class Stepper:
         if out is None:
             out = self.next_output(cnp.PyArray_NDIM(rows))
         self.stack.layers[0].x = cnp.PyArray_BYTES(rows)
-        self.stack.layers[self.stack.n_layers - 1].out = address(out)
+        self.stack.layers[self.stack.n_layers - 1].out = data(out)
         if self.long_step:
             with nogil:
                 self.run()
@@ -459,7 +493,3 @@ cdef class Stepper:
             step_work(&self.stack, 0, 1, NULL)
             restore_denormals(saved)
         self.stack.descending = not self.stack.descending
-
-
-cdef char *address(object array) except NULL:
-    return cnp.PyArray_BYTES(<cnp.ndarray?>array)
