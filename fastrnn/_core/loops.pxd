@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t
 
 from fastrnn._core.kernels cimport (
     FR_MAX_VECTORS,
+    FR_WEIGHT_HR,
     atomic_int,
     atomic_ptrdiff_t,
     fr_cell,
@@ -101,6 +102,11 @@ cdef inline int vectors_of(const fr_cell *cell) noexcept nogil:
     while v < FR_MAX_VECTORS and cell.vector[v].name != NULL:
         v += 1
     return v
+
+
+cdef inline bint is_projected(const fr_cell *cell) noexcept nogil:
+    """Whether h is a projection, of a width of its own."""
+    return cell.stage[cell.stages - 1].weight == FR_WEIGHT_HR
 
 
 cdef void run_forward(Run *r, int size) noexcept nogil

@@ -22,6 +22,7 @@ from fastrnn._core.loops cimport (
     FEW_ROWS,
     Run,
     StageWeights,
+    is_projected,
     run_adjoint,
     run_forward,
     vectors_of,
@@ -214,7 +215,7 @@ cdef class Scan:
             else:
                 w.weight = self.weight("weight_hh", r.cell.gates * r.H, w.depth)
                 w.weight += stage.first_gate * r.H * w.depth * r.item
-        if r.P != r.H and stage.weight != FR_WEIGHT_HR:  # of the last stage, which makes h
+        if r.P != r.H and not is_projected(r.cell):
             raise ValueError(f"state must be ({r.B}, {r.H}), got ({r.B}, {r.P})")
         return 0
 

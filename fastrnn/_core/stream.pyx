@@ -30,6 +30,7 @@ from fastrnn._core.kernels cimport (
     restore_denormals,
     thread_count,
 )
+from fastrnn._core.loops cimport is_projected
 
 import numpy as np
 
@@ -261,11 +262,6 @@ cdef inline fr_term term(const char *weight, Py_ssize_t columns, const char *x) 
     t.w_row = t.k = columns
     t.x = x
     return t
-
-
-cdef bint is_projected(const fr_cell *cell) noexcept nogil:
-    """Whether h is a projection, of a width of its own."""
-    return cell.stage[cell.stages - 1].weight == FR_WEIGHT_HR
 
 
 cdef class Stepper:
