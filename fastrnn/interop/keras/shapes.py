@@ -36,7 +36,7 @@ class Reshape(Layer):
         size, known = math.prod(x.shape[1:]), math.prod(n for n in self.shape if n != -1)
         shape = tuple(size // max(known, 1) if n == -1 else n for n in self.shape)
         if math.prod(shape) != size:
-            raise ValueError(f"x must be (B, {size} values) that fit {self.shape}, got {x.shape}")
+            raise ValueError(f"x must fit shape {self.shape} of {self.name!r}, got {x.shape}")
         return x.reshape(len(x), *shape), None
 
 
