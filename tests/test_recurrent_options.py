@@ -161,6 +161,31 @@ def test_threads_change_nothing(compiled_backend, set_threads, options, B):
         assert_close(array, results[1][name], TOLERANCES["float64"], name)
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        # Rows that are whole lines of the cache, rows that are not, and more than is transposed.
+        *[fr.GRU(3, H, dtype="float64", seed=1) for H in (24, 25)],
+        *[fr.LSTM(3, H, dtype="float64", seed=1) for H in (24, 25)],
+        *[fr.RNN(3, H, dtype="float64", seed=1) for H in (24, 25, 260)],
+        fr.GRU(3, 25, reset_after=False, dtype="float64", seed=1),
+        fr.LSTM(3, 25, proj_size=7, dtype="float64", seed=1),
+        fr.LSTM(3, 25, coupled=True, layer_norm=True, dtype="float64", seed=1),
+    ],
+    ids=lambda layer: f"{layer.cell.name} {layer.hidden_size}",
+)
+def test_weights_that_one_sequence_copies_are_the_same(compiled_backend, set_threads, layer):
+    set_threads(1)
+    results = []
+    for backend in ("compiled", "reference"):
+        call = random_call(layer, 70, 1)
+        with fr.use_backend(backend):
+            results.append(run(layer, call))
+    for name, array in results[0].items():
+        # Errors of rounding grow over so many steps.
+        assert_close(array, results[1][name], 10 * TOLERANCES["float64"], name)
+
+
 @pytest.mark.parametrize("lengths", [[150], [150, 0, 77]], ids=["one sequence", "three"])
 @pytest.mark.parametrize(
     "layer",
