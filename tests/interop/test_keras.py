@@ -636,11 +636,7 @@ def test_what_does_not_fit_a_layer_is_refused_by_its_call(tmp_path):
         (0, {"padding": "valid"}, r"x must have 3 steps or more in layer 'conv1d', got 2"),
         (1, {"axis": 3}, r"x must have the axes \(3,\) of 'batch_normalization', got \(1, 2, 4\)"),
         (1, {"axis": 1}, r"x must be \(4,\) along axes \(1,\), got \(2,\)"),
-        (
-            6,
-            {"target_shape": [3, 5]},
-            r"x must be \(B, 4 values\) that fit \(3, 5\), got \(1, 1, 4\)",
-        ),
+        (6, {"target_shape": [3, 5]}, r"x must fit shape \(3, 5\) of 'reshape', got \(1, 1, 4\)"),
         (7, {"axis": 3}, r"x must have the axes \(3,\) of 'softmax', got \(1, 2, 2\)"),
     ):
         changed = with_config(
