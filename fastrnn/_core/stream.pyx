@@ -30,7 +30,7 @@ from fastrnn._core.kernels cimport (
     restore_denormals,
     thread_count,
 )
-from fastrnn._core.loops cimport is_projected
+from fastrnn._core.loops cimport is_projected, vectors_of
 
 import numpy as np
 
@@ -351,15 +351,13 @@ cdef class Stepper:
             if "bias_ih" in named:
                 layer.bias_ih = self.weight("bias_ih", named, rows, -1)
                 layer.bias_hh = self.weight("bias_hh", named, rows, -1)
-            k = 0
-            while k < FR_MAX_VECTORS and s.cell.vector[k].name != NULL:
+            for k in range(vectors_of(s.cell)):
                 name = s.cell.vector[k].name.decode()
                 size = s.cell.vector[k].blocks * s.H
                 if name in named:
                     layer.vector[k] = self.weight(name, named, size, -1)
                 else:
                     layer.vector[k] = self.zeros(size)
-                k += 1
             flops += 2. * s.B * s.cell.gates * s.H * (layer.inputs + s.P)
         self.find_states()
         self.inputs = s.layers[0].inputs

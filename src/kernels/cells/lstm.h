@@ -38,12 +38,8 @@ INLINE void FN(lstm_forward_at)(FN(spot) at) { FN(set_h)(at, FN(lstm_forward_h)(
 INLINE void FN(lstm_adjoint_at)(FN(spot) at) { FN(lstm_adjoint_h)(at, FN(d_h)(at)); }
 INLINE void FN(lstm_gates_forward_at)(FN(spot) at) { FN(set_extra)(at, FN(lstm_forward_h)(at)); }
 INLINE void FN(lstm_gates_adjoint_at)(FN(spot) at) { FN(lstm_adjoint_h)(at, FN(d_extra)(at)); }
-INLINE void FN(projection_forward_at)(FN(spot) at, int slot) {
-    FN(set_h)(at, FN(activation)(at, slot));
-}
-INLINE void FN(projection_adjoint_at)(FN(spot) at, int slot) {
-    FN(set_gate)(at, slot, FN(d_h)(at));
-}
+INLINE void FN(projection_forward_at)(FN(spot) at) { FN(set_h)(at, FN(activation)(at, at.k)); }
+INLINE void FN(projection_adjoint_at)(FN(spot) at) { FN(set_gate)(at, at.k, FN(d_h)(at)); }
 
 static void FN(lstm_forward)(const fr_frame *f) { FN(for_each_vector)(f, FN(lstm_forward_at)); }
 static void FN(lstm_adjoint)(const fr_frame *f) { FN(for_each_vector)(f, FN(lstm_adjoint_at)); }

@@ -90,17 +90,13 @@ INLINE void FN(variant_adjoint_h)(FN(spot) at, int gates, V d_h) {
     FN(variant_state_adjoint)(at, gates, 0, d_h * t * o * (one - o), d_c);
 }
 
-INLINE void FN(variant_forward_at)(FN(spot) at, int gates) {
-    FN(set_h)(at, FN(variant_forward_h)(at, gates));
+INLINE void FN(variant_forward_at)(FN(spot) at) { FN(set_h)(at, FN(variant_forward_h)(at, at.k)); }
+INLINE void FN(variant_adjoint_at)(FN(spot) at) { FN(variant_adjoint_h)(at, at.k, FN(d_h)(at)); }
+INLINE void FN(variant_gates_forward_at)(FN(spot) at) {
+    FN(set_extra)(at, FN(variant_forward_h)(at, at.k));
 }
-INLINE void FN(variant_adjoint_at)(FN(spot) at, int gates) {
-    FN(variant_adjoint_h)(at, gates, FN(d_h)(at));
-}
-INLINE void FN(variant_gates_forward_at)(FN(spot) at, int gates) {
-    FN(set_extra)(at, FN(variant_forward_h)(at, gates));
-}
-INLINE void FN(variant_gates_adjoint_at)(FN(spot) at, int gates) {
-    FN(variant_adjoint_h)(at, gates, FN(d_extra)(at));
+INLINE void FN(variant_gates_adjoint_at)(FN(spot) at) {
+    FN(variant_adjoint_h)(at, at.k, FN(d_extra)(at));
 }
 
 static void FN(peephole_forward)(const fr_frame *f) {
@@ -152,8 +148,8 @@ typedef struct {
 INLINE void FN(for_each_of_row)(const fr_frame *f, fr_index row, void (*at)(FN(spot), FN(norms) *),
                                 FN(norms) * s) {
     fr_index u = 0;
-    for (; u + V_WIDTH <= f->units; u += V_WIDTH) at((FN(spot)){f, row, u, V_WIDTH}, s);
-    if (u < f->units) at((FN(spot)){f, row, u, f->units - u}, s);
+    for (; u + V_WIDTH <= f->units; u += V_WIDTH) at((FN(spot)){f, row, u, V_WIDTH, 0}, s);
+    if (u < f->units) at((FN(spot)){f, row, u, f->units - u, 0}, s);
 }
 
 INLINE void FN(set_mean)(FN(moments) * m, fr_index count) {

@@ -1,10 +1,12 @@
 /* What the pointwise functions of all cells share: the walk over a frame, and access to one vector
  * of n <= V_WIDTH units of it. n is a constant in all but the last vector of a row. */
 
-/* Where a pointwise function stands: `row`, first unit `u`, `n` units. */
+/* Where a pointwise function stands: `row`, first unit `u`, `n` units. Functions that serve several
+ * cells also need a number `k`, of gates or of a slot: a constant once all is inlined. */
 typedef struct {
     const fr_frame *frame;
     fr_index row, u, n;
+    int k;
 } FN(spot);
 
 INLINE real *FN(gate)(FN(spot) at, int slot) {
@@ -70,18 +72,13 @@ INLINE void FN(add_d_vector)(FN(spot) at, int which, int block, V v) {
     FN(store_or_add)((real *)f->d_vector[which] + block * f->vector_slot + at.u, v, at.n, 1);
 }
 
-INLINE void FN(for_each_vector)(const fr_frame *f, void (*at)(FN(spot))) {
+INLINE void FN(for_each_vector_with)(const fr_frame *f, int k, void (*at)(FN(spot))) {
     for (fr_index row = 0; row < f->rows; row++) {
         fr_index u = 0;
-        for (; u + V_WIDTH <= f->units; u += V_WIDTH) at((FN(spot)){f, row, u, V_WIDTH});
-        if (u < f->units) at((FN(spot)){f, row, u, f->units - u});
+        for (; u + V_WIDTH <= f->units; u += V_WIDTH) at((FN(spot)){f, row, u, V_WIDTH, k});
+        if (u < f->units) at((FN(spot)){f, row, u, f->units - u, k});
     }
 }
-/* The same with a number, of gates or of a slot, that is a constant once all is inlined. */
-INLINE void FN(for_each_vector_with)(const fr_frame *f, int k, void (*at)(FN(spot), int)) {
-    for (fr_index row = 0; row < f->rows; row++) {
-        fr_index u = 0;
-        for (; u + V_WIDTH <= f->units; u += V_WIDTH) at((FN(spot)){f, row, u, V_WIDTH}, k);
-        if (u < f->units) at((FN(spot)){f, row, u, f->units - u}, k);
-    }
+INLINE void FN(for_each_vector)(const fr_frame *f, void (*at)(FN(spot))) {
+    FN(for_each_vector_with)(f, 0, at);
 }
