@@ -73,9 +73,10 @@ cdef extern from "fastrnn_kernels.h" nogil:
         fr_index a_row
         const void *b
         fr_index b_panel
+        const void *add
+        fr_index add_row
         void *c
         fr_index c_row
-        int accumulate
 
     ctypedef struct fr_term:
         const void *w
@@ -127,8 +128,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
         void (*pack)(fr_index cols, fr_index depth, const void *b, fr_index b_row, int transposed,
                      void *packed) noexcept nogil
         void (*product)(const fr_product *p) noexcept nogil
-        void (*multiply)(const fr_product *p, int transposed, const void *bias,
-                         void *workspace) noexcept nogil
+        void (*multiply)(const fr_product *p, int transposed, void *workspace) noexcept nogil
         void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
                                    fr_index a_row, const void *b, fr_index b_row, void *c,
                                    fr_index c_row, void *workspace) noexcept nogil

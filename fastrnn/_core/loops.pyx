@@ -226,8 +226,8 @@ cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low
                    * w.forward_panel * item)
             p.b_panel = w.forward_panel
             p.c = to
-            p.c_row = r.gates_row
-            p.accumulate = add
+            p.c_row = p.add_row = r.gates_row
+            p.add = to if add else NULL
             kernels.product(&p)
             continue
         if w.transposed != NULL:
@@ -274,8 +274,8 @@ cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low,
                                 + g * w.units * kernels.tile_cols) * item)
             p.b_panel = w.adjoint_panel
             p.c = d_operand + low * item
-            p.c_row = d_row
-            p.accumulate = add
+            p.c_row = p.add_row = d_row
+            p.add = p.c if add else NULL
             kernels.product(&p)
         add = True
         g += n
@@ -370,8 +370,8 @@ cdef void hoisted_product(const Run *r, int task, Py_ssize_t low, Py_ssize_t hig
     p.b = weight
     p.c = z
     p.c_row = r.gates_row
-    p.accumulate = False
-    r.kernels.multiply(&p, True, NULL, r.workspace + task * FR_WORKSPACE)
+    p.add = NULL
+    r.kernels.multiply(&p, True, r.workspace + task * FR_WORKSPACE)
 
 
 cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth,
@@ -385,7 +385,7 @@ cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_
     p.b = r.packed_ih
     p.b_panel = r.panel_ih
     p.c_row = c_row
-    p.accumulate = False
+    p.add = NULL
     while row < rows:
         p.rows = min(BLOCK_ROWS, rows - row)
         p.a = a + row * a_row * r.item
@@ -808,8 +808,8 @@ cdef void input_gradient(const Run *r, int task, Py_ssize_t low, Py_ssize_t high
         p.a_row = r.gates_row
         p.b = r.weight_ih
         p.c = r.d_x + low * x_row
-        p.accumulate = False
-        r.kernels.multiply(&p, False, NULL, r.workspace + task * FR_WORKSPACE)
+        p.add = NULL
+        r.kernels.multiply(&p, False, r.workspace + task * FR_WORKSPACE)
 
 
 cdef void id_gradients(Run *r, int rank, int size) noexcept nogil:

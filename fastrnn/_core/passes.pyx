@@ -66,7 +66,7 @@ cdef struct Affine:
 
 
 cdef fr_product product(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth, char *a,
-                        Py_ssize_t a_row, char *b, Py_ssize_t b_row, char *c,
+                        Py_ssize_t a_row, char *b, Py_ssize_t b_row, char *bias, char *c,
                         Py_ssize_t c_row) noexcept nogil:
     cdef fr_product p
     p.rows = rows
@@ -76,9 +76,10 @@ cdef fr_product product(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth, char
     p.a_row = a_row
     p.b = b
     p.b_panel = b_row
+    p.add = bias
+    p.add_row = 0
     p.c = c
     p.c_row = c_row
-    p.accumulate = False
     return p
 
 
@@ -96,13 +97,13 @@ cdef void affine_work(void *context, int i, int tasks, int rank) noexcept nogil:
         high = share(a.outputs, i + 1, tasks)
     cdef char *weight = a.weight + low * a.inputs * item
     cdef char *y = a.y + low * item
+    cdef char *bias = NULL if a.bias == NULL else a.bias + low * item
     cdef fr_product p = product(last - first, high - low, a.inputs,
-                                a.x + first * a.inputs * item, a.inputs, weight, a.inputs,
+                                a.x + first * a.inputs * item, a.inputs, weight, a.inputs, bias,
                                 y + first * a.outputs * item, a.outputs)
     cdef fr_matvec v
-    cdef char *bias = NULL if a.bias == NULL else a.bias + low * item
     if a.rows > FEW_ROWS:
-        a.kernels.multiply(&p, True, bias, a.workspace + i * FR_WORKSPACE)
+        a.kernels.multiply(&p, True, a.workspace + i * FR_WORKSPACE)
         return
     v.n = high - low
     v.terms = 1
@@ -125,9 +126,9 @@ cdef void affine_adjoint_work(void *context, int i, int tasks, int rank) noexcep
     cdef Py_ssize_t low = share(a.rows, i, tasks), high = share(a.rows, i + 1, tasks)
     cdef char *workspace = a.workspace + i * FR_WORKSPACE
     cdef fr_product p = product(high - low, a.inputs, a.outputs, a.y + low * a.outputs * item,
-                                a.outputs, a.weight, a.inputs, a.d_x + low * a.inputs * item,
-                                a.inputs)
-    a.kernels.multiply(&p, False, NULL, workspace)
+                                a.outputs, a.weight, a.inputs, NULL,
+                                a.d_x + low * a.inputs * item, a.inputs)
+    a.kernels.multiply(&p, False, workspace)
     low = share(a.outputs, i, tasks)
     high = share(a.outputs, i + 1, tasks)
     a.kernels.add_outer_products(a.rows, high - low, a.inputs, a.y + low * item, a.outputs, a.x,

@@ -104,18 +104,20 @@ typedef struct {
 
 /* ---- matrix products ---------------------------------------------------------------------- */
 
-/* c (rows, cols) = a (rows, depth) b (depth, cols), or += with `accumulate`.
+/* c (rows, cols) = a (rows, depth) b (depth, cols) + add (rows, cols).
  * b is packed: panels of `tile_cols` columns, each (depth, tile_cols), `b_panel` elements apart,
- * the last one padded with zeros. */
+ * the last one padded with zeros. `add` is NULL, c itself, or a bias, the same for all rows: its
+ * add_row is 0. */
 typedef struct {
     fr_index rows, cols, depth;
     const void *a;
     fr_index a_row;
     const void *b;
     fr_index b_panel;
+    const void *add;
+    fr_index add_row;
     void *c;
     fr_index c_row;
-    int accumulate;
 } fr_product;
 
 /* y (n) (+)= the sum of W x over one or two terms, each W (n, k) with its own x (k). A caller that
@@ -187,7 +189,7 @@ typedef struct {
     /* The same with a b that is not packed, its rows b_panel apart; transposed: it is (cols, depth).
      * c begins as rows of `bias` (cols), unless that is NULL. `workspace`, here and below, has
      * FR_WORKSPACE bytes. */
-    void (*multiply)(const fr_product *p, int transposed, const void *bias, void *workspace);
+    void (*multiply)(const fr_product *p, int transposed, void *workspace);
     /* c (rows, cols) += a^T b for a (n, rows), b (n, cols). */
     void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
                                fr_index a_row, const void *b, fr_index b_row, void *c,

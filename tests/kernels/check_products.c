@@ -12,7 +12,10 @@ static matrix pack(matrix b, fr_index cols, fr_index depth, int transposed) {
     return packed;
 }
 
-static fr_product product_of(matrix a, matrix packed, matrix c, int accumulate) {
+/* What is added to a product. */
+enum { NOTHING, C_ITSELF, A_BIAS, ADDENDS };
+
+static fr_product product_of(matrix a, matrix packed, matrix c) {
     return (fr_product){.rows = a.rows,
                         .cols = c.cols,
                         .depth = a.cols,
@@ -21,29 +24,41 @@ static fr_product product_of(matrix a, matrix packed, matrix c, int accumulate) 
                         .b = packed.data + SKIPPED * K->tile_cols * K->item_size,
                         .b_panel = (SKIPPED + a.cols) * K->tile_cols,
                         .c = c.data,
-                        .c_row = c.row,
-                        .accumulate = accumulate};
+                        .c_row = c.row};
 }
 
-static void check_product(fr_index cols, fr_index depth, int transposed, int accumulate) {
+static void set_addend(fr_product *p, int addend, matrix c, matrix bias) {
+    p->add = addend == NOTHING ? NULL : addend == C_ITSELF ? c.data : bias.data;
+    p->add_row = addend == C_ITSELF ? c.row : 0;
+}
+
+/* What a product is expected to add to. */
+static matrix addend_of(int addend, matrix c, matrix bias) {
+    const matrix start = copy(c);
+    for (fr_index i = 0; i < c.rows && addend != C_ITSELF; i++)
+        for (fr_index j = 0; j < c.cols; j++)
+            set(start, i, j, addend == A_BIAS ? at(bias, 0, j) : 0);
+    return start;
+}
+
+static void check_product(fr_index cols, fr_index depth, int transposed, int addend) {
     const fr_index all = SKIPPED + depth;
     const matrix b = drawn(transposed ? cols : all, transposed ? all : cols, small_integer);
     const matrix packed = pack(b, cols, all, transposed);
     for (fr_index rows = 0; rows <= MOST_ROWS; rows++) {
         const matrix a = drawn(rows, depth, small_integer);
-        const matrix c = accumulate ? drawn(rows, cols, small_integer) : new_matrix(rows, cols);
-        const matrix expected = copy(c);
+        const matrix c = drawn(rows, cols, small_integer);
+        const matrix bias = drawn(1, cols, small_integer);
+        const matrix expected = addend_of(addend, c, bias);
         for (fr_index i = 0; i < rows; i++)
-            for (fr_index j = 0; j < cols; j++) {
-                if (!accumulate) set(expected, i, j, 0);
+            for (fr_index j = 0; j < cols; j++)
                 for (fr_index k = 0, s = SKIPPED; k < depth; k++, s++)
                     add(expected, i, j, at(a, i, k) * (transposed ? at(b, j, s) : at(b, s, j)));
-            }
-        const fr_product p = product_of(a, packed, c, accumulate);
+        fr_product p = product_of(a, packed, c);
+        set_addend(&p, addend, c, bias);
         K->product(&p);
-        expect(same_bits(c, expected, rows),
-               "product (%td, %td, %td), transposed %d, accumulate %d", rows, cols, depth,
-               transposed, accumulate);
+        expect(same_bits(c, expected, rows), "product (%td, %td, %td), transposed %d, addend %d",
+               rows, cols, depth, transposed, addend);
         free_matrices(2);
     }
     free_matrices(0);
@@ -51,30 +66,29 @@ static void check_product(fr_index cols, fr_index depth, int transposed, int acc
 
 /* `multiply` is `product` with the weights packed on the way. */
 static void check_multiply(fr_index rows, fr_index cols, fr_index depth, int transposed,
-                           int biased) {
+                           int addend) {
     const matrix b = drawn(transposed ? cols : depth, transposed ? depth : cols, small_integer);
     const matrix a = drawn(rows, depth, small_integer);
-    const matrix bias = drawn(1, cols, small_integer), c = new_matrix(rows, cols);
-    const matrix expected = copy(c);
+    const matrix bias = drawn(1, cols, small_integer), c = drawn(rows, cols, small_integer);
+    const matrix expected = addend_of(addend, c, bias);
     const matrix workspace = new_matrix(1, FR_WORKSPACE / (fr_index)K->item_size);
     for (fr_index i = 0; i < rows; i++)
-        for (fr_index j = 0; j < cols; j++) {
-            set(expected, i, j, biased ? at(bias, 0, j) : 0);
+        for (fr_index j = 0; j < cols; j++)
             for (fr_index k = 0; k < depth; k++)
                 add(expected, i, j, at(a, i, k) * (transposed ? at(b, j, k) : at(b, k, j)));
-        }
-    const fr_product p = {.rows = rows,
-                          .cols = cols,
-                          .depth = depth,
-                          .a = a.data,
-                          .a_row = a.row,
-                          .b = b.data,
-                          .b_panel = b.row,
-                          .c = c.data,
-                          .c_row = c.row};
-    K->multiply(&p, transposed, biased ? bias.data : NULL, workspace.data);
-    expect(same_bits(c, expected, rows), "multiply (%td, %td, %td), transposed %d, with a bias %d",
-           rows, cols, depth, transposed, biased);
+    fr_product p = {.rows = rows,
+                    .cols = cols,
+                    .depth = depth,
+                    .a = a.data,
+                    .a_row = a.row,
+                    .b = b.data,
+                    .b_panel = b.row,
+                    .c = c.data,
+                    .c_row = c.row};
+    set_addend(&p, addend, c, bias);
+    K->multiply(&p, transposed, workspace.data);
+    expect(same_bits(c, expected, rows), "multiply (%td, %td, %td), transposed %d, addend %d", rows,
+           cols, depth, transposed, addend);
     expect(gaps_untouched(workspace), "multiply (%td, %td, %td) writes behind", rows, cols, depth);
     free_matrices(0);
 }
@@ -84,7 +98,7 @@ static void check_rows_alone(fr_index cols, fr_index depth) {
     const matrix a = drawn(MOST_ROWS, depth, real_number);
     const matrix b = drawn(SKIPPED + depth, cols, real_number);
     const matrix most = new_matrix(MOST_ROWS, cols), few = new_matrix(MOST_ROWS, cols);
-    fr_product p = product_of(a, pack(b, cols, b.rows, 0), most, 0);
+    fr_product p = product_of(a, pack(b, cols, b.rows, 0), most);
     K->product(&p);
     p.c = few.data;
     for (p.rows = 1; p.rows < MOST_ROWS; p.rows++) {
@@ -173,15 +187,15 @@ void check_products(void) {
                  {4 * tile + 1, 7},
                  {2 * tile + 3, 259}}; /* over a block's depth */
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++)
-        for (int variant = 0; variant < 4; variant++)
+        for (int variant = 0; variant < 2 * ADDENDS; variant++)
             check_product(sizes[s].cols, sizes[s].depth, variant & 1, variant >> 1);
     check_rows_alone(4 * tile + 3, 300);
-    for (int variant = 0; variant < 4; variant++) {
-        const int transposed = variant & 1, biased = variant >> 1;
-        check_multiply(3, 7, 0, transposed, biased);
-        check_multiply(100, tile + 3, 17, transposed, biased);
+    for (int variant = 0; variant < 2 * ADDENDS; variant++) {
+        const int transposed = variant & 1, addend = variant >> 1;
+        check_multiply(3, 7, 0, transposed, addend);
+        check_multiply(100, tile + 3, 17, transposed, addend);
         const fr_index size = FR_WORKSPACE / (fr_index)K->item_size;
-        check_multiply(2, 5 * tile + 1, size / (4 * tile) + 1, transposed, biased);
+        check_multiply(2, 5 * tile + 1, size / (4 * tile) + 1, transposed, addend);
     }
     for (fr_index rows = 1; rows <= 27; rows++) check_outer_products(3, rows, tile + 1);
     check_outer_products(0, 5, 7);
