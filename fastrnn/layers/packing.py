@@ -27,6 +27,8 @@ class Packing:
     batch_first : bool
     lengths : array_like of int or None, shape (B,)
         Valid steps of each sequence, each in 0..T. None: all T.
+    name : str
+        What the caller calls the lengths.
 
     Attributes
     ----------
@@ -44,7 +46,11 @@ class Packing:
     """
 
     def __init__(
-        self, shape: tuple[int, ...], batch_first: bool, lengths: ArrayLike | None = None
+        self,
+        shape: tuple[int, ...],
+        batch_first: bool,
+        lengths: ArrayLike | None = None,
+        name: str = "lengths",
     ) -> None:
         self._shape = shape
         self._batch_first = batch_first and len(shape) == 2
@@ -56,7 +62,7 @@ class Packing:
         if lengths is None:
             self.offsets = _even_offsets(T, B)
             return
-        lengths = check_lengths(lengths, T, B)
+        lengths = check_lengths(lengths, T, B, name)
         self._order = np.argsort(-lengths, kind="stable")
         running = np.arange(lengths.max(initial=0))[:, None] < lengths[self._order]
         self.offsets = np.zeros(len(running) + 1, np.int64)

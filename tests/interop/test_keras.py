@@ -584,6 +584,13 @@ def test_archives_that_explode(tmp_path):
         frkeras.load(path)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_archives_of_other_methods(tmp_path, method):
+    path = write(tmp_path / "model.keras", members(), method)
+    with pytest.raises(ValueError, match=rf"metadata\.json must be deflated, got method {method}"):
+        frkeras.load(path)
+
+
 def layer(config, k):
     return config["config"]["layers"][k]
 

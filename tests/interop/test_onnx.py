@@ -400,8 +400,8 @@ def test_bad_attributes_are_named(operator, attributes, message):
         ({"B": np.zeros((1, 20), np.float32)}, r"LSTM node here: B must be \(1, 40\)"),
         ({"P": np.zeros((1, 20), np.float32)}, r"LSTM node here: P must be \(1, 15\)"),
         ({"initial_h": np.zeros((2, 5), np.float32)}, r"initial_h must be \(1, 2, 5\)"),
-        ({"sequence_lens": np.array([2, 5], np.int32)}, "lengths must be in 0..4, got 5"),
-        ({"sequence_lens": np.array([2], np.int32)}, r"lengths must be \(2,\), got \(1,\)"),
+        ({"sequence_lens": np.array([2, 5], np.int32)}, "sequence_lens must be in 0..4, got 5"),
+        ({"sequence_lens": np.array([2], np.int32)}, r"sequence_lens must be \(2,\), got \(1,\)"),
         ({"X": np.zeros((0, 2, 3), np.float32)}, "at least 1 step"),
     ],
 )
@@ -434,6 +434,13 @@ def test_lengths_that_int32_has_not(tmp_path):
     prepared = fronnx.prepare(onnx.load(tmp_path / "layer.onnx"))
     with pytest.raises(ValueError, match=r"^lengths must be int32, got 1099511627777$"):
         prepared.run({"x": np.zeros((4, 1, 2)), "lengths": [2**40 + 1]})
+
+
+def test_element_types_that_are_none_are_refused():
+    model, _ = node_model("LSTM", {}, plain_feeds())
+    model.graph.input[0].type.tensor_type.elem_type = 91
+    with pytest.raises(ValueError, match=r"^X must have an element type of ONNX, got 91$"):
+        fronnx.prepare(model)
 
 
 def test_other_opsets_operators_and_domains_are_named():

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # Keras does not compress; an archive that some other tool has packed again still passes.
 MOST_EXPANSION = 100
+# Other methods take whatever memory the archive asks for, and raise errors of their own.
+COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def read_archive(path: str | os.PathLike[str]) -> tuple[Any, h5py.File]:
@@ -54,9 +56,13 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, h5py.File]:
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    size = archive.getinfo(name).file_size
-    if size > limit:
-        raise ValueError(f"{name} must not expand to more than {limit} bytes, got {size}")
+    member = archive.getinfo(name)
+    if member.compress_type not in COMPRESSIONS:
+        raise ValueError(f"{name} must be deflated, got method {member.compress_type}")
+    if member.file_size > limit:
+        raise ValueError(
+            f"{name} must not expand to more than {limit} bytes, got {member.file_size}"
+        )
     return archive.read(name)
 
 

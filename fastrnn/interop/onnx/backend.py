@@ -36,7 +36,7 @@ class PreparedModel(onnx.backend.base.BackendRep):
         for node in self._evaluator.rt_nodes_:
             if isinstance(node, Recurrent):
                 node.bind(constants)
-        self._inputs = {value.name: value.type for value in model.graph.input}
+        self._inputs = {value.name: _declared(value) for value in model.graph.input}
         self.input_names = [name for name in self._inputs if name not in constants]
         self.output_names = [value.name for value in model.graph.output]
         self._outputs = namedtupledict("Outputs", self.output_names)
@@ -198,7 +198,7 @@ class Backend(onnx.backend.base.Backend):
     @classmethod
     def supports_device(cls, device: str) -> bool:
         """Return whether `device` is the CPU."""
-        return device.split(":")[0] == "CPU"
+        return isinstance(device, str) and device.split(":")[0] == "CPU"
 
     @classmethod
     def _check_device(cls, device: str) -> None:
@@ -206,16 +206,27 @@ class Backend(onnx.backend.base.Backend):
             raise ValueError(f"device must be 'CPU', got {device!r}")
 
 
-def _checked(name: str, value: Any, declared: onnx.TypeProto) -> Any:
-    """Return an input as its graph declares it."""
-    if not declared.HasField("tensor_type"):
-        return value  # a sequence or an optional, which the evaluator takes as they are
-    tensor = declared.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    shape = np.shape(value)
+def _declared(value: onnx.ValueInfoProto) -> tuple[np.dtype, list[int | str | None] | None] | None:
+    """Return dtype and shape of a graph's input; None for a shape, or for both, that may be any."""
+    if not value.type.HasField("tensor_type"):
+        return None  # a sequence or an optional, which the evaluator takes as they are
+    tensor = value.type.tensor_type
+    if tensor.elem_type not in onnx.helper.get_all_tensor_dtypes():
+        raise ValueError(f"{value.name} must have an element type of ONNX, got {tensor.elem_type}")
+    shape = None
     if tensor.HasField("shape"):
         shape = [
             dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
             for dim in tensor.shape.dim
         ]
-    return check_array(name, value, dtype, shape)
+    return onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape
+
+
+def _checked(
+    name: str, value: Any, declared: tuple[np.dtype, list[int | str | None] | None] | None
+) -> Any:
+    """Return an input as its graph declares it."""
+    if declared is None:
+        return value
+    dtype, shape = declared
+    return check_array(name, value, dtype, np.shape(value) if shape is None else shape)
