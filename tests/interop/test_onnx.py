@@ -357,6 +357,7 @@ def test_what_torch_exports(tmp_path, kind, exporter):
 def test_devices():
     assert fronnx.supports_device("CPU")
     assert not fronnx.supports_device("CUDA:0")
+    assert not fronnx.supports_device(None)
     with pytest.raises(ValueError, match="device must be 'CPU', got 'CUDA'"):
         fronnx.prepare(node_model("RNN", {}, plain_feeds(operator="RNN"))[0], "CUDA")
 

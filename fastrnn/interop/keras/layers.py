@@ -268,7 +268,7 @@ class Operation(Layer):
     def of(self, inputs: int, numbers: Sequence[Any]) -> Operation:
         """Return the operation on so many inputs and these numbers."""
         known = all(type(number) in (int, float) for number in numbers)
-        if not known or self.kinds[self.kind][0] not in (None, inputs + len(numbers)):
+        if not inputs or not known or self.kinds[self.kind][0] not in (None, inputs + len(numbers)):
             raise ValueError(f"arguments {list(numbers)!r:.80} are not supported")
         operation = copy(self)
         operation.numbers = tuple(numbers)
