@@ -690,7 +690,10 @@ def inbound(config, k):
         (lambda c: inbound(c, -1)[0]["args"].append(2), "arguments must be outputs of layers"),
         (lambda c: inbound(c, -1)[0].update(args=[]), "a call must have arguments"),
         (lambda c: inbound(c, -1)[0].update(args=[[]]), "arguments must be outputs of layers"),
-        (lambda c: inbound(c, 1)[0].update(args=[2, 0.0]), r"arguments \[2, 0.0\] are not supported"),
+        (
+            lambda c: inbound(c, 1)[0].update(args=[2, 0.0]),
+            r"arguments \[2, 0.0\] are not supported",
+        ),
         (lambda c: inbound(c, -1)[0].update(args=[{}]), r"arguments \[\] are not supported"),
         (
             lambda c: inbound(c, -1)[0].update(args=[{"a": inbound(c, 2)[0]["args"][0]}]),

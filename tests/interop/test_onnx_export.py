@@ -560,3 +560,10 @@ def test_refused_exports_write_nothing(tmp_path):
     with pytest.raises(ValueError, match="lengths must be False for a decoder without attention"):
         fronnx.export(model, path, part="decoder", lengths=True)
     assert not path.exists()
+
+
+def test_numbers_of_open_files_are_no_paths(tmp_path):
+    with open(tmp_path / "notes", "w+b") as file:
+        with pytest.raises(TypeError, match=r"os\.PathLike object, not int"):
+            fronnx.export(fr.Dense(2, 3), file.fileno())
+        assert file.read() == b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,7 +40,6 @@ from fastrnn.models.heads import CategoricalHead
 from fastrnn.models.writer import Writer
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
 
@@ -82,10 +82,11 @@ def export(
     Raises
     ------
     TypeError
-        If the model is neither a layer nor a model.
+        If the model is neither a layer nor a model, or the path is none.
     ValueError
         If the model has no such input or part.
     """
+    path = os.fspath(path)  # onnx.save would write to a number's open file
     check_bool("state", state)
     check_bool("lengths", lengths)
     write = next((write for kind, write in WRITERS.items() if isinstance(model, kind)), None)
