@@ -9,6 +9,7 @@ import pytest
 
 import fastrnn as fr
 from fastrnn.backends import active_backend
+from fastrnn.backends.runs import AdjointRun, Run
 
 
 def test_as_a_context_manager_it_is_restored():
@@ -94,19 +95,19 @@ def test_runs_at_the_same_time_are_those_one_after_the_other(set_threads, make, 
         layer.zero_gradients()
         out = np.zeros_like(d_out)
         halves = [slice(k * layer.output_size, (k + 1) * layer.output_size) for k in (0, 1)]
-        calls = [
-            (layer.cell, weights, x, offsets, state, out[:, halves[k]], k == 1, True, None)
+        runs = [
+            Run(layer.cell, weights, x, offsets, state, out[:, halves[k]], k == 1, keep_tape=True)
             for k, weights, _ in layer.passes()
         ]
         given = [
-            (d_out[:, halves[k]], state if k else None, gradients)
+            AdjointRun(d_out[:, halves[k]], state if k else None, gradients)
             for k, (_, _, gradients) in enumerate(layer.passes())
         ]
         if together:
-            finals, tapes = zip(*implementation.scans(calls))
+            finals, tapes = zip(*implementation.scans(runs))
             adjoints = implementation.scan_adjoints(list(tapes), given)
         else:
-            finals, tapes = zip(*[implementation.scans([call])[0] for call in calls])
+            finals, tapes = zip(*[implementation.scans([run])[0] for run in runs])
             adjoints = [implementation.scan_adjoints([t], [g])[0] for t, g in zip(tapes, given)]
         arrays = [out, layer.parameters.flat_gradients.copy()]
         for final, (d_x, d_initial) in zip(finals, adjoints):

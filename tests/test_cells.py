@@ -8,7 +8,8 @@ from gradients import central_differences
 from tolerances import CENTRAL_DIFFERENCES, assert_close
 
 from fastrnn.backends import reference
-from fastrnn.cells import CELLS, Extras
+from fastrnn.backends.runs import AdjointRun, Extras, Run
+from fastrnn.cells import CELLS
 from fastrnn.cells.base import sigmoid
 
 # Three sequences of 4, 3 and 1 steps, and one of none.
@@ -91,19 +92,11 @@ def test_the_adjoint_is_that_of_the_loop(name, reverse, plain):
     rng = np.random.default_rng(4)
     out = np.empty((len(x), width))
     d_out = rng.standard_normal(out.shape)
-    d_final = [rng.standard_normal(array.shape) for array in state]
+    d_final = tuple(rng.standard_normal(array.shape) for array in state)
 
     def scan(keep_tape=False):
         return reference.scan(
-            cell,
-            weights,
-            x,
-            OFFSETS,
-            state,
-            out,
-            reverse=reverse,
-            keep_tape=keep_tape,
-            extras=extras,
+            Run(cell, weights, x, OFFSETS, state, out, reverse, keep_tape, extras)
         )
 
     def loss():
@@ -113,7 +106,7 @@ def test_the_adjoint_is_that_of_the_loop(name, reverse, plain):
 
     _, tape = scan(keep_tape=True)
     gradients = {name: np.ones_like(array) for name, array in weights.items()}
-    d_x, d_initial = reference.scan_adjoint(tape, d_out, d_final, gradients)
+    d_x, d_initial = reference.scan_adjoint(tape, AdjointRun(d_out, d_final, gradients))
     assert_close(d_x, central_differences(loss, x), CENTRAL_DIFFERENCES, "x")
     for key, array, gradient in zip(cell.states, state, d_initial):
         assert_close(gradient, central_differences(loss, array), CENTRAL_DIFFERENCES, key)
@@ -128,9 +121,9 @@ def test_float32_stays_float32(name):
     cell = CELLS[name]
     weights, x, state, width = numbers(cell, np.float32)
     out = np.empty((len(x), width), np.float32)
-    final, tape = reference.scan(cell, weights, x, OFFSETS, state, out, keep_tape=True)
+    final, tape = reference.scan(Run(cell, weights, x, OFFSETS, state, out, keep_tape=True))
     gradients = {name: np.zeros_like(array) for name, array in weights.items()}
-    d_x, d_initial = reference.scan_adjoint(tape, out, None, gradients)
+    d_x, d_initial = reference.scan_adjoint(tape, AdjointRun(out, None, gradients))
     assert {array.dtype for array in (*final, d_x, *d_initial)} == {np.dtype(np.float32)}
 
 
@@ -138,7 +131,8 @@ def test_gru_that_resets_before_the_product():
     # The one cell that PyTorch has no numbers for, element by element.
     weights, x, (h,), _ = numbers(CELLS["gru_reset_before"])
     out = np.empty((1, H))
-    reference.scan(CELLS["gru_reset_before"], weights, x[:1], np.array([0, 1]), (h[:1],), out)
+    cell, offsets = CELLS["gru_reset_before"], np.array([0, 1])
+    reference.scan(Run(cell, weights, x[:1], offsets, (h[:1],), out))
     zx = weights["weight_ih"] @ x[0] + weights["bias_ih"] + weights["bias_hh"]
     U, h = weights["weight_hh"], h[0]
 

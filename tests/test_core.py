@@ -18,6 +18,7 @@ if os.environ.get("FASTRNN_BACKEND") == "reference":
 
 from fastrnn._core import kernels
 from fastrnn.backends import compiled
+from fastrnn.backends.runs import Run
 
 ROOT = Path(fr.__file__).parents[1]
 
@@ -73,7 +74,7 @@ def test_a_scan_refuses_what_it_cannot_read(changed, message):
     weights = {**layer.passes()[0].weights, **{k: v for k, v in given.items() if k == "weight_ih"}}
     out = np.zeros((2, 4), np.float32)
     with pytest.raises((TypeError, ValueError), match=message):
-        compiled.scan(layer.cell, weights, given["x"], np.arange(3), given["state"], out)
+        compiled.scans([Run(layer.cell, weights, given["x"], np.arange(3), given["state"], out)])
 
 
 def test_the_environment_lowers_the_instruction_set():
@@ -287,11 +288,12 @@ def test_ctrl_c_ends_both_of_two_runs_at_the_same_time():
 import numpy as np
 import fastrnn as fr
 from fastrnn.backends import compiled
+from fastrnn.backends.runs import Run
 fr.set_num_threads(2)
 layer, x = fr.LSTM(8, 1024, bidirectional=True, seed=0), np.ones((300 * 32, 8), np.float32)
 out = np.full((300, 32, 2048), np.nan, np.float32)
-calls = [
-    (
+runs = [
+    Run(
         layer.cell,
         weights,
         x,
@@ -299,14 +301,12 @@ calls = [
         (np.zeros((32, 1024), np.float32),) * 2,
         out.reshape(-1, 2048)[:, 1024 * direction : 1024 * (direction + 1)],
         direction == 1,
-        False,
-        None,
     )
     for direction, weights, _ in layer.passes()
 ]
 try:
     press()
-    compiled.scans(calls)
+    compiled.scans(runs)
 except KeyboardInterrupt:
     print(np.isnan(out[-1, :, :1024]).all() and np.isnan(out[0, :, 1024:]).all())
 """

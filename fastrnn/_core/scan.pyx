@@ -555,28 +555,27 @@ cdef bint are_better_together(list scans, double passes):
     return first.threads(work, thread_count(), passes > 1) <= 2
 
 
-def scans(list calls not None):
-    """Run a cell over all steps, for each call; see :func:`fastrnn.backends.reference.scans`."""
+def scans(list runs not None):
+    """Run a cell over all steps, for each run; see :func:`fastrnn.backends.reference.scans`."""
     cdef Scan scan
-    cdef list runs = [Scan(*call) for call in calls]
-    cdef bint together = are_better_together(runs, 1)
-    for scan in runs:
+    cdef list tapes = [Scan(*run) for run in runs]
+    cdef bint together = are_better_together(tapes, 1)
+    for scan in tapes:
         scan.prepare_forward(1 if together else thread_count())
         if not together:
             run_prepared([scan], False)
     if together:
-        run_prepared(runs, False)
-    return [(scan.states, scan if scan.run.keep else None) for scan in runs]
+        run_prepared(tapes, False)
+    return [(scan.states, scan if scan.run.keep else None) for scan in tapes]
 
 
-def scan_adjoints(list tapes not None, list calls not None):
+def scan_adjoints(list tapes not None, list runs not None):
     """Run the adjoints of `scans`; see :func:`fastrnn.backends.reference.scan_adjoints`."""
     cdef Scan scan
     cdef bint together = are_better_together(tapes, 2)
     cdef list results = []
-    for scan, call in zip(tapes, calls):
-        input_gradient = call[3] if len(call) > 3 else True
-        scan.prepare_adjoint(call[0], call[1], call[2], input_gradient,
+    for scan, (d_out, d_final, gradients, input_gradient) in zip(tapes, runs):
+        scan.prepare_adjoint(d_out, d_final, gradients, input_gradient,
                              1 if together else thread_count())
         if not together:
             run_prepared([scan], True)

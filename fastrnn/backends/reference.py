@@ -1,12 +1,5 @@
-"""The time loop in NumPy, for any cell: the truth that the compiled backend is tested against.
+"""The time loop in NumPy, for any cell: the truth that the compiled backend is tested against."""
 
-One call runs one layer in one direction. Sequences are *packed*: ``x`` holds the rows of step 0,
-then those of step 1, and so on; step t owns the rows ``offsets[t]:offsets[t + 1]``, one for each
-sequence that is still running, longest sequence first, so that the rows of a step are always the
-first rows of the state. Without lengths that is just (T, B, I) seen as (T*B, I).
-"""
-
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +14,8 @@ from fastrnn.backends.passes import (
     norm,
     softmax_cross_entropy,
 )
-from fastrnn.cells import CELLS, CellSpec, Extras, Stage
+from fastrnn.backends.runs import AdjointRun, Extras, Run, Weights
+from fastrnn.cells import CELLS, CellSpec, Stage
 
 __all__ = [
     "Stepper",
@@ -31,14 +25,10 @@ __all__ = [
     "ctc",
     "empty",
     "norm",
-    "scan",
-    "scan_adjoint",
     "scan_adjoints",
     "scans",
     "softmax_cross_entropy",
 ]
-
-Weights = Mapping[str, np.ndarray]
 
 
 class Tape(NamedTuple):
@@ -54,52 +44,18 @@ class Tape(NamedTuple):
     saved: list[list]  # of each step, of each stage: what its pointwise function kept
 
 
-def scan(
-    cell: CellSpec,
-    weights: Weights,
-    x: np.ndarray,
-    offsets: np.ndarray,
-    state: Sequence[np.ndarray],
-    out: np.ndarray,
-    *,
-    reverse: bool = False,
-    keep_tape: bool = False,
-    extras: Extras | None = None,
-) -> tuple[tuple[np.ndarray, ...], Tape | None]:
+def scan(run: Run) -> tuple[tuple[np.ndarray, ...], Tape | None]:
     """Run a cell over all steps.
-
-    Parameters
-    ----------
-    cell : CellSpec
-    weights : mapping
-        ``weight_ih`` (G*H, I), ``weight_hh`` (G*H, P) and, where the layer has them, ``bias_ih``
-        and ``bias_hh`` (G*H,), ``weight_hr`` (P, H) and the cell's own vectors. P is the width of
-        h, H if not projected.
-    x : ndarray, shape (N, I), or of int64, shape (N,)
-        Packed input rows; or ids, of the rows of ``weights["embedding"]`` (V, I) or, without it, of
-        unit vectors (one-hot). A tape refers to them, so nobody may write there; it refers to
-        no other argument but the weights.
-    offsets : ndarray of int64, shape (T + 1,)
-        Where each step's rows begin in `x`; the steps never grow, and N is the last offset.
-    state : sequence of ndarray, each (B, width)
-        Initial states in the order of ``cell.states``, rows sorted as those of `x`. Rows beyond the
-        first step's are sequences of length 0 and keep their state.
-    out : ndarray, shape (N, P)
-        Is filled with h at every step; may be a column slice of a wider array.
-    reverse : bool
-        Run each sequence from its own last step to step 0.
-    keep_tape : bool
-        Return what `scan_adjoint` needs.
-    extras : Extras or None
-        What else a layer may ask for; None is nothing.
 
     Returns
     -------
     final_state : tuple of ndarray, each (B, width)
         New arrays: the states after each sequence's own last step.
     tape : Tape or None
+        What the adjoint needs, where the run says to keep it.
 
     """
+    cell, weights, x, offsets, state, out, reverse, keep_tape, extras = run
     extras = extras or Extras()
     steps = [slice(*rows) for rows in zip(offsets[:-1].tolist(), offsets[1:].tolist())]
     if reverse:
@@ -142,27 +98,14 @@ def scan(
     return tuple(now.values()), tape
 
 
-def scan_adjoint(
-    tape: Tape,
-    d_out: np.ndarray | None,
-    d_final: Sequence[np.ndarray | None] | None,
-    gradients: Weights,
-    input_gradient: bool = True,
-) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
+def scan_adjoint(tape: Tape, run: AdjointRun) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
     """Run the adjoint of `scan`: backpropagation through time.
 
     Parameters
     ----------
     tape : Tape
-        From `scan` with ``keep_tape=True``; the weights are still those of that call.
-    d_out : ndarray, shape (N, P), or None
-        Gradient of ``out``; None is zero, as below.
-    d_final : sequence of (ndarray, shape (B, width), or None), or None
-        Gradients of the final states.
-    gradients : mapping
-        Arrays named and shaped like ``weights``, which are added into.
-    input_gradient : bool
-        False leaves out the gradient of ``x``.
+        The weights are still those of its run.
+    run : AdjointRun
 
     Returns
     -------
@@ -170,6 +113,7 @@ def scan_adjoint(
     d_initial : tuple of ndarray, each (B, width)
 
     """
+    d_out, d_final, gradients, input_gradient = run
     cell, weights, x, shapes, steps, operands, extras, saved = tape
     blocks = [_blocks(cell, stage, weights) for stage in cell.stages]
     d_zx = np.empty((len(x), len(weights["weight_ih"])), weights["weight_ih"].dtype)
@@ -212,46 +156,19 @@ def scan_adjoint(
     return d_x if input_gradient else None, tuple(d_now.values())
 
 
-def scans(calls: list[tuple[Any, ...]]) -> list[tuple[tuple[np.ndarray, ...], Tape | None]]:
-    """Run `scan` for one call or two that do not need each other, such as both directions.
+def scans(runs: list[Run]) -> list[tuple[tuple[np.ndarray, ...], Tape | None]]:
+    """Return what `scan` returns for one run, or two that do not need each other.
 
-    Two may run at the same time.
-
-    Parameters
-    ----------
-    calls : list of tuple
-        All arguments of each call, in their order.
-
-    Returns
-    -------
-    results : list
-        What `scan` returns for each.
-
+    Such as both directions of a layer; they may run at the same time.
     """
-    return [
-        scan(*call, reverse=reverse, keep_tape=keep_tape, extras=extras)
-        for *call, reverse, keep_tape, extras in calls
-    ]
+    return [scan(run) for run in runs]
 
 
 def scan_adjoints(
-    tapes: list[Tape], calls: list[tuple[Any, ...]]
+    tapes: list[Tape], runs: list[AdjointRun]
 ) -> list[tuple[np.ndarray | None, tuple[np.ndarray, ...]]]:
-    """Run the adjoint of `scans`.
-
-    Parameters
-    ----------
-    tapes : list of Tape
-    calls : list of tuple
-        The other arguments of `scan_adjoint` for each. No two add into the same array.
-
-    Returns
-    -------
-    results : list
-        What `scan_adjoint` returns for each.
-
-    """
-    return [scan_adjoint(tape, *call) for tape, call in zip(tapes, calls)]
+    """Return what `scan_adjoint` returns for each; no two add into the same array."""
+    return [scan_adjoint(tape, run) for tape, run in zip(tapes, runs)]
 
 
 def _masked(operand: np.ndarray, stage: Stage, extras: Extras) -> np.ndarray:
@@ -315,7 +232,7 @@ class Stepper:
         ``x, out = check(x, out)`` brings a step's arguments into the form the layer wants, (B, I)
         or (I,), or raises.
     extras : Extras or None
-        As for `scan`; masks have one row.
+        As of a `Run`; masks have one row.
 
     """
 
@@ -332,7 +249,7 @@ class Stepper:
             below, h = h, np.empty_like(self._states[0][layer])
             before = [array[layer] for array in self._states]
             after, _ = scan(
-                self._cell, weights, below, self._offsets, before, h, extras=self._extras
+                Run(self._cell, weights, below, self._offsets, before, h, extras=self._extras)
             )
             for array, value in zip(self._states, after):
                 array[layer] = value

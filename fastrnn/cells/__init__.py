@@ -1,6 +1,6 @@
 """Recurrent cells: their equations in NumPy, and the registry that everything else runs down."""
 
-from fastrnn.cells.base import CellSpec, Extras, Stage
+from fastrnn.cells.base import CellSpec, Stage
 from fastrnn.cells.gru import gru, gru_reset_before
 from fastrnn.cells.lstm import lstm, lstm_projected
 from fastrnn.cells.lstm_variants import VARIANTS
@@ -19,4 +19,4 @@ CELLS: dict[str, CellSpec] = {
     )
 }
 
-__all__ = ["CELLS", "CellSpec", "Extras", "Stage"]
+__all__ = ["CELLS", "CellSpec", "Stage"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -83,27 +83,6 @@ class CellSpec:
     states: tuple[str, ...]
     stages: tuple[Stage, ...]
     vectors: tuple[tuple[str, int], ...] = ()
-
-
-class Extras(NamedTuple):
-    """What a loop over time is told besides the cell, its weights and its input.
-
-    Attributes
-    ----------
-    cell_clip : float
-        The bound of a cell that has one; it finds it among its values.
-    recurrent_mask : ndarray, shape (B, P), or None
-        Multiplies the operands of all products with ``weight_hh``, at every step: recurrent
-        dropout. Rows are sorted as those of the state.
-    zoneout : tuple of ndarray or None
-        For each state a mask z (N, width), packed like the input, or (1, width) for all rows: the
-        state after a step is ``z * before + (1 - z) * after``.
-
-    """
-
-    cell_clip: float = np.inf
-    recurrent_mask: np.ndarray | None = None
-    zoneout: tuple[np.ndarray, ...] | None = None
 
 
 def split(z: np.ndarray, count: int) -> np.ndarray:

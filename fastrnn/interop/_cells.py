@@ -22,7 +22,9 @@ from fastrnn.cells import CELLS, CellSpec, Stage
 from fastrnn.cells.base import sigmoid, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable
+
+    from fastrnn.backends.runs import Run
 
     Function = Callable[[np.ndarray], np.ndarray]
 
@@ -107,21 +109,10 @@ def gru_cell(f: Function, g: Function, reset_after: bool, clip: float | None = N
     return CellSpec("gru", CELLS["gru"].gates, ("h",), stages)
 
 
-def run(
-    cell: CellSpec,
-    weights: Mapping[str, np.ndarray],
-    x: np.ndarray,
-    offsets: np.ndarray,
-    state: Sequence[np.ndarray],
-    out: np.ndarray,
-    reverse: bool = False,
-) -> tuple[np.ndarray, ...]:
-    """Run a cell over packed rows, on the active backend where it knows the cell.
-
-    Arguments and the result, the final state, are those of `fastrnn.backends.reference.scan`.
-    """
-    backend = active_backend() if CELLS.get(cell.name) is cell else reference
-    final, _ = backend.scan(cell, weights, x, offsets, tuple(state), out, reverse=reverse)
+def final_state(run: Run) -> tuple[np.ndarray, ...]:
+    """Return the final state of a run, on the active backend where that knows the cell."""
+    backend = active_backend() if CELLS.get(run.cell.name) is run.cell else reference
+    [(final, _)] = backend.scans([run])
     return final
 
 

@@ -395,10 +395,9 @@ def test_weights_and_rows_are_not_copied(monkeypatch):
         scan_adjoints = staticmethod(backend.scan_adjoints)
 
         @staticmethod
-        def scans(calls):
-            _, weights, x, *_ = calls[0]
-            seen.update(weights, x=x)
-            return backend.scans(calls)
+        def scans(runs):
+            seen.update(runs[0].weights, x=runs[0].x)
+            return backend.scans(runs)
 
     monkeypatch.setattr(scan_module, "active_backend", lambda: Recording)
     x = torch.randn(5, 2, 3, dtype=torch.float64)

@@ -13,7 +13,8 @@ import numpy as np
 from onnx.reference.op_run import OpRun
 
 from fastrnn._validation import check_array, check_choice, check_positive_float, check_positive_int
-from fastrnn.interop._cells import gru_cell, lstm_cell, run, simple_cell
+from fastrnn.backends.runs import Run
+from fastrnn.interop._cells import final_state, gru_cell, lstm_cell, simple_cell
 from fastrnn.interop.onnx.activations import bind_activations
 from fastrnn.layers.packing import Packing
 
@@ -117,10 +118,10 @@ class Recurrent(OpRun):
         rows = packing.pack(X)
         out = np.empty((len(rows), D * H), X.dtype)
         for d, (cell, weights) in enumerate(directions):
-            first = [array[d] for array in states]
+            first = tuple([array[d] for array in states])
             columns = out[:, d * H : (d + 1) * H]
-            final = run(cell, weights, rows, packing.offsets, first, columns, self._reverse[d])
-            for array, value in zip(states, final):
+            run = Run(cell, weights, rows, packing.offsets, first, columns, self._reverse[d])
+            for array, value in zip(states, final_state(run)):
                 array[d] = value
 
         Y = packing.unpack(out).reshape(*X.shape[:2], D, H)

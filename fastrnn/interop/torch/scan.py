@@ -13,10 +13,9 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fastrnn.backends import active_backend
+from fastrnn.backends.runs import AdjointRun, Run, Weights
 from fastrnn.cells import CELLS, CellSpec
 from fastrnn.interop.torch.threads import asleep
-
-Weights = dict[str, np.ndarray]
 
 _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 # Other classes of tensors may mean anything by their operations.
@@ -62,7 +61,7 @@ class Call(NamedTuple):
     dtype: torch.dtype
     leading: tuple[int, ...]  # axes of the input without the last
     state_leading: tuple[int, ...]  # axes of the states without the last
-    offsets: np.ndarray  # of the steps in packed rows, see `fastrnn.backends.reference.scan`
+    offsets: np.ndarray  # of the steps in packed rows, see `fastrnn.backends.runs.Run`
     B: int
     batch_first: bool = False
     packed: bool = False
@@ -148,7 +147,7 @@ class _Run:
                     below *= masks[first // stack.directions - 1].numpy()
                 results = self.backend.scans(
                     [
-                        (
+                        Run(
                             stack.cell,
                             by_pass[first + direction],
                             below,
@@ -157,7 +156,6 @@ class _Run:
                             rows[:, direction * P : (direction + 1) * P],
                             direction == 1,
                             keep_tape,
-                            None,
                         )
                         for direction in range(stack.directions)
                     ]
@@ -187,7 +185,7 @@ class _Run:
                 results = self.backend.scan_adjoints(
                     self.tapes.pop(),
                     [
-                        (
+                        AdjointRun(
                             None
                             if d_rows is None
                             else d_rows[:, direction * P : (direction + 1) * P],
