@@ -10,15 +10,11 @@ import numpy as np
 from fastrnn._validation import (
     check_array,
     check_bool,
-    check_choice,
-    check_dtype,
     check_equal_lengths,
     check_ids,
-    check_keywords,
     check_non_negative_float,
     check_non_negative_int,
     check_positive_int,
-    check_probability,
     check_seed,
 )
 from fastrnn.backends import active_backend
@@ -28,7 +24,7 @@ from fastrnn.layers.dense import Dense
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.base import Model, spawn
 from fastrnn.models.decoding import draw
-from fastrnn.models.encoder import CELLS, RESERVED, Encoder, HeadStream
+from fastrnn.models.encoder import Encoder, HeadStream
 from fastrnn.parameters import Parameters, join
 
 if TYPE_CHECKING:
@@ -98,38 +94,35 @@ class LanguageModel(Model):
         tie_weights: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.config = _check_config(
-            {
-                "vocabulary_size": vocabulary_size,
-                "hidden_size": hidden_size,
-                "num_layers": num_layers,
-                "cell": cell,
-                "embedding_size": embedding_size,
-                "dropout": dropout,
-                "dtype": dtype,
-                "tie_weights": tie_weights,
-                "options": options,
-            }
-        )
-        config = self.config
-        dtype = config["dtype"]
-        V, H, E = config["vocabulary_size"], config["hidden_size"], config["embedding_size"]
+        vocabulary_size = check_positive_int("vocabulary_size", vocabulary_size)
+        tie_weights = check_bool("tie_weights", tie_weights)
         seeds = spawn(seed, 2)
-        self.encoder = Encoder(
-            V,
-            H,
-            config["num_layers"],
-            config["cell"],
-            E,
-            dropout=config["dropout"],
-            options=config["options"],
-            dtype=dtype,
-            seed=seeds[0],
-        )
-        if config["tie_weights"]:
+        shared = {
+            "num_layers": num_layers,
+            "cell": cell,
+            "embedding_size": embedding_size,
+            "dropout": dropout,
+            "dtype": dtype,
+            "options": options,
+        }
+        self.encoder = Encoder(vocabulary_size, hidden_size, seed=seeds[0], **shared)
+        self.config = {
+            "vocabulary_size": vocabulary_size,
+            **{name: self.encoder.config[name] for name in ("hidden_size", *shared)},
+            "tie_weights": tie_weights,
+        }
+        for name in ("proj_size", "reverse"):
+            if value := self.config["options"].get(name):
+                raise ValueError(f"options must have no {name} in a language model, got {value}")
+        if not tie_weights:
+            self.output = Dense(hidden_size, vocabulary_size, dtype=dtype, seed=seeds[1])
+        elif embedding_size == hidden_size:
             self.output = _TiedDense(self.encoder.embedding, seed=seeds[1])
         else:
-            self.output = Dense(H, V, dtype=dtype, seed=seeds[1])
+            raise ValueError(
+                f"embedding_size must be hidden_size {hidden_size} where weights are tied, "
+                f"got {embedding_size}"
+            )
         self.parameters = join({"encoder": self.encoder, "output": self.output})
         self.generators = self.encoder.generators
 
@@ -301,33 +294,6 @@ class LanguageModelStream(HeadStream):
     def step(self, inputs: ArrayLike) -> np.ndarray:
         """Return the scores (B, V) of what follows the symbols `inputs` (B,), int."""
         return super().step(inputs)
-
-
-def _check_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments in plain types, in the order of the constructor."""
-    checked = {
-        "vocabulary_size": check_positive_int("vocabulary_size", config["vocabulary_size"]),
-        "hidden_size": check_positive_int("hidden_size", config["hidden_size"]),
-        "num_layers": check_positive_int("num_layers", config["num_layers"]),
-        "cell": check_choice("cell", config["cell"], CELLS),
-        "embedding_size": config["embedding_size"],
-        "dropout": check_probability("dropout", config["dropout"]),
-        "dtype": check_dtype(config["dtype"]).name,
-        "tie_weights": check_bool("tie_weights", config["tie_weights"]),
-        "options": check_keywords("options", config["options"], RESERVED),
-    }
-    if checked["embedding_size"] is not None:
-        checked["embedding_size"] = check_positive_int("embedding_size", checked["embedding_size"])
-    if checked["tie_weights"] and checked["embedding_size"] != checked["hidden_size"]:
-        raise ValueError(
-            f"embedding_size must be hidden_size {checked['hidden_size']} where weights are tied, "
-            f"got {checked['embedding_size']}"
-        )
-    for name in ("proj_size", "reverse"):
-        if checked["options"].get(name):
-            value = checked["options"][name]
-            raise ValueError(f"options must have no {name} in a language model, got {value!r:.80}")
-    return checked
 
 
 def _cross_entropy(
