@@ -1,4 +1,4 @@
-"""Layers of ours as nodes of an ONNX graph."""
+"""Layers of ours as nodes of an ONNX graph, and the states and lengths that it takes."""
 
 from __future__ import annotations
 
@@ -171,6 +171,37 @@ def recurrent(
     if layer.batch_first:
         hidden = graph.node("Transpose", [hidden], perm=[1, 0, 2])
     return hidden, states
+
+
+def stack(graph: Graph, layer: Recurrent, x: str, state: bool, sizes: str) -> str:
+    """Append a stack with a state of its own; return its output."""
+    leading = [layer.depth, "B"]
+    initial = initial_inputs(graph, layer, leading) if state else []
+    output, final = recurrent(graph, layer, x, sizes, initial)
+    if state:
+        final_outputs(graph, layer, leading, final)
+    return output
+
+
+def initial_inputs(graph: Graph, layer: Recurrent, leading: list[int | str]) -> list[str]:
+    """Declare the inputs of an initial state."""
+    return [
+        graph.input(name + "0", layer.dtype, [*leading, width])
+        for name, width in zip(layer.cell.states, layer.state_widths)
+    ]
+
+
+def final_outputs(
+    graph: Graph, layer: Recurrent, leading: list[int | str], values: Sequence[str]
+) -> None:
+    """Declare the outputs of a final state, which come last, as in PyTorch's exports."""
+    for name, width, value in zip(layer.cell.states, layer.state_widths, values):
+        graph.output(name, value, layer.dtype, [*leading, width], last=True)
+
+
+def lengths_input(graph: Graph, wanted: bool) -> str:
+    """Declare the input of lengths; return its name, "" where there is none."""
+    return graph.input("lengths", np.int32, ["B"]) if wanted else ""
 
 
 def _has_operator(layer: Recurrent, with_state: bool) -> bool:
