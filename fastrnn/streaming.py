@@ -30,6 +30,8 @@ class Stream:
     ------
     ValueError
         If the layer is bidirectional or runs in reverse: its output needs the end of the sequence.
+    MemoryError
+        If there is no memory for the states of so many sequences.
 
     Examples
     --------
@@ -49,7 +51,12 @@ class Stream:
             raise ValueError("a layer in reverse cannot stream: it begins with the last step")
         self.layer = layer
         self.batch_size = check_positive_int("batch_size", batch_size)
-        self._states = tuple(layer.initial_state(self.batch_size))
+        try:
+            self._states = tuple(layer.initial_state(self.batch_size))
+        except (MemoryError, ValueError):  # the latter where no array can be so large
+            raise MemoryError(
+                f"batch_size must be as many sequences as fit into memory, got {batch_size}"
+            ) from None
         self._stepper = active_backend().Stepper(
             layer.cell.name,
             lambda: [weights for _, weights, _ in layer.passes()],

@@ -717,6 +717,11 @@ class TestStream:
         with pytest.raises((TypeError, ValueError), match="batch_size must be a positive integer"):
             layer.stream(batch_size)
 
+    @pytest.mark.parametrize("batch_size", [2**48, 2**60, 2**70])
+    def test_more_sequences_than_memory_holds_are_named(self, make, batch_size):
+        with pytest.raises(MemoryError, match=rf"^batch_size must be .* got {batch_size}$"):
+            make().stream(batch_size)
+
     def test_a_bidirectional_layer_refuses(self, make):
         layer = make(bidirectional=True)
         with pytest.raises(ValueError, match="bidirectional"):

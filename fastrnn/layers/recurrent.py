@@ -347,6 +347,8 @@ class Recurrent(Module):
         ValueError
             If the layer is bidirectional or runs in reverse: its output needs the end of the
             sequence.
+        MemoryError
+            If there is no memory for the states of so many sequences.
         """
         return Stream(self, batch_size)
 
