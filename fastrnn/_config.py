@@ -25,8 +25,10 @@ except ImportError:  # built without a compiler: the NumPy backend runs everythi
     _kernels = None
 
 MAX_THREADS = 256  # as in src/kernels/threads.c
-# The time that all cores together may give a container, and its period, or "max" and the period.
-CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+# The time that all cores together may give a container, and its period: one file in version 2 of
+# control groups, with "max" for no limit, and two in version 1, with -1.
+CGROUP = Path("/sys/fs/cgroup")
+LIMITS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 _num_threads = 1
 
 
@@ -116,11 +118,15 @@ def _cores() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    try:
-        quota, period = map(int, CPU_MAX.read_text().split())
-        return min(cores, max(1, math.ceil(quota / period)))
-    except (OSError, ValueError, ZeroDivisionError):  # no container, or none with a limit
-        return cores
+    for files in LIMITS:
+        try:
+            text = " ".join([(CGROUP / name).read_text() for name in files])
+            quota, period = map(int, text.split())
+            if quota > 0:
+                return min(cores, math.ceil(quota / period))
+        except (OSError, ValueError, ZeroDivisionError):  # the other version, or "max"
+            continue
+    return cores
 
 
 def _read_environment() -> None:

@@ -78,27 +78,37 @@ def test_senseless_variable_is_named_and_passed_over(environment, name, value):
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no affinity")
 def test_default_is_the_cores_of_the_process(environment):
     environment.setattr(os, "sched_getaffinity", lambda pid: {0, 4, 5})
-    environment.setattr(_config, "CPU_MAX", Path("no such file"))
+    environment.setattr(_config, "CGROUP", Path("no such folder"))
     _config._read_environment()
     assert fr.get_num_threads() == 3
 
 
 @pytest.mark.parametrize(
-    ("limit", "expected"),
+    ("quota", "period", "expected"),
     [
-        ("200000 100000\n", 2),
-        ("150000 100000\n", 2),
-        ("1000 100000\n", 1),
-        ("6400000 100000\n", 5),
-        ("max 100000\n", 5),
-        ("0 0\n", 5),
-        ("", 5),
+        ("200000", "100000\n", 2),
+        ("150000", "100000\n", 2),
+        ("1000", "100000\n", 1),
+        ("6400000", "100000\n", 5),
+        ("max", "100000\n", 5),
+        ("-1", "100000\n", 5),
+        ("0", "0\n", 5),
+        ("100000", "0\n", 5),
+        ("", "", 5),
     ],
 )
-def test_default_is_no_more_than_a_container_gets(environment, tmp_path, limit, expected):
+@pytest.mark.parametrize("version", [1, 2])
+def test_default_is_no_more_than_a_container_gets(
+    environment, tmp_path, version, quota, period, expected
+):
     environment.setattr(os, "sched_getaffinity", lambda pid: set(range(5)), raising=False)
-    environment.setattr(_config, "CPU_MAX", tmp_path / "cpu.max")
-    (tmp_path / "cpu.max").write_text(limit)
+    environment.setattr(_config, "CGROUP", tmp_path)
+    if version == 2:
+        (tmp_path / "cpu.max").write_text(f"{quota} {period}")
+    else:
+        (tmp_path / "cpu").mkdir()
+        (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(f"{quota}\n")
+        (tmp_path / "cpu" / "cpu.cfs_period_us").write_text(period)
     _config._read_environment()
     assert fr.get_num_threads() == expected
 
