@@ -254,7 +254,13 @@ def test_what_is_no_sequences_is_named(value):
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: fr.LSTM(4, 2**31), lambda: fr.Dense(2**62, 4), lambda: fr.GRUCell(2**40, 2**40)],
+    [
+        lambda: fr.LSTM(4, 2**31),
+        lambda: fr.Dense(2**62, 4),
+        lambda: fr.GRUCell(2**40, 2**40),
+        lambda: fr.models.LanguageModel(2**60, 4, embedding_size=4, tie_weights=True),
+        lambda: fr.models.Forecaster(4, input_size=2**60),
+    ],
 )
 def test_sizes_beyond_memory_are_named(make):
     with pytest.raises(

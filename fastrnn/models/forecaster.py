@@ -80,13 +80,13 @@ class Forecaster(PooledModel):
         input_size = check_positive_int("input_size", input_size)
         if quantiles is not None:
             quantiles = check_quantiles(quantiles).tolist()
-        self._mean, self._std = _widths("mean", mean, input_size), _widths("std", std, input_size)
-        if not (self._std > 0).all():
-            raise ValueError(f"std must be positive, got {std}; leave out what never changes")
         output_size = horizon * (1 if quantiles is None else len(quantiles))
         super().__init__(
             input_size, hidden_size, output_size, "last", seed, dict(**encoder, inputs="vectors")
         )
+        self._mean, self._std = _widths("mean", mean, input_size), _widths("std", std, input_size)
+        if not (self._std > 0).all():
+            raise ValueError(f"std must be positive, got {std}; leave out what never changes")
         for name in ("pooling", "inputs", "embedding_size", "embedding_scale"):
             del self.config[name]
         self.config |= {
