@@ -1,0 +1,110 @@
+"""PyTorch's threads sleep while ours compute."""
+
+import subprocess
+import sys
+
+import pytest
+
+import fastrnn as fr
+
+torch = pytest.importorskip("torch")
+
+from torch_pairs import assert_alike, pair  # noqa: E402
+
+from fastrnn.interop.torch import threads  # noqa: E402
+
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+]
+
+
+gnu = pytest.mark.skipif(threads._openmp is None, reason="PyTorch's threads are not GNU's")
+
+
+@pytest.fixture
+def two_threads():
+    before = fr.get_num_threads(), torch.get_num_threads()
+    fr.set_num_threads(2)
+    torch.set_num_threads(2)
+    yield
+    fr.set_num_threads(before[0])
+    torch.set_num_threads(before[1])
+
+
+def they_sleep():
+    """Whether the threads that PyTorch has for this one are in a region of ours."""
+    return threads._openmp.omp_in_parallel() == 1
+
+
+@gnu
+@pytest.mark.usefixtures("two_threads")
+def test_pytorchs_threads_sleep_while_kernels_run(monkeypatch):
+    theirs, accelerated = pair("GRU", 64, 128, 2, dtype=torch.float32)
+    slept = []
+    for name in ("scans", "scan_adjoints"):
+        function = getattr(fr.backends.active_backend(), name)
+
+        def watched(*arguments, function=function, **options):
+            slept.append(they_sleep())
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(fr.backends.active_backend(), name, watched)
+    x = torch.randn(20, 30, 64)
+    assert_alike(theirs, accelerated, (x,))
+    assert slept == [True] * 4
+    assert not they_sleep()
+    accelerated(x[:1])  # too little to be worth it
+    assert slept[4:] == [False] * 2
+
+
+@gnu
+@pytest.mark.usefixtures("two_threads")
+def test_pytorchs_threads_are_woken_after_an_error():
+    def interrupted():
+        with threads.asleep(1e9):
+            assert they_sleep()
+            with threads.asleep(1e9):  # there is nobody left
+                pass
+            raise KeyboardInterrupt
+
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert not they_sleep()
+    x = torch.randn(300, 300)
+    assert torch.equal(x @ x, x @ x)
+
+
+@gnu
+@pytest.mark.usefixtures("two_threads")
+def test_threads_sleep_only_where_both_libraries_have_more_than_one():
+    torch.set_num_threads(1)
+    with threads.asleep(1e9):
+        assert not they_sleep()
+    torch.set_num_threads(2)
+    fr.set_num_threads(1)
+    with threads.asleep(1e9):
+        assert not they_sleep()
+
+
+def test_child_of_a_fork_computes_the_same():
+    """OpenMP's threads are not there; to wait for them would be for ever."""
+    code = """
+import os, torch, fastrnn as fr
+fr.set_num_threads(2); torch.set_num_threads(2)
+layer = fr.interop.torch.GRU(64, 128)
+x = torch.randn(50, 32, 64)
+with torch.no_grad():
+    x @ torch.ones(64, 64)
+    expected = layer(x)[0]
+    child = os.fork()
+    if not child:
+        # NumPy compares, PyTorch's own operators would wait.
+        os._exit(0 if (layer(x)[0].numpy() == expected.numpy()).all() else 3)
+    print(os.waitpid(child, 0)[1], torch.equal(layer(x)[0], expected))
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "0 True\n", done.stderr
