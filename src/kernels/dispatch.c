@@ -1,5 +1,5 @@
 /* The choice of an instruction set: the CPU is probed once, the active table can be replaced by a
- * lesser one. This table is the library's only mutable state. */
+ * lesser one. Besides the pool in threads.c this table is the library's only mutable state. */
 #include <string.h>
 
 #include "fastrnn_kernels.h"

@@ -120,10 +120,10 @@ typedef struct {
     fr_index c_row;
 } fr_product;
 
-/* y (n) (+)= the sum of W x over one or two terms, each W (n, k) with its own x (k). A caller that
- * does the same again and again should turn the order of the rows each time: what was read last is
- * still in the cache then. The order does not change a bit; that of the transposed product does, whose
- * sums run over the rows. */
+/* y (n) (+)= the sum of W x over one or two terms, each W (n, k) with its own x (k). A caller
+ * that does the same again and again should turn the order of the rows each time: what was read
+ * last is still in the cache then. The order does not change a bit; that of the transposed
+ * product does, whose sums run over the rows. */
 typedef struct {
     const void *w, *x;
     fr_index w_row, k;
@@ -186,9 +186,9 @@ typedef struct {
     void (*pack)(fr_index cols, fr_index depth, const void *b, fr_index b_row, int transposed,
                  void *packed);
     void (*product)(const fr_product *p);
-    /* The same with a b that is not packed, its rows b_panel apart; transposed: it is (cols, depth).
-     * c begins as rows of `bias` (cols), unless that is NULL. `workspace`, here and below, has
-     * FR_WORKSPACE bytes. */
+    /* The same with a b that is not packed, its rows b_panel apart; transposed: it is (cols,
+     * depth). c begins as rows of `bias` (cols), unless that is NULL. `workspace`, here and
+     * below, has FR_WORKSPACE bytes. */
     void (*multiply)(const fr_product *p, int transposed, void *workspace);
     /* c (rows, cols) += a^T b for a (n, rows), b (n, cols). */
     void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
@@ -214,7 +214,7 @@ typedef struct {
     /* Elementwise functions; error bounds in ULP stand in math.inc.h. */
     fr_map exp, tanh, sigmoid;
 
-    /* losses (rows,) of scores x (rows, columns) against ids; d_x gets `scale` times the gradient */
+    /* Losses (rows,) of scores x (rows, columns) for ids; d_x gets `scale` times the gradient. */
     void (*softmax_cross_entropy)(fr_index rows, fr_index columns, const void *x,
                                   const int64_t *ids, double scale, void *d_x, double *losses);
     double (*sum_of_squares)(fr_index n, const void *x);
@@ -223,7 +223,7 @@ typedef struct {
     const fr_cell *cells; /* ends with a NULL name */
 } fr_kernels;
 
-/* ---- choice of the instruction set ------------------------------------------------------------ */
+/* ---- choice of the instruction set ----------------------------------------------------------- */
 
 /* Probe the CPU once and fill the table; call it before anything else, from one thread. */
 void fr_initialise(void);
@@ -234,7 +234,7 @@ int fr_use_isa(const char *isa);
 /* The active kernels for elements of `item_size` bytes; NULL for other sizes than 4 and 8. */
 const fr_kernels *fr_active(fr_index item_size);
 
-/* ---- threads ---------------------------------------------------------------------------------- */
+/* ---- threads --------------------------------------------------------------------------------- */
 
 /* Run task(context, i, tasks, rank) for i = 0 .. tasks-1 on up to `threads` threads, each taking
  * the next one when it is free. rank 0 is the calling thread, which works in any case. */

@@ -7,23 +7,6 @@
  */
 #define TILE_COLS (TILE_VECTORS * V_WIDTH)
 
-/* A vector of n <= V_WIDTH elements; n is a constant wherever the vector is a full one. */
-INLINE V FN(load)(const real *p, fr_index n) { return n == V_WIDTH ? v_load(p) : v_load_n(p, n); }
-INLINE void FN(store)(real *p, V v, fr_index n) {
-    if (n == V_WIDTH)
-        v_store(p, v);
-    else
-        v_store_n(p, v, n);
-}
-/* to = v + add, where add may be NULL. */
-INLINE void FN(store_sum)(real *to, V v, const real *add, fr_index n) {
-    if (add) v += FN(load)(add, n);
-    FN(store)(to, v, n);
-}
-INLINE void FN(store_or_add)(real *p, V v, fr_index n, int add) {
-    FN(store_sum)(p, v, add ? p : NULL, n);
-}
-
 /* Depth of b that is multiplied before the next panel, so that a panel's part stays in L1 while all
  * rows pass it: 256 * TILE_COLS * sizeof(real) = 16 KiB on AVX2. */
 enum { FN(depth_block) = 256 };
@@ -48,7 +31,7 @@ INLINE void FN(transpose4)(const real *from, fr_index from_row, real *to, fr_ind
     row[1] = FR_SHUFFLE(ab_low, cd_low, 2, 3, 6, 7);
     row[2] = FR_SHUFFLE(ab_high, cd_high, 0, 1, 4, 5);
     row[3] = FR_SHUFFLE(ab_high, cd_high, 2, 3, 6, 7);
-UNROLL
+    UNROLL
     for (int i = 0; i < 4; i++) memcpy(to + i * to_row, &row[i], sizeof(V4));
 #else
     for (int i = 0; i < 4; i++)
@@ -56,9 +39,10 @@ UNROLL
 #endif
 }
 
-/* to (depth, n) = the transpose of b (n, depth), n <= TILE_COLS, whose next rows will be wanted. Runs
- * along the rows of b are short, so that what is written to stays in L1; the hardware does not see
- * where they go on. So each brings what the next panel has beside it (16 to 24 GB/s from memory). */
+/* to (depth, n) = the transpose of b (n, depth), n <= TILE_COLS, whose next rows will be wanted.
+ * Runs along the rows of b are short, so that what is written to stays in L1; the hardware does
+ * not see where they go on. So each brings what the next panel has beside it (16 to 24 GB/s from
+ * memory). */
 static void FN(transpose_panel)(fr_index n, fr_index depth, const real *b, fr_index b_row, real *to,
                                 fr_index to_row) {
     enum { RUN = 16 };
@@ -106,51 +90,53 @@ static void FN(pack)(fr_index cols, fr_index depth, const void *b_, fr_index b_r
                 memcpy(to, from, (size_t)n * sizeof(real));
                 continue;
             }
-UNROLL
+            UNROLL
             for (int v = 0; v < TILE_VECTORS; v++)
                 v_store(to + v * V_WIDTH, v_load(from + v * V_WIDTH));
         }
     }
 }
 
-/* The register tile: c (m, vectors * V_WIDTH) = a (m, depth) b + add, with a's elements a_row and
- * a_step apart. m, vectors and one of the strides, 1, are constants where it is called, so that the
- * accumulators are registers and rows are addressed without arithmetic. `cols` says how many columns
- * are real. */
+/* The register tile: c (m, vectors * V_WIDTH) = a (m, depth) b + add, with a's elements a_row
+ * and a_step apart. m, vectors and one of the strides, 1, are constants where it is called, so
+ * that the accumulators are registers and rows are addressed without arithmetic. `cols` says how
+ * many columns are real. */
 INLINE void FN(tile)(const int m, const int vectors, fr_index cols, fr_index depth, const real *a,
                      fr_index a_row, fr_index a_step, const real *b, fr_index b_panel,
                      const real *add, fr_index add_row, real *c, fr_index c_row) {
     V sum[TILE_ROWS][TILE_VECTORS * 4];
     UNROLL
-    for (int i = 0; i < m; i++)
-UNROLL
+    for (int i = 0; i < m; i++) {
+        UNROLL
         for (int j = 0; j < vectors; j++) sum[i][j] = v_set1(0);
+    }
 
     /* What is not read is fetched to be written (400 by 10000 by 200: 100 to 106 GFLOP/s). */
-    if (add != c)
-UNROLL
-        for (int i = 0; i < m; i++)
-UNROLL
-            for (int j = 0; j < vectors; j++)
-                __builtin_prefetch(c + i * c_row + j * V_WIDTH, 1);
+    if (add != c) {
+        UNROLL
+        for (int i = 0; i < m; i++) {
+            UNROLL
+            for (int j = 0; j < vectors; j++) __builtin_prefetch(c + i * c_row + j * V_WIDTH, 1);
+        }
+    }
 
     for (fr_index k = 0; k < depth; k++) {
         V bk[TILE_VECTORS * 4];
-UNROLL
+        UNROLL
         for (int j = 0; j < vectors; j++)
             bk[j] = v_load(b + (j / TILE_VECTORS) * b_panel + k * TILE_COLS +
                            (j % TILE_VECTORS) * V_WIDTH);
-UNROLL
+        UNROLL
         for (int i = 0; i < m; i++) {
             const V ak = v_set1(a[i * a_row + k * a_step]);
-UNROLL
+            UNROLL
             for (int j = 0; j < vectors; j++) sum[i][j] = v_fma(ak, bk[j], sum[i][j]);
         }
     }
 
-UNROLL
-    for (int i = 0; i < m; i++)
-UNROLL
+    UNROLL
+    for (int i = 0; i < m; i++) {
+        UNROLL
         for (int j = 0; j < vectors; j++) {
             real *to = c + i * c_row + j * V_WIDTH;
             const real *more = add ? add + i * add_row + j * V_WIDTH : NULL;
@@ -160,6 +146,7 @@ UNROLL
             else if (n > 0)
                 FN(store_sum)(to, sum[i][j], more, n);
         }
+    }
 }
 
 /* A tile of any size, at most TILE_ROWS high; a_row or a_step is 1. Fewer rows leave accumulators
@@ -175,6 +162,7 @@ static void FN(tile_of)(int m, int vectors, fr_index cols, fr_index depth, const
             FN(tile)(M, VECTORS, cols, depth, a, 1, a_step, b, b_panel, add, add_row, c, c_row);   \
         break;
 #define TILES(M) TILE(M, 1) TILE(M, TILE_VECTORS)
+    /* clang-format off */
     switch (16 * m + vectors) {
         TILES(1) TILES(2) TILES(3) TILES(4)
         TILE(1, 4 * TILE_VECTORS) TILE(2, 2 * TILE_VECTORS) TILE(3, 2 * TILE_VECTORS)
@@ -186,6 +174,7 @@ static void FN(tile_of)(int m, int vectors, fr_index cols, fr_index depth, const
         TILES(7) TILES(8) TILES(9) TILES(10) TILES(11) TILES(12)
 #endif
     }
+    /* clang-format on */
 #undef TILES
 #undef TILE
 }
@@ -233,8 +222,8 @@ static void FN(product)(const fr_product *p) {
                 c[row * p->c_row + col] = add ? add[row * add_row + col] : 0;
 }
 
-/* The product with a b that is used once: packed block by block, each of which all rows then pass, in
- * parts that stay in L2 beside it. */
+/* The product with a b that is used once: packed block by block, each of which all rows then
+ * pass, in parts that stay in L2 beside it. */
 static void FN(multiply)(const fr_product *p, int transposed, void *workspace) {
     enum { ROWS = 96, SIZE = FR_WORKSPACE / sizeof(real), MOST_DEPTH = SIZE / (4 * TILE_COLS) };
     const fr_index depth = p->depth < MOST_DEPTH ? p->depth : MOST_DEPTH;
@@ -267,9 +256,9 @@ static void FN(multiply)(const fr_product *p, int transposed, void *workspace) {
 
 /* The gradient of a weight: c (rows, cols) += a^T b for a (n, rows) and b (n, cols), n long.
  *
- * A block of b is packed and stays in L2. The columns of a that a tile takes are neighbours in each
- * row, so a is read in place: a step of the tile needs one cache line of it. On AVX-512, at n = 2500,
- * 256 by 128, that is 108 GFLOP/s where OpenBLAS, which packs a as well, has 81. */
+ * A block of b is packed and stays in L2. The columns of a that a tile takes are neighbours in
+ * each row, so a is read in place: a step of the tile needs one cache line of it. On AVX-512, at
+ * n = 2500, 256 by 128, that is 108 GFLOP/s where OpenBLAS, which packs a as well, has 81. */
 static void FN(add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a_,
                                    fr_index a_row, const void *b_, fr_index b_row, void *c_,
                                    fr_index c_row, void *workspace) {
@@ -304,31 +293,30 @@ INLINE void FN(matvec_rows)(const int rows, const int m, const fr_matvec *p, fr_
     enum { SUMS = 8 }; /* so many hide the latency of the FMA */
     const int columns = SUMS / rows;
     V sum[SUMS]; /* column by column */
-UNROLL
+    UNROLL
     for (int s = 0; s < SUMS; s++) sum[s] = v_set1(0);
     for (int t = 0; t < p->terms; t++) {
         const real *x = p->term[t].x, *row[SUMS];
         const fr_index k = p->term[t].k;
-UNROLL
+        UNROLL
         for (int r = 0; r < rows; r++)
             row[r] = (const real *)p->term[t].w + (i + (r < m ? r : 0)) * p->term[t].w_row;
         fr_index j = 0;
         for (; j + columns * V_WIDTH <= k; j += columns * V_WIDTH) {
-UNROLL
+            UNROLL
             for (int v = 0; v < columns; v++) {
                 const V xj = v_load(x + j + v * V_WIDTH);
-UNROLL
+                UNROLL
                 for (int r = 0; r < rows; r++)
-                    sum[v * rows + r] = v_fma(v_load(row[r] + j + v * V_WIDTH), xj,
-                                              sum[v * rows + r]);
+                    sum[v * rows + r] =
+                        v_fma(v_load(row[r] + j + v * V_WIDTH), xj, sum[v * rows + r]);
             }
         }
         for (; j < k; j += V_WIDTH) {
             const fr_index left = k - j < V_WIDTH ? k - j : V_WIDTH;
             const V xj = v_load_n(x + j, left);
-UNROLL
-            for (int r = 0; r < rows; r++)
-                sum[r] = v_fma(v_load_n(row[r] + j, left), xj, sum[r]);
+            UNROLL
+            for (int r = 0; r < rows; r++) sum[r] = v_fma(v_load_n(row[r] + j, left), xj, sum[r]);
         }
     }
     real sums[SUMS], *y = (real *)p->y + i;
@@ -352,9 +340,9 @@ UNROLL
         for (int r = 0; r < m; r++) y[r] = sums[r];
 }
 
-/* Eight streams of memory are faster than four as long as the rows are short (LSTM 256: 21.6 in place
- * of 23.0 us for 2 MiB); long ones compete for the same sets of L1 (1024 columns: 164 and 148). The
- * width alone decides: a row's bits do not depend on the rows beside it. */
+/* Eight streams of memory are faster than four as long as the rows are short (LSTM 256: 21.6 in
+ * place of 23.0 us for 2 MiB); long ones compete for the same sets of L1 (1024 columns: 164 and
+ * 148). The width alone decides: a row's bits do not depend on the rows beside it. */
 static void FN(matvec)(const fr_matvec *p) {
     enum { FEW = 4, MANY = 8, LONG = 512 };
     const int rows = p->term[0].k <= LONG ? MANY : FEW;
@@ -383,17 +371,16 @@ INLINE void FN(matvec_transposed_strip)(const int vectors, const fr_index last, 
     const real *x = (const real *)p->term[0].x + first;
     real *y = (real *)p->y + j;
     V sum[MOST];
-UNROLL
+    UNROLL
     for (int v = 0; v < vectors; v++) sum[v] = v_set1(0);
     for (fr_index i = 0; i < p->n; i++, w += step * p->term[0].w_row, x += step) {
         const V xi = v_set1(*x);
-UNROLL
-        for (int v = 0; v < vectors - 1; v++)
-            sum[v] = v_fma(xi, v_load(w + v * V_WIDTH), sum[v]);
+        UNROLL
+        for (int v = 0; v < vectors - 1; v++) sum[v] = v_fma(xi, v_load(w + v * V_WIDTH), sum[v]);
         const real *end = w + (vectors - 1) * V_WIDTH;
         sum[vectors - 1] = v_fma(xi, FN(load)(end, last), sum[vectors - 1]);
     }
-UNROLL
+    UNROLL
     for (int v = 0; v < vectors; v++)
         FN(store_or_add)(y + v * V_WIDTH, sum[v], v < vectors - 1 ? V_WIDTH : last, p->accumulate);
 }

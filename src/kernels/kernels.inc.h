@@ -35,6 +35,23 @@ typedef double real;
 
 #include SIMD_HEADER
 
+/* A vector of n <= V_WIDTH elements; n is a constant wherever the vector is a full one. */
+INLINE V FN(load)(const real *p, fr_index n) { return n == V_WIDTH ? v_load(p) : v_load_n(p, n); }
+INLINE void FN(store)(real *p, V v, fr_index n) {
+    if (n == V_WIDTH)
+        v_store(p, v);
+    else
+        v_store_n(p, v, n);
+}
+/* to = v + add, where add may be NULL. */
+INLINE void FN(store_sum)(real *to, V v, const real *add, fr_index n) {
+    if (add) v += FN(load)(add, n);
+    FN(store)(to, v, n);
+}
+INLINE void FN(store_or_add)(real *p, V v, fr_index n, int add) {
+    FN(store_sum)(p, v, add ? p : NULL, n);
+}
+
 /* clang-format off */
 #include "math.inc.h"
 #include "gemm.inc.h"

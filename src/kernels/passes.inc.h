@@ -52,7 +52,7 @@ static void FN(softmax_cross_entropy)(fr_index rows, fr_index columns, const voi
     }
 }
 
-/* Sum of squares. Sums of blocks are added in double precision, in which float32 cannot overflow. */
+/* Sum of squares. Those of blocks are added in double precision, where float32 cannot overflow. */
 static double FN(sum_of_squares)(fr_index n, const void *x_) {
     const real *x = x_;
     double total = 0;

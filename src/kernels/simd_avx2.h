@@ -58,9 +58,10 @@ static inline double FN(v_sum)(__m256d v) {
 INLINE void FN(v_sum8)(const __m256d *v, double *s) {
     UNROLL
     for (int i = 0; i < 8; i += 4) {
-        const __m256d low = _mm256_hadd_pd(v[i], v[i + 1]), high = _mm256_hadd_pd(v[i + 2], v[i + 3]);
+        const __m256d low = _mm256_hadd_pd(v[i], v[i + 1]);
+        const __m256d high = _mm256_hadd_pd(v[i + 2], v[i + 3]);
         _mm256_storeu_pd(s + i, _mm256_add_pd(_mm256_permute2f128_pd(low, high, 0x20),
-                                          _mm256_permute2f128_pd(low, high, 0x31)));
+                                              _mm256_permute2f128_pd(low, high, 0x31)));
     }
 }
 #endif

@@ -50,12 +50,14 @@ INLINE void FN(v_sum8)(const V *v, real *s) {
     V four[2];
     UNROLL
     for (int i = 0; i < 2; i++) {
-        const V ab = _mm512_unpacklo_ps(v[4 * i], v[4 * i + 1]) + _mm512_unpackhi_ps(v[4 * i], v[4 * i + 1]);
-        const V cd = _mm512_unpacklo_ps(v[4 * i + 2], v[4 * i + 3]) + _mm512_unpackhi_ps(v[4 * i + 2], v[4 * i + 3]);
+        const V ab =
+            _mm512_unpacklo_ps(v[4 * i], v[4 * i + 1]) + _mm512_unpackhi_ps(v[4 * i], v[4 * i + 1]);
+        const V cd = _mm512_unpacklo_ps(v[4 * i + 2], v[4 * i + 3]) +
+                     _mm512_unpackhi_ps(v[4 * i + 2], v[4 * i + 3]);
         four[i] = _mm512_shuffle_ps(ab, cd, 0x44) + _mm512_shuffle_ps(ab, cd, 0xee);
     }
-    const V half = _mm512_shuffle_f32x4(four[0], four[1], 0x44) +
-                   _mm512_shuffle_f32x4(four[0], four[1], 0xee);
+    const V half =
+        _mm512_shuffle_f32x4(four[0], four[1], 0x44) + _mm512_shuffle_f32x4(four[0], four[1], 0xee);
     const V all = half + _mm512_shuffle_f32x4(half, half, 0xb1);
     _mm256_storeu_ps(s, _mm512_castps512_ps256(_mm512_shuffle_f32x4(all, all, 0x08)));
 }
@@ -64,8 +66,10 @@ INLINE void FN(v_sum8)(const V *v, real *s) {
     V four[2];
     UNROLL
     for (int i = 0; i < 2; i++) {
-        const V ab = _mm512_unpacklo_pd(v[4 * i], v[4 * i + 1]) + _mm512_unpackhi_pd(v[4 * i], v[4 * i + 1]);
-        const V cd = _mm512_unpacklo_pd(v[4 * i + 2], v[4 * i + 3]) + _mm512_unpackhi_pd(v[4 * i + 2], v[4 * i + 3]);
+        const V ab =
+            _mm512_unpacklo_pd(v[4 * i], v[4 * i + 1]) + _mm512_unpackhi_pd(v[4 * i], v[4 * i + 1]);
+        const V cd = _mm512_unpacklo_pd(v[4 * i + 2], v[4 * i + 3]) +
+                     _mm512_unpackhi_pd(v[4 * i + 2], v[4 * i + 3]);
         four[i] = _mm512_shuffle_f64x2(ab, cd, 0x44) + _mm512_shuffle_f64x2(ab, cd, 0xee);
     }
     _mm512_storeu_pd(s, _mm512_shuffle_f64x2(four[0], four[1], 0x88) +

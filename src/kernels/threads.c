@@ -5,8 +5,8 @@
  * Idle members spin for some 20 us, since regions come in bursts, and then sleep. A caller that
  * finds the pool taken by another thread works alone. A forked child starts with an empty pool.
  *
- * Only at a barrier may a thread wait for one that has lost its core. Where that happens, regions with
- * barriers run on one thread for a while.
+ * Only at a barrier may a thread wait for one that has lost its core. Where that happens,
+ * regions with barriers run on one thread for a while.
  */
 #include <pthread.h>
 #include <sched.h>

@@ -26,7 +26,7 @@ static double vector_element(int which, int block, fr_index j) {
     return (double)((which + block + j) % 5 - 2) / 4;
 }
 
-/* One step by the kernels K, with its adjoint if `keep`; `bare` leaves out what a frame may lack. */
+/* One step by the kernels K, with its adjoint if `keep`; `bare` omits what a frame may lack. */
 static void run(const fr_cell *cell, fr_index units, int bare, int keep, step *s) {
     const int slots = cell->slots;
     const matrix gates = new_matrix(ROWS * slots, units), bias = new_matrix(slots, units);
@@ -166,7 +166,7 @@ static void check_cell(int which, fr_index units, int bare, double worst[2]) {
     run(model_cell, units, 1, 0, &plain);
     for (int input = 0; input < STATES + cell->states; input++) {
         const int direct = input != STATES || cell->d_state_direct;
-        /* A cell that normalises its products puts what it makes of them into slots of their own. */
+        /* A cell that normalises its products puts what it makes of them into further slots. */
         const int made = cell->whole_rows && input >= 2 * cell->gates && input < 3 * cell->gates;
         /* The elements of a short row may be almost equal, where its norm bends too sharply. */
         const int sharp = cell->whole_rows && units < 7;

@@ -77,7 +77,7 @@ INLINE V FN(next_c)(FN(spot) at) {
     return FN(load)((const real *)f->next[1] + at.row * f->next_row[1] + at.u, at.n);
 }
 
-/* ---- without normalisation -------------------------------------------------------------------- */
+/* ---- without normalisation ------------------------------------------------------------------- */
 
 INLINE V FN(variant_forward_h)(FN(spot) at, int gates) {
     const V o = FN(variant_state)(at, gates, 0, at.frame->keep);
@@ -130,7 +130,7 @@ static void FN(coupled_projection_adjoint)(const fr_frame *f) {
     FN(for_each_vector_with)(f, 3, FN(projection_adjoint_at));
 }
 
-/* ---- with normalisation ----------------------------------------------------------------------- */
+/* ---- with normalisation ---------------------------------------------------------------------- */
 
 /* (x - mean) * scale is the normalised x; `sum` gathers x, then the squares of x - mean. */
 typedef struct {
