@@ -8,6 +8,14 @@ cdef struct Matrix:
     bint transposed
 
 
+cdef inline Matrix as_matrix(void *data, Py_ssize_t row, bint transposed) noexcept nogil:
+    cdef Matrix m
+    m.data = data
+    m.row = row
+    m.transposed = transposed
+    return m
+
+
 cdef void gemm(Py_ssize_t item_size, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Matrix a, Matrix b,
                bint accumulate, Matrix c) noexcept nogil
 cdef void use_one_thread() noexcept

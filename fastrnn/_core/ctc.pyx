@@ -9,15 +9,13 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastrnn._core.kernels cimport active, atomic_int, for_each, thread_count
+from fastrnn._core.signals cimport PyErr_CheckSignals, reraise
 
 import numpy as np
 
 from fastrnn._core.memory import empty
 
 cnp.import_array()
-
-cdef extern from "Python.h":
-    int PyErr_CheckSignals()
 
 # Terms of sums that are worth a thread.
 cdef double TERMS_A_THREAD = 1e4
@@ -232,8 +230,3 @@ def ctc(cnp.ndarray logits, cnp.ndarray lengths, cnp.ndarray targets, cnp.ndarra
     if batch.stopped:
         reraise()
     return losses
-
-
-cdef int reraise() except -1:
-    """Let the exception go on that a look for Ctrl-C has set."""
-    return -1

@@ -159,8 +159,35 @@ cdef extern from "fastrnn_kernels.h" nogil:
     ctypedef void (*fr_work)(void *context, int rank, int size, fr_team *team) noexcept nogil
 
 
+cdef inline int vectors_of(const fr_cell *cell) noexcept nogil:
+    """How many parameters of its own a cell has."""
+    cdef int v = 0
+    while v < FR_MAX_VECTORS and cell.vector[v].name != NULL:
+        v += 1
+    return v
+
+
+cdef inline bint is_projected(const fr_cell *cell) noexcept nogil:
+    """Whether h is a projection, of a width of its own."""
+    return cell.stage[cell.stages - 1].weight == FR_WEIGHT_HR
+
+
+cdef inline Py_ssize_t share(Py_ssize_t n, int rank, int size) noexcept nogil:
+    """Where the rank's share of n things begins; rank `size` is the end."""
+    return n * rank // size
+
+
+cdef inline void range_of(Py_ssize_t n, Py_ssize_t block, int rank, int size, Py_ssize_t *low,
+                          Py_ssize_t *high) noexcept nogil:
+    """The rank's range of n columns or units, in whole blocks."""
+    cdef Py_ssize_t blocks = (n + block - 1) // block
+    low[0] = min(n, share(blocks, rank, size) * block)
+    high[0] = min(n, share(blocks, rank + 1, size) * block)
+
+
 # The kernels are linked into this one extension; the others call them through these.
 cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil
+cdef const fr_cell *cell_named(const fr_kernels *kernels, str name) except NULL
 cdef void for_each(int tasks, int threads, fr_task task, void *context) noexcept nogil
 cdef void wait_for(atomic_ptrdiff_t *counter, Py_ssize_t value) noexcept nogil
 cdef void parallel(int size, fr_work work, void *context) noexcept nogil

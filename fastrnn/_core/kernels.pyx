@@ -1,10 +1,11 @@
 """Instruction sets, threads and elementwise functions of the C kernels."""
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
+from libc.string cimport strcmp
 
 import numpy as np
 
-from fastrnn._core.kernels cimport fr_kernels, fr_map, fr_task, fr_team, fr_work
+from fastrnn._core.kernels cimport fr_cell, fr_kernels, fr_map, fr_task, fr_team, fr_work
 
 cnp.import_array()
 
@@ -28,6 +29,16 @@ cdef atomic_int n_threads = 1
 
 cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil:
     return fr_active(item_size)
+
+
+cdef const fr_cell *cell_named(const fr_kernels *kernels, str name) except NULL:
+    cdef const fr_cell *cell = kernels.cells
+    cdef bytes wanted = name.encode()
+    while cell.name != NULL and strcmp(cell.name, wanted) != 0:
+        cell += 1
+    if cell.name == NULL:
+        raise ValueError(f"cell must have compiled kernels, got {name!r}")
+    return cell
 
 
 cdef void for_each(int tasks, int threads, fr_task task, void *context) noexcept nogil:

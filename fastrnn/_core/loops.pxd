@@ -1,14 +1,7 @@
 """What `loops.pyx` runs; `scan.pyx` fills it in."""
 from libc.stdint cimport int64_t
 
-from fastrnn._core.kernels cimport (
-    FR_MAX_VECTORS,
-    FR_WEIGHT_HR,
-    atomic_int,
-    atomic_ptrdiff_t,
-    fr_cell,
-    fr_kernels,
-)
+from fastrnn._core.kernels cimport atomic_int, atomic_ptrdiff_t, fr_cell, fr_kernels
 
 cdef enum:
     # Up to this many rows a product with unpacked weights, row by row, beats packing them.
@@ -95,18 +88,6 @@ cdef struct Run:
     atomic_ptrdiff_t stop_at
     atomic_int stopped
     Run *other                  # runs at the same time, and is left with this one; or NULL
-
-
-cdef inline int vectors_of(const fr_cell *cell) noexcept nogil:
-    cdef int v = 0
-    while v < FR_MAX_VECTORS and cell.vector[v].name != NULL:
-        v += 1
-    return v
-
-
-cdef inline bint is_projected(const fr_cell *cell) noexcept nogil:
-    """Whether h is a projection, of a width of its own."""
-    return cell.stage[cell.stages - 1].weight == FR_WEIGHT_HR
 
 
 cdef void run_forward(Run *r, int size) noexcept nogil

@@ -18,7 +18,7 @@ Nothing here knows of Python but the look for Ctrl-C; `scan.pyx` checks and allo
 """
 from libc.string cimport memcpy, memset
 
-from fastrnn._core.blas cimport Matrix, gemm
+from fastrnn._core.blas cimport as_matrix, gemm
 from fastrnn._core.kernels cimport (
     FR_OPERAND_EXTRA,
     FR_WEIGHT_HH,
@@ -33,11 +33,12 @@ from fastrnn._core.kernels cimport (
     fr_team,
     fr_zoneout,
     parallel,
+    range_of,
+    share,
+    vectors_of,
     wait_for,
 )
-
-cdef extern from "Python.h":
-    int PyErr_CheckSignals()
+from fastrnn._core.signals cimport PyErr_CheckSignals
 
 # Between two looks for Ctrl-C.
 cdef double FLOPS_A_POLL = 2e8
@@ -52,11 +53,6 @@ cdef Py_ssize_t BLOCK_ROWS = 96
 
 
 # ---------------------------------------------------------------------------------- small helpers
-
-cdef inline Py_ssize_t share(Py_ssize_t n, int rank, int size) noexcept nogil:
-    """Where the rank's share of n things begins; rank `size` is the end."""
-    return n * rank // size
-
 
 cdef inline Py_ssize_t step_of(const Run *r, Py_ssize_t s) noexcept nogil:
     """Time of the s-th step that is run."""
@@ -119,14 +115,6 @@ cdef void rows_of(const Run *r, int rank, int size, Py_ssize_t *low,
         if steps < bound_high:
             high[0] = row + 1
         steps += t
-
-
-cdef void range_of(Py_ssize_t columns, Py_ssize_t block, int rank, int size, Py_ssize_t *low,
-                   Py_ssize_t *high) noexcept nogil:
-    """The rank's range of columns, in whole blocks."""
-    cdef Py_ssize_t blocks = (columns + block - 1) // block
-    low[0] = min(columns, share(blocks, rank, size) * block)
-    high[0] = min(columns, share(blocks, rank + 1, size) * block)
 
 
 cdef void unit_range(const Run *r, Py_ssize_t units, int rank, int size, Py_ssize_t *low,
@@ -290,28 +278,41 @@ cdef int neighbours(const fr_stage *stage, int g, int step, bint full_width) noe
     return n
 
 
+cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth,
+                       const char *a, Py_ssize_t a_row, char *c, Py_ssize_t c_row) noexcept nogil:
+    """c (rows, cols) = a (rows, depth) times the packed input weight."""
+    cdef fr_product p
+    cdef Py_ssize_t row = 0
+    p.cols = cols
+    p.depth = depth
+    p.a_row = a_row
+    p.b = r.packed_ih
+    p.b_panel = r.panel_ih
+    p.c_row = c_row
+    p.add = NULL
+    while row < rows:
+        p.rows = min(BLOCK_ROWS, rows - row)
+        p.a = a + row * a_row * r.item
+        p.c = c + row * c_row * r.item
+        r.kernels.product(&p)
+        row += p.rows
+
+
 # ----------------------------------------------------------------------------------- forward
 
 cdef void fill_table_product(const Run *r, int rank, int size) noexcept nogil:
     """table_product = table W_ih^T, the rank's share of its rows."""
     cdef Py_ssize_t low = share(r.symbols, rank, size), high = share(r.symbols, rank + 1, size)
     cdef Py_ssize_t columns = r.cell.gates * r.H, start = low * columns * r.item
-    cdef Matrix x, w, z
     if r.table == NULL:
         memset(r.table_product + start, 0, (high - low) * columns * r.item)
         r.kernels.add_transposed(columns, high - low, r.weight_ih + low * r.item, r.inputs,
                                  r.table_product + start, columns)
         return
-    x.data = r.table + low * r.inputs * r.item
-    x.row = r.inputs
-    x.transposed = False
-    w.data = r.weight_ih
-    w.row = r.inputs
-    w.transposed = True
-    z.data = r.table_product + start
-    z.row = columns
-    z.transposed = False
-    gemm(r.item, high - low, columns, r.inputs, x, w, False, z)
+    gemm(r.item, high - low, columns, r.inputs,
+         as_matrix(r.table + low * r.inputs * r.item, r.inputs, False),
+         as_matrix(r.weight_ih, r.inputs, True), False,
+         as_matrix(r.table_product + start, columns, False))
 
 
 cdef void look_up(const Run *r, Py_ssize_t row, char *z) noexcept nogil:
@@ -372,26 +373,6 @@ cdef void hoisted_product(const Run *r, int task, Py_ssize_t low, Py_ssize_t hig
     p.c_row = r.gates_row
     p.add = NULL
     r.kernels.multiply(&p, True, r.workspace + task * FR_WORKSPACE)
-
-
-cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth,
-                       const char *a, Py_ssize_t a_row, char *c, Py_ssize_t c_row) noexcept nogil:
-    """c (rows, cols) = a (rows, depth) times the packed input weight."""
-    cdef fr_product p
-    cdef Py_ssize_t row = 0
-    p.cols = cols
-    p.depth = depth
-    p.a_row = a_row
-    p.b = r.packed_ih
-    p.b_panel = r.panel_ih
-    p.c_row = c_row
-    p.add = NULL
-    while row < rows:
-        p.rows = min(BLOCK_ROWS, rows - row)
-        p.a = a + row * a_row * r.item
-        p.c = c + row * c_row * r.item
-        r.kernels.product(&p)
-        row += p.rows
 
 
 cdef void begin_rows(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high,
@@ -520,6 +501,7 @@ cdef void pointwise(const Run *r, int k, Py_ssize_t s, Py_ssize_t low, Py_ssize_
 
 cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high, int rank,
                        int size, fr_team *team) noexcept nogil:
+    """The s-th step of rows low:high: of each stage the product, then the pointwise function."""
     cdef const fr_cell *cell = r.cell
     cdef char *gates = gates_of(r, s)
     cdef Py_ssize_t unit, unit_low, unit_high, units, tile = r.kernels.tile_cols
@@ -628,6 +610,7 @@ cdef void run_forward(Run *r, int size) noexcept nogil:
 
 
 cdef Py_ssize_t poll_interval(const Run *r) noexcept nogil:
+    """Steps between two looks for Ctrl-C."""
     return 1 + <Py_ssize_t>(FLOPS_A_POLL / (1. + 2. * r.B * r.cell.gates * r.H * (r.inputs + r.P)))
 
 
@@ -662,6 +645,7 @@ cdef void zone_out_adjoint(const Run *r, Py_ssize_t offset, Py_ssize_t low, Py_s
 
 cdef void add_kept(const Run *r, Py_ssize_t low, Py_ssize_t high, int rank,
                    int size) noexcept nogil:
+    """Add what zone_out_adjoint has put aside."""
     cdef Py_ssize_t unit, unit_high, row, start
     cdef int j
     for j in range(r.cell.states):
@@ -691,6 +675,7 @@ cdef void masked_gradient(const Run *r, int k, Py_ssize_t low, Py_ssize_t high, 
 
 cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high, int rank,
                        int size, fr_team *team) noexcept nogil:
+    """The adjoint of the s-th step of rows low:high, which goes through the stages backwards."""
     cdef const fr_cell *cell = r.cell
     cdef Py_ssize_t item = r.item, unit, unit_high, offset = r.offsets[step_of(r, s)] + low, row
     cdef char *gates = r.gates + offset * r.gates_row * item
@@ -819,7 +804,6 @@ cdef void id_gradients(Run *r, int rank, int size) noexcept nogil:
     cdef Py_ssize_t low = share(columns, rank, size), high = share(columns, rank + 1, size)
     cdef char *d_gates = r.gates + low * item
     cdef char *d_weight = r.d_weight_ih + low * r.inputs * item
-    cdef Matrix z, x, w
     if r.d_bias_ih != NULL:
         kernels.add_column_sums(r.N, high - low, d_gates, r.gates_row, r.d_bias_ih + low * item)
     if r.table_product == NULL:
@@ -836,33 +820,19 @@ cdef void id_gradients(Run *r, int rank, int size) noexcept nogil:
         kernels.add_transposed(r.symbols, high - low, r.d_table_product + low * item, columns,
                                d_weight, r.inputs)
         return
-    z.data = r.d_table_product + low * item
-    z.row = columns
-    z.transposed = True
-    x.data = r.table
-    x.row = r.inputs
-    x.transposed = False
-    w.data = d_weight
-    w.row = r.inputs
-    w.transposed = False
-    gemm(item, high - low, r.inputs, r.symbols, z, x, True, w)
+    gemm(item, high - low, r.inputs, r.symbols,
+         as_matrix(r.d_table_product + low * item, columns, True),
+         as_matrix(r.table, r.inputs, False), True, as_matrix(d_weight, r.inputs, False))
 
 
 cdef void table_gradient(const Run *r, int rank, int size) noexcept nogil:
     """The rank's rows of d_table += d_table_product W_ih."""
     cdef Py_ssize_t low = share(r.symbols, rank, size), high = share(r.symbols, rank + 1, size)
     cdef Py_ssize_t columns = r.cell.gates * r.H
-    cdef Matrix z, w, x
-    z.data = r.d_table_product + low * columns * r.item
-    z.row = columns
-    z.transposed = False
-    w.data = r.weight_ih
-    w.row = r.inputs
-    w.transposed = False
-    x.data = r.d_table + low * r.inputs * r.item
-    x.row = r.inputs
-    x.transposed = False
-    gemm(r.item, high - low, r.inputs, columns, z, w, True, x)
+    gemm(r.item, high - low, r.inputs, columns,
+         as_matrix(r.d_table_product + low * columns * r.item, columns, False),
+         as_matrix(r.weight_ih, r.inputs, False), True,
+         as_matrix(r.d_table + low * r.inputs * r.item, r.inputs, False))
 
 
 cdef void end_block(const Run *r, int i, int tasks) noexcept nogil:

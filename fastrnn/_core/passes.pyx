@@ -4,6 +4,7 @@ Every function takes contiguous arrays of one element type, which the Python cal
 and divides its work among threads such that results do not depend on their number.
 """
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy
@@ -18,6 +19,7 @@ from fastrnn._core.kernels cimport (
     fr_matvec,
     fr_product,
     fr_task,
+    share,
     thread_count,
 )
 from fastrnn._core.memory cimport Block, allocate
@@ -27,9 +29,6 @@ import numpy as np
 from fastrnn._core.memory import empty
 
 cnp.import_array()
-
-cdef extern from "Python.h":
-    int PyErr_CheckSignals() except -1
 
 # As in scan.pyx: what is worth a thread, in flops and in elements of a pass.
 cdef double FLOPS_A_THREAD = 2e6
@@ -44,10 +43,6 @@ cdef Py_ssize_t BLOCK = 1 << 16
 
 cdef int threads(double work, double a_thread) noexcept:
     return <int>min(<double>thread_count(), 1 + work / a_thread)
-
-
-cdef Py_ssize_t share(Py_ssize_t n, int i, int tasks) noexcept nogil:
-    return n * i // tasks
 
 
 # ------------------------------------------------------------------------------------ affine

@@ -5,7 +5,7 @@ Whatever `loops.pyx` reads or writes is found here.
 cimport numpy as cnp
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset, strcmp
+from libc.string cimport memcpy, memset
 
 from fastrnn._core.arrays cimport check_number, checked, data, matrix
 from fastrnn._core.blas cimport restore_threads, use_one_thread
@@ -14,20 +14,22 @@ from fastrnn._core.kernels cimport (
     FR_WEIGHT_HR,
     FR_WORKSPACE,
     active,
+    cell_named,
     for_each,
     fr_stage,
+    is_projected,
     thread_count,
+    vectors_of,
 )
 from fastrnn._core.loops cimport (
     FEW_ROWS,
     Run,
     StageWeights,
-    is_projected,
     run_adjoint,
     run_forward,
-    vectors_of,
 )
 from fastrnn._core.memory cimport Block, allocate
+from fastrnn._core.signals cimport reraise
 
 import numpy as np
 
@@ -84,11 +86,6 @@ cdef Py_ssize_t padded(Py_ssize_t columns, Py_ssize_t item) noexcept nogil:
     return (lines + (lines % 8 == 0)) * line
 
 
-cdef int reraise() except -1:
-    """Let the exception go on that a look for Ctrl-C has set."""
-    return -1
-
-
 cdef class Scan:
     """One run of a cell over all steps, which is also the tape of its adjoint.
 
@@ -123,12 +120,7 @@ cdef class Scan:
             raise TypeError(f"weights must be float32 or float64, got {array.dtype}")
         r.item = cnp.PyArray_ITEMSIZE(array)
         r.kernels = active(r.item)
-        r.cell = r.kernels.cells
-        name = cell.name.encode()
-        while r.cell.name != NULL and strcmp(r.cell.name, <bytes>name) != 0:
-            r.cell += 1
-        if r.cell.name == NULL:
-            raise ValueError(f"cell must have compiled kernels, got {cell.name!r}")
+        r.cell = cell_named(r.kernels, cell.name)
         self.owners = []
         self.weights = weights
         self.initial = state

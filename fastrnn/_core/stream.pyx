@@ -8,7 +8,7 @@ cimport numpy as cnp
 from cpython.object cimport PyObject
 from libc.math cimport INFINITY
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset, strcmp
+from libc.string cimport memcpy, memset
 
 from fastrnn._core.arrays cimport check_number, checked, data, matrix
 from fastrnn._core.kernels cimport (
@@ -17,6 +17,7 @@ from fastrnn._core.kernels cimport (
     FR_WEIGHT_HR,
     active,
     barrier,
+    cell_named,
     fr_cell,
     fr_frame,
     fr_kernels,
@@ -26,11 +27,13 @@ from fastrnn._core.kernels cimport (
     fr_term,
     fr_zoneout,
     flush_denormals,
+    is_projected,
     parallel,
+    range_of,
     restore_denormals,
     thread_count,
+    vectors_of,
 )
-from fastrnn._core.loops cimport is_projected, vectors_of
 
 import numpy as np
 
@@ -87,14 +90,6 @@ cdef struct Stack:
     double cell_clip
 
 
-cdef void units_of(Py_ssize_t n, int rank, int size, Py_ssize_t *low,
-                   Py_ssize_t *high) noexcept nogil:
-    """The rank's range of n units."""
-    cdef Py_ssize_t blocks = (n + UNITS - 1) // UNITS
-    low[0] = min(n, blocks * rank // size * UNITS)
-    high[0] = min(n, blocks * (rank + 1) // size * UNITS)
-
-
 cdef void step_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
     """The rank's units of a step of all layers."""
     cdef const Stack *s = <const Stack *>context
@@ -112,7 +107,7 @@ cdef void run_layer(const Stack *s, const Layer *layer, int rank, int size,
         keep_states(s, layer, rank, size)
     for k in range(s.cell.stages):
         stage = &s.cell.stage[k]
-        units_of(s.P if stage.weight == FR_WEIGHT_HR else s.H, rank, size, &low, &high)
+        range_of(s.P if stage.weight == FR_WEIGHT_HR else s.H, UNITS, rank, size, &low, &high)
         for row in range(s.B):
             products(s, layer, stage, row, low, high)
         # States are advanced in place, once all have read them.
@@ -155,7 +150,7 @@ cdef void keep_states(const Stack *s, const Layer *layer, int rank, int size) no
     cdef Py_ssize_t row, low, high, start
     cdef int j
     for j in range(s.cell.states):
-        units_of(s.width[j], rank, size, &low, &high)
+        range_of(s.width[j], UNITS, rank, size, &low, &high)
         for row in range(s.B):
             start = (row * s.width[j] + low) * s.item
             memcpy(s.before[j] + start, layer.state[j] + start, (high - low) * s.item)
@@ -169,7 +164,7 @@ cdef void zone_out(const Stack *s, const Layer *layer, int rank, int size) noexc
     memset(&z, 0, sizeof(z))
     z.rows = s.B
     for j in range(s.cell.states):
-        units_of(s.width[j], rank, size, &low, &high)
+        range_of(s.width[j], UNITS, rank, size, &low, &high)
         start = low * s.item
         z.cols = high - low
         z.mask = s.zoneout[j] + start
@@ -302,12 +297,7 @@ cdef class Stepper:
         self.typenum = cnp.PyArray_TYPE(first)
         s.item = cnp.PyArray_ITEMSIZE(first)
         s.kernels = active(s.item)
-        s.cell = s.kernels.cells
-        name = cell.encode()
-        while s.cell.name != NULL and strcmp(s.cell.name, <bytes>name) != 0:
-            s.cell += 1
-        if s.cell.name == NULL:
-            raise ValueError(f"cell must have compiled kernels, got {cell!r}")
+        s.cell = cell_named(s.kernels, cell)
         self.passes = passes
         self.parameters = parameters
         self.states = states
