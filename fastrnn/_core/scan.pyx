@@ -384,10 +384,7 @@ cdef class Scan:
     cdef int prepare_adjoint(self, object d_out, tuple d_final, dict gradients,
                              bint input_gradient, int most) except -1:
         cdef Run *r = &self.run
-        cdef StageWeights *w
-        cdef const fr_stage *stage
-        cdef Py_ssize_t tile = r.kernels.tile_cols
-        cdef int k, size
+        cdef int k
         if self.used or not r.keep:
             raise RuntimeError("a tape can be used once")
         if d_final is not None:
@@ -407,38 +404,55 @@ cdef class Scan:
         if r.x != NULL and (input_gradient or r.ids != NULL):
             d_x = empty((r.N, r.inputs), element_type(self.typenum))
             r.d_x = data(d_x)
-        if r.table != NULL:
-            r.d_table = data(checked("embedding", gradients["embedding"], self.typenum, r.symbols,
-                                     r.inputs))
-        if r.table_product != NULL:
-            r.d_table_product = self.new(r.symbols, r.cell.gates * r.H)
-        r.d_weight_ih = data(
-            checked("weight_ih", gradients["weight_ih"], self.typenum, r.cell.gates * r.H,
-                    r.inputs))
-        if r.bias != NULL:
-            r.d_bias_ih = data(
-                checked("bias_ih", gradients["bias_ih"], self.typenum, r.cell.gates * r.H, -1))
-        for k in range(r.cell.stages):
-            stage = &r.cell.stage[k]
-            w = &r.stage[k]
-            if stage.weight == FR_WEIGHT_HR:
-                r.d_stage_weight[k] = data(
-                    checked("weight_hr", gradients["weight_hr"], self.typenum, r.P, r.H))
-                continue
-            r.d_stage_weight[k] = data(checked("weight_hh", gradients["weight_hh"], self.typenum,
-                                               r.cell.gates * r.H, w.depth))
-            r.d_stage_weight[k] += stage.first_gate * r.H * w.depth * r.item
-            if r.bias != NULL:
-                r.d_stage_bias[k] = data(
-                    checked("bias_hh", gradients["bias_hh"], self.typenum, r.cell.gates * r.H, -1))
-                r.d_stage_bias[k] += stage.first_gate * r.H * r.item
+        self.find_gradients(gradients)
         self.used = True
         self.states = tuple(d_initial)
         self.gradients = gradients
         self.d_x = d_x
         self.size = 0
-        if r.N == 0:
-            return 0
+        if r.N > 0:
+            self.size = self.threads(2 * self.flops(), most, True)
+            self.allocate_adjoint()
+        r.stop_at = r.T + 1
+        return 0
+
+    cdef int find_gradients(self, dict gradients) except -1:
+        """Look up where the gradients of the weights are added."""
+        cdef Run *r = &self.run
+        cdef const fr_stage *stage
+        cdef StageWeights *w
+        cdef Py_ssize_t rows = r.cell.gates * r.H
+        cdef int k
+        if r.table != NULL:
+            r.d_table = self.gradient("embedding", gradients, r.symbols, r.inputs)
+        r.d_weight_ih = self.gradient("weight_ih", gradients, rows, r.inputs)
+        if r.bias != NULL:
+            r.d_bias_ih = self.gradient("bias_ih", gradients, rows, -1)
+        for k in range(r.cell.stages):
+            stage = &r.cell.stage[k]
+            w = &r.stage[k]
+            if stage.weight == FR_WEIGHT_HR:
+                r.d_stage_weight[k] = self.gradient("weight_hr", gradients, r.P, r.H)
+                continue
+            r.d_stage_weight[k] = self.gradient("weight_hh", gradients, rows, w.depth)
+            r.d_stage_weight[k] += stage.first_gate * r.H * w.depth * r.item
+            if r.bias != NULL:
+                r.d_stage_bias[k] = self.gradient("bias_hh", gradients, rows, -1)
+                r.d_stage_bias[k] += stage.first_gate * r.H * r.item
+        return 0
+
+    cdef char *gradient(self, str name, dict gradients, Py_ssize_t rows,
+                        Py_ssize_t columns) except? NULL:
+        return data(checked(name, gradients[name], self.typenum, rows, columns))
+
+    cdef int allocate_adjoint(self) except -1:
+        """Lay out what the adjoint needs besides the tape."""
+        cdef Run *r = &self.run
+        cdef StageWeights *w
+        cdef Py_ssize_t tile = r.kernels.tile_cols
+        cdef int k
+        if r.table_product != NULL:
+            r.d_table_product = self.new(r.symbols, r.cell.gates * r.H)
         if r.cell.stages > 1:
             r.d_extra = self.new(r.B, r.extra_row)
         if r.recurrent_mask != NULL:
@@ -451,16 +465,14 @@ cdef class Scan:
                 w = &r.stage[k]
                 w.adjoint_panel = r.cell.stage[k].gates * w.units * tile
                 w.adjoint = self.new((w.depth + tile - 1) // tile, w.adjoint_panel)
-        self.size = size = self.threads(2 * self.flops(), most, True)
         r.packed_ih = NULL
         if r.d_x != NULL and not r.hoist:
             r.panel_ih = r.cell.gates * r.H * tile
             r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
-        r.workspace = self.new(3 if r.follow else size, FR_WORKSPACE // r.item)
+        r.workspace = self.new(3 if r.follow else self.size, FR_WORKSPACE // r.item)
         if r.vector_size > 0:
-            self.d_vectors = np.zeros((2 * size, r.vector_size), element_type(self.typenum))
+            self.d_vectors = np.zeros((2 * self.size, r.vector_size), element_type(self.typenum))
             r.d_vectors = data(self.d_vectors)
-        r.stop_at = r.T + 1
         return 0
 
     cdef tuple finish_adjoint(self):
