@@ -9,7 +9,7 @@ import pytest
 
 import fastrnn as fr
 from fastrnn.backends import active_backend
-from fastrnn.backends.runs import AdjointRun, Run
+from fastrnn.backends.runs import AdjointRun
 
 
 def test_as_a_context_manager_it_is_restored():
@@ -96,7 +96,9 @@ def test_runs_at_the_same_time_are_those_one_after_the_other(set_threads, make, 
         out = np.zeros_like(d_out)
         halves = [slice(k * layer.output_size, (k + 1) * layer.output_size) for k in (0, 1)]
         runs = [
-            Run(layer.cell, weights, x, offsets, state, out[:, halves[k]], k == 1, keep_tape=True)
+            implementation.Run(
+                layer.cell, weights, x, offsets, state, out[:, halves[k]], k == 1, keep_tape=True
+            )
             for k, weights, _ in layer.passes()
         ]
         given = [

@@ -18,7 +18,6 @@ if os.environ.get("FASTRNN_BACKEND") == "reference":
 
 from fastrnn._core import kernels
 from fastrnn.backends import compiled
-from fastrnn.backends.runs import Run
 
 ROOT = Path(fr.__file__).parents[1]
 
@@ -74,7 +73,9 @@ def test_a_scan_refuses_what_it_cannot_read(changed, message):
     weights = {**layer.passes()[0].weights, **{k: v for k, v in given.items() if k == "weight_ih"}}
     out = np.zeros((2, 4), np.float32)
     with pytest.raises((TypeError, ValueError), match=message):
-        compiled.scans([Run(layer.cell, weights, given["x"], np.arange(3), given["state"], out)])
+        compiled.scans(
+            [compiled.Run(layer.cell, weights, given["x"], np.arange(3), given["state"], out)]
+        )
 
 
 def test_the_environment_lowers_the_instruction_set():
@@ -143,7 +144,7 @@ def test_threads_divide_the_units_of_a_wide_stream(set_threads, layer):
 @pytest.mark.parametrize(
     ("function", "call"),
     [
-        ("scans", lambda ids, _: fr.GRU(5, 4).on_ids(ids, None)),
+        ("Run", lambda ids, _: fr.GRU(5, 4).on_ids(ids, None)),
         ("softmax_cross_entropy", lambda ids, _: fr.losses.softmax_cross_entropy(np.eye(5), ids)),
         (
             "ctc",
@@ -158,9 +159,9 @@ def test_numbers_that_another_thread_may_write_to_are_copied(monkeypatch, functi
     given, read = np.arange(5), []
     others = given.clip(0, 1)
 
-    def spy(*arguments):
+    def spy(*arguments, **options):
         read.extend(arguments)
-        return original(*arguments)
+        return original(*arguments, **options)
 
     original = getattr(compiled, function)
     monkeypatch.setattr(compiled, function, spy)
@@ -288,12 +289,11 @@ def test_ctrl_c_ends_both_of_two_runs_at_the_same_time():
 import numpy as np
 import fastrnn as fr
 from fastrnn.backends import compiled
-from fastrnn.backends.runs import Run
 fr.set_num_threads(2)
 layer, x = fr.LSTM(8, 1024, bidirectional=True, seed=0), np.ones((300 * 32, 8), np.float32)
 out = np.full((300, 32, 2048), np.nan, np.float32)
 runs = [
-    Run(
+    compiled.Run(
         layer.cell,
         weights,
         x,

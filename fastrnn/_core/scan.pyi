@@ -14,12 +14,12 @@ class Scan:
         offsets: np.ndarray,
         state: tuple[np.ndarray, ...],
         out: np.ndarray,
-        reverse: bool,
-        keep: bool,
+        reverse: bool = False,
+        keep_tape: bool = False,
         extras: Any = None,
     ) -> None: ...
 
-def scans(runs: list[tuple[Any, ...]]) -> list[tuple[tuple[np.ndarray, ...], Scan | None]]: ...
+def scans(runs: list[Scan]) -> list[tuple[tuple[np.ndarray, ...], Scan | None]]: ...
 def scan_adjoints(
     tapes: list[Scan], runs: list[tuple[Any, ...]]
 ) -> list[tuple[np.ndarray | None, tuple[np.ndarray, ...]]]: ...

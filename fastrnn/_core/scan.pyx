@@ -89,6 +89,8 @@ cdef Py_ssize_t padded(Py_ssize_t columns, Py_ssize_t item) noexcept nogil:
 cdef class Scan:
     """One run of a cell over all steps, which is also the tape of its adjoint.
 
+    Takes what :class:`fastrnn.backends.runs.Run` has.
+
     Buffers, with N packed rows, S slots and a tape (without one: a chunk of steps for the gates,
     two steps for the states, one for the extra operand)::
 
@@ -109,7 +111,7 @@ cdef class Scan:
     cdef object d_x, d_vectors
 
     def __cinit__(self, object cell, dict weights, object x, object offsets, tuple state,
-                  object out, bint reverse, bint keep, object extras=None):
+                  object out, bint reverse=False, bint keep_tape=False, object extras=None):
         cdef Run *r = &self.run
         cdef cnp.ndarray array
         cdef int k
@@ -127,7 +129,7 @@ cdef class Scan:
         check_number("state", r.cell.states, len(state))
         self.find_sizes(x, offsets, state)
         r.reverse = reverse
-        r.keep = keep
+        r.keep = keep_tape
         r.stop_at = r.T + 1
         self.find_input(x)
         r.out = self.own(strided("out", out, self.typenum, r.N, r.P, &r.out_row))
@@ -562,15 +564,14 @@ cdef bint are_better_together(list scans, double passes):
 def scans(list runs not None):
     """Run a cell over all steps, for each run; see :func:`fastrnn.backends.reference.scans`."""
     cdef Scan scan
-    cdef list tapes = [Scan(*run) for run in runs]
-    cdef bint together = are_better_together(tapes, 1)
-    for scan in tapes:
+    cdef bint together = are_better_together(runs, 1)
+    for scan in runs:
         scan.prepare_forward(1 if together else thread_count())
         if not together:
             run_prepared([scan], False)
     if together:
-        run_prepared(tapes, False)
-    return [(scan.states, scan if scan.run.keep else None) for scan in tapes]
+        run_prepared(runs, False)
+    return [(scan.states, scan if scan.run.keep else None) for scan in runs]
 
 
 def scan_adjoints(list tapes not None, list runs not None):

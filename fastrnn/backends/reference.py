@@ -18,6 +18,7 @@ from fastrnn.backends.runs import AdjointRun, Extras, Run, Weights
 from fastrnn.cells import CELLS, CellSpec, Stage
 
 __all__ = [
+    "Run",
     "Stepper",
     "adam",
     "affine",

@@ -1,4 +1,7 @@
-"""What a backend is called with: one run of a cell over all steps, and the adjoint of one."""
+"""What a backend is called with: one run of a cell over all steps, and the adjoint of one.
+
+The compiled backend has a class of its own for `Run`, made in the same way.
+"""
 
 from typing import NamedTuple
 

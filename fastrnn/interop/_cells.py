@@ -13,7 +13,7 @@ Source: the operators RNN, LSTM and GRU of the ONNX specification.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,8 +23,6 @@ from fastrnn.cells.base import sigmoid, split
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from fastrnn.backends.runs import Run
 
     Function = Callable[[np.ndarray], np.ndarray]
 
@@ -109,10 +107,13 @@ def gru_cell(f: Function, g: Function, reset_after: bool, clip: float | None = N
     return CellSpec("gru", CELLS["gru"].gates, ("h",), stages)
 
 
-def final_state(run: Run) -> tuple[np.ndarray, ...]:
-    """Return the final state of a run, on the active backend where that knows the cell."""
-    backend = active_backend() if CELLS.get(run.cell.name) is run.cell else reference
-    [(final, _)] = backend.scans([run])
+def final_state(cell: CellSpec, *run: Any) -> tuple[np.ndarray, ...]:
+    """Return the final state of a `fastrnn.backends.runs.Run` of a cell.
+
+    On the active backend, where that knows the cell.
+    """
+    backend = active_backend() if CELLS.get(cell.name) is cell else reference
+    [(final, _)] = backend.scans([backend.Run(cell, *run)])
     return final
 
 

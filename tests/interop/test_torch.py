@@ -30,7 +30,6 @@ from torch_pairs import (  # noqa: E402
 )
 
 from fastrnn.interop import torch as ours  # noqa: E402
-from fastrnn.interop.torch import scan as scan_module  # noqa: E402
 
 pytestmark = [
     pytest.mark.torch,
@@ -313,17 +312,13 @@ def test_weights_that_are_not_contiguous():
 def test_weights_and_rows_are_not_copied(monkeypatch):
     _, layer = pair("LSTM", 3, 4)
     backend, seen = fr.backends.active_backend(), {}
+    original = backend.Run
 
-    class Recording:
-        empty = staticmethod(backend.empty)
-        scan_adjoints = staticmethod(backend.scan_adjoints)
+    def recorded(cell, weights, x, *rest, **options):
+        seen.update(weights, x=x)
+        return original(cell, weights, x, *rest, **options)
 
-        @staticmethod
-        def scans(runs):
-            seen.update(runs[0].weights, x=runs[0].x)
-            return backend.scans(runs)
-
-    monkeypatch.setattr(scan_module, "active_backend", lambda: Recording)
+    monkeypatch.setattr(backend, "Run", recorded)
     x = torch.randn(5, 2, 3, dtype=torch.float64)
     packed = rnn.pack_padded_sequence(x, [5, 3])
     for call, rows in ((x, x), (packed, packed.data)):

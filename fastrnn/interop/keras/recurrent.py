@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn._validation import check_array, check_choice
-from fastrnn.backends.runs import Run
 from fastrnn.interop._cells import final_state, gru_cell, lstm_cell, simple_cell
 from fastrnn.interop.keras.base import Layer, Mask, Settings, make_layer
 from fastrnn.layers.packing import Packing
@@ -100,8 +99,8 @@ class Recurrent(Layer, ABC):
             packing.sort(check_array("initial_state", a, self.dtype, (packing.B, self.units))[None])
             for a in state
         ]
-        run = Run(self.cell, self.weights, rows, packing.offsets, tuple([a[0] for a in first]), out)
-        final = final_state(run)
+        first = tuple([array[0] for array in first])
+        final = final_state(self.cell, self.weights, rows, packing.offsets, first, out)
         final = [packing.restore(array[None])[0] for array in final]
         if self.stateful:
             self._kept = final

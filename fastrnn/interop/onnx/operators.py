@@ -13,7 +13,6 @@ import numpy as np
 from onnx.reference.op_run import OpRun
 
 from fastrnn._validation import check_array, check_choice, check_positive_float, check_positive_int
-from fastrnn.backends.runs import Run
 from fastrnn.interop._cells import final_state, gru_cell, lstm_cell, simple_cell
 from fastrnn.interop.onnx.activations import bind_activations
 from fastrnn.layers.packing import Packing
@@ -120,8 +119,8 @@ class Recurrent(OpRun):
         for d, (cell, weights) in enumerate(directions):
             first = tuple([array[d] for array in states])
             columns = out[:, d * H : (d + 1) * H]
-            run = Run(cell, weights, rows, packing.offsets, first, columns, self._reverse[d])
-            for array, value in zip(states, final_state(run)):
+            run = weights, rows, packing.offsets, first, columns, self._reverse[d]
+            for array, value in zip(states, final_state(cell, *run)):
                 array[d] = value
 
         Y = packing.unpack(out).reshape(*X.shape[:2], D, H)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from fastrnn.backends import active_backend
-from fastrnn.backends.runs import AdjointRun, Run, Weights
+from fastrnn.backends.runs import AdjointRun, Weights
 from fastrnn.cells import CELLS, CellSpec
 from fastrnn.interop.torch.threads import asleep
 
@@ -147,15 +147,15 @@ class _Run:
                     below *= masks[first // stack.directions - 1].numpy()
                 results = self.backend.scans(
                     [
-                        Run(
+                        self.backend.Run(
                             stack.cell,
                             by_pass[first + direction],
                             below,
                             call.offsets,
                             tuple([array[first + direction] for array in initial]),
                             rows[:, direction * P : (direction + 1) * P],
-                            direction == 1,
-                            keep_tape,
+                            reverse=direction == 1,
+                            keep_tape=keep_tape,
                         )
                         for direction in range(stack.directions)
                     ]
