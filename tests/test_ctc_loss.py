@@ -191,6 +191,14 @@ def test_impossible_symbols(backend):
     assert ctc(logits, None, [[1], [2]])[0] == np.inf
 
 
+@pytest.mark.parametrize("symbol", [0, 1, 2])
+def test_a_score_of_infinity_is_no_loss(backend, symbol):
+    # As in the cross-entropy of a softmax, and in PyTorch.
+    logits = np.zeros((3, 1, 3))
+    logits[1, 0, symbol] = np.inf
+    assert math.isnan(ctc(logits, None, [[1]])[0])
+
+
 def test_the_number_of_threads_changes_no_bit(set_threads):
     rng = np.random.default_rng(4)
     logits, targets = rng.standard_normal((60, 9, 30)), rng.integers(1, 30, (12, 9))

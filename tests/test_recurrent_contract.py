@@ -288,6 +288,18 @@ class TestInputs:
             np.testing.assert_array_equal(layer(np.full((T, B, I), np.inf))[0], expected)
             assert np.isfinite(expected).all()
 
+    @pytest.mark.parametrize("value", [np.inf, np.nan])
+    def test_no_gradient_passes_a_relu_that_is_off(self, value):
+        layer = fr.RNN(I, H, nonlinearity="relu", seed=1)
+        layer.parameters["bias_ih_l0"][0] = -100
+        output, _, pullback = layer.vjp(np.ones((T, B, I)))
+        assert not output[..., 0].any()
+        d_output = np.zeros_like(output)
+        d_output[..., 0] = value
+        d_x, d_state = pullback(d_output)
+        assert not d_x.any()
+        assert not d_state.any()
+
 
 class TestParameters:
     def test_they_are_always_in_effect(self, make):

@@ -17,18 +17,19 @@ import numpy as np
 from fastrnn.cells.base import CellSpec, Stage
 
 
-def _simple(name, function, derivative):
+def _simple(name, function, back):
     def forward(zx, zh, values):
         h = function(zx + zh)
         return {"h": h}, h
 
     def adjoint(h, d_outputs):
-        dz = d_outputs["h"] * derivative(h)
+        dz = back(h, d_outputs["h"])
         return dz, dz, {}
 
     stage = Stage("h", "weight_hh", "bias_hh", slice(0, 1), ("h",), forward, adjoint)
     return CellSpec(name, gates=("h",), states=("h",), stages=(stage,))
 
 
-rnn_tanh = _simple("rnn_tanh", np.tanh, lambda h: 1 - h * h)
-rnn_relu = _simple("rnn_relu", lambda z: np.maximum(z, 0), lambda h: h > 0)
+rnn_tanh = _simple("rnn_tanh", np.tanh, lambda h, dh: dh * (1 - h * h))
+# Not a product: nothing passes a unit that is off, an infinite gradient neither.
+rnn_relu = _simple("rnn_relu", lambda z: np.maximum(z, 0), lambda h, dh: np.where(h > 0, dh, 0))
