@@ -95,7 +95,7 @@ def _config() -> dict[str, Any]:
         "Python": platform.python_version(),
         "NumPy": np.__version__,
         "SciPy": scipy.__version__,
-        "Cython": _cython_version(),
+        "Cython": "none" if _kernels is None else _kernels.cython_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "BLAS": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
         "backend": active_backend().__name__.rpartition(".")[2],
@@ -103,13 +103,6 @@ def _config() -> dict[str, Any]:
         "available": () if _kernels is None else _kernels.available_isas(),
         "threads": get_num_threads(),
     }
-
-
-def _cython_version() -> str:
-    """Version that wrote the extension: the type of its functions lives in a module named so."""
-    if _kernels is None:
-        return "none"
-    return type(_kernels.isa).__module__.removeprefix("_cython_").replace("_", ".")
 
 
 def _cores() -> int:

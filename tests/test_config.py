@@ -1,6 +1,7 @@
 """Threads, instruction set and what `show_config` tells of them."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,12 @@ def test_show_config_prints_what_it_returns(capsys):
         assert line.startswith(name)
         assert line.endswith(", ".join(value) if isinstance(value, tuple) else str(value))
     assert config["fastrnn"] == fr.__version__
+
+
+def test_versions_are_numbers():
+    config = fr.show_config(mode="dicts")
+    for name in ("Python", "NumPy", "SciPy", "Cython"):
+        assert re.match(r"\d+\.\d+|none$", config[name])
 
 
 def test_show_config_refuses_another_mode():

@@ -431,6 +431,17 @@ def test_zoneout_keeps_elements_in_training_and_their_mean_at_inference(backend,
         assert_close(mean, p * before + (1 - p) * new, 1e-14)
 
 
+def test_an_infinite_gradient_passes_an_element_that_zoneout_does_not_keep(backend):
+    layer = fr.RNN(1, 50, zoneout=0.5, nonlinearity="relu", seed=1)
+    layer.parameters["bias_ih_l0"][...] = 9
+    output, _, pullback = layer.vjp(np.ones((1, 1, 1)))
+    with np.errstate(invalid="ignore"):  # nothing of infinity
+        pullback(np.full_like(output, np.inf))
+    kept = output[0, 0] == 0
+    assert 0.2 < kept.mean() < 0.8
+    np.testing.assert_array_equal(layer.gradients["bias_ih_l0"][~kept], np.inf)
+
+
 def test_zoneout_is_drawn_at_each_step_and_recurrent_dropout_once_a_sequence(backend):
     layer = fr.RNN(1, 50, zoneout=0.5, seed=1)
     x = np.random.default_rng(0).standard_normal((4, 1, 1))

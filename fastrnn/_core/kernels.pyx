@@ -22,6 +22,9 @@ cdef extern from "fastrnn_kernels.h" nogil:
     uint64_t fr_flush_denormals()
     void fr_restore_denormals(uint64_t saved)
 
+cdef extern from *:
+    unsigned long CYTHON_HEX_VERSION
+
 
 # Is read without the interpreter's lock.
 cdef atomic_int n_threads = 1
@@ -67,6 +70,12 @@ cdef void restore_denormals(uint64_t saved) noexcept nogil:
 
 cdef int thread_count() noexcept nogil:
     return n_threads
+
+
+def cython_version():
+    """Version of the Cython that wrote this module's C."""
+    cdef unsigned long version = CYTHON_HEX_VERSION     # 0x030301F0 for 3.3.1
+    return f"{version >> 24}.{version >> 16 & 255}.{version >> 8 & 255}"
 
 
 def available_isas():

@@ -130,9 +130,9 @@ def scan_adjoint(tape: Tape, run: AdjointRun) -> tuple[np.ndarray | None, tuple[
         d_values = {name: d[:n] for name, d in d_now.items()}
         if d_out is not None:
             d_values["h"] = d_values["h"] + d_out[rows]
-        d_kept = {name: z * d_values[name] for name, z in _zoneout(cell, extras, rows)}
-        for name, d in d_kept.items():
-            d_values[name] = d_values[name] - d
+        d_kept = {}
+        for name, z in _zoneout(cell, extras, rows):
+            d_kept[name], d_values[name] = z * d_values[name], (1 - z) * d_values[name]
         for k in reversed(range(len(cell.stages))):
             stage, (columns, weight, _) = cell.stages[k], blocks[k]
             d_outputs = {name: d_values.pop(name) for name in stage.outputs}
