@@ -18,7 +18,7 @@ Nothing here knows of Python but the look for Ctrl-C; `scan.pyx` checks and allo
 """
 from libc.string cimport memcpy, memset
 
-from fastrnn._core.blas cimport as_matrix, gemm
+from fastrnn._core.blas cimport Matrix, as_matrix, gemm
 from fastrnn._core.kernels cimport (
     FR_OPERAND_EXTRA,
     FR_WEIGHT_HH,
@@ -298,9 +298,23 @@ cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_
         row += p.rows
 
 
+cdef void polled_gemm(Run *r, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Matrix a, Matrix b,
+                      bint accumulate, Matrix c, bint polls) noexcept nogil:
+    """c (m, n) (+)= a (m, k) b (k, n), with looks for Ctrl-C between blocks of rows."""
+    cdef Py_ssize_t most = 64 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + n * k)), row = 0, rows
+    while row < m and not r.stopped:
+        rows = min(most, m - row)
+        gemm(r.item, rows, n, k, a, b, accumulate, c)
+        a.data += rows * (1 if a.transposed else a.row) * r.item
+        c.data += rows * c.row * r.item
+        row += rows
+        if polls and row < m:
+            poll(r, 0)
+
+
 # ----------------------------------------------------------------------------------- forward
 
-cdef void fill_table_product(const Run *r, int rank, int size) noexcept nogil:
+cdef void fill_table_product(Run *r, int rank, int size, bint polls) noexcept nogil:
     """table_product = table W_ih^T, the rank's share of its rows."""
     cdef Py_ssize_t low = share(r.symbols, rank, size), high = share(r.symbols, rank + 1, size)
     cdef Py_ssize_t columns = r.cell.gates * r.H, start = low * columns * r.item
@@ -309,10 +323,10 @@ cdef void fill_table_product(const Run *r, int rank, int size) noexcept nogil:
         r.kernels.add_transposed(columns, high - low, r.weight_ih + low * r.item, r.inputs,
                                  r.table_product + start, columns)
         return
-    gemm(r.item, high - low, columns, r.inputs,
-         as_matrix(r.table + low * r.inputs * r.item, r.inputs, False),
-         as_matrix(r.weight_ih, r.inputs, True), False,
-         as_matrix(r.table_product + start, columns, False))
+    polled_gemm(r, high - low, columns, r.inputs,
+                as_matrix(r.table + low * r.inputs * r.item, r.inputs, False),
+                as_matrix(r.weight_ih, r.inputs, True), False,
+                as_matrix(r.table_product + start, columns, False), polls)
 
 
 cdef void look_up(const Run *r, Py_ssize_t row, char *z) noexcept nogil:
@@ -539,7 +553,7 @@ cdef void pack_task(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef Run *r = <Run *>context
     pack_weights(r, r.backwards, i, tasks)
     if r.table_product != NULL and not r.backwards:
-        fill_table_product(r, i, tasks)
+        fill_table_product(r, i, tasks, rank == 0)
 
 
 cdef void input_task(void *context, int i, int tasks, int rank) noexcept nogil:
@@ -797,7 +811,7 @@ cdef void input_gradient(const Run *r, int task, Py_ssize_t low, Py_ssize_t high
         r.kernels.multiply(&p, False, r.workspace + task * FR_WORKSPACE)
 
 
-cdef void id_gradients(Run *r, int rank, int size) noexcept nogil:
+cdef void id_gradients(Run *r, int rank, int size, bint polls) noexcept nogil:
     """The rank's rows of the gradients of W_ih and b_ih, by way of that of the table's product."""
     cdef const fr_kernels *kernels = r.kernels
     cdef Py_ssize_t item = r.item, columns = r.cell.gates * r.H, row
@@ -820,19 +834,20 @@ cdef void id_gradients(Run *r, int rank, int size) noexcept nogil:
         kernels.add_transposed(r.symbols, high - low, r.d_table_product + low * item, columns,
                                d_weight, r.inputs)
         return
-    gemm(item, high - low, r.inputs, r.symbols,
-         as_matrix(r.d_table_product + low * item, columns, True),
-         as_matrix(r.table, r.inputs, False), True, as_matrix(d_weight, r.inputs, False))
+    polled_gemm(r, high - low, r.inputs, r.symbols,
+                as_matrix(r.d_table_product + low * item, columns, True),
+                as_matrix(r.table, r.inputs, False), True,
+                as_matrix(d_weight, r.inputs, False), polls)
 
 
-cdef void table_gradient(const Run *r, int rank, int size) noexcept nogil:
+cdef void table_gradient(Run *r, int rank, int size, bint polls) noexcept nogil:
     """The rank's rows of d_table += d_table_product W_ih."""
     cdef Py_ssize_t low = share(r.symbols, rank, size), high = share(r.symbols, rank + 1, size)
     cdef Py_ssize_t columns = r.cell.gates * r.H
-    gemm(r.item, high - low, r.inputs, columns,
-         as_matrix(r.d_table_product + low * columns * r.item, columns, False),
-         as_matrix(r.weight_ih, r.inputs, False), True,
-         as_matrix(r.d_table + low * r.inputs * r.item, r.inputs, False))
+    polled_gemm(r, high - low, r.inputs, columns,
+                as_matrix(r.d_table_product + low * columns * r.item, columns, False),
+                as_matrix(r.weight_ih, r.inputs, False), True,
+                as_matrix(r.d_table + low * r.inputs * r.item, r.inputs, False), polls)
 
 
 cdef void end_block(const Run *r, int i, int tasks) noexcept nogil:
@@ -875,7 +890,7 @@ cdef void units_back_work(void *context, int rank, int size, fr_team *team) noex
 
 
 cdef void table_task(void *context, int i, int tasks, int rank) noexcept nogil:
-    table_gradient(<const Run *>context, i, tasks)
+    table_gradient(<Run *>context, i, tasks, rank == 0)
 
 
 cdef void gradients_task(void *context, int i, int tasks, int rank) noexcept nogil:
@@ -883,7 +898,7 @@ cdef void gradients_task(void *context, int i, int tasks, int rank) noexcept nog
     cdef Run *r = <Run *>context
     cdef Py_ssize_t row, rows, high, every, done = 0
     if r.x == NULL:
-        id_gradients(r, i, tasks)
+        id_gradients(r, i, tasks, rank == 0)
     elif r.hoist and r.d_x != NULL:
         row = share(r.N, i, tasks)
         high = share(r.N, i + 1, tasks)
@@ -936,7 +951,7 @@ cdef void follow_task(void *context, int i, int tasks, int rank) noexcept nogil:
                 polled = first
     elif r.x == NULL:
         if wait_for_rows(r, 0, r.N, &row):
-            id_gradients(r, 0, 1)
+            id_gradients(r, 0, 1, rank == 0)
     else:
         first = (i - 2) * ROWS_BEHIND
         rows = min(ROWS_BEHIND, r.N - first)

@@ -187,8 +187,7 @@ typedef struct {
                  void *packed);
     void (*product)(const fr_product *p);
     /* The same with a b that is not packed, its rows b_panel apart; transposed: it is (cols,
-     * depth). c begins as rows of `bias` (cols), unless that is NULL. `workspace`, here and
-     * below, has FR_WORKSPACE bytes. */
+     * depth). `workspace`, here and below, has FR_WORKSPACE bytes. */
     void (*multiply)(const fr_product *p, int transposed, void *workspace);
     /* c (rows, cols) += a^T b for a (n, rows), b (n, cols). */
     void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
