@@ -319,13 +319,13 @@ def test_ctrl_c_reaches_into_the_product_of_a_table():
 import numpy as np
 import fastrnn as fr
 from fastrnn.backends import compiled
-from fastrnn.backends.runs import Run
 fr.set_num_threads(2)
 layer, table = fr.LSTM(4000, 128, seed=0), np.ones((5000, 4000), np.float32)
 weights = {**layer.passes()[0].weights, "embedding": table}
 state = (np.zeros((50, 128), np.float32),) * 2
 out = np.full((5000, 128), np.nan, np.float32)
-run = Run(layer.cell, weights, np.arange(5000), 50 * np.arange(101), state, out)
+ids, offsets = np.arange(5000), 50 * np.arange(101)
+run = compiled.Run(layer.cell, weights, ids, offsets, state, out)
 try:
     press()
     compiled.scans([run])
