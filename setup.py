@@ -22,6 +22,9 @@ CORE = Path("fastrnn/_core")
 KERNELS = Path("src/kernels")
 
 C_FLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
+# Without it, a function added to one file moved those of others, and a stream's step, whatever its
+# size, took 0.05 us more.
+C_FLAGS += ["-falign-functions=64"]
 WARNINGS = ["-Wall", "-Wextra"]
 # Python need not be linked with them; dlopen has a library of its own before glibc 2.34.
 LIBRARIES = ["m", "dl"]
