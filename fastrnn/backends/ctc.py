@@ -57,7 +57,7 @@ def ctc(
     losses = np.empty(len(lengths))
     d_logits[...] = 0
     for b, (T, S) in enumerate(zip(lengths, target_lengths)):
-        # Infinity less infinity is NaN and flows on.
+        # Infinity less infinity is NaN and flows on; SciPy's log_softmax makes it a number.
         with np.errstate(over="ignore", invalid="ignore"):
             log_y = logits[:T, b].astype(np.float64)
             log_y -= log_y.max(axis=1, keepdims=True)
