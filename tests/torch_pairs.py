@@ -9,6 +9,10 @@ from torch.nn.utils import rnn
 
 from fastrnn.interop import torch as ours
 
+MARKS = [
+    pytest.mark.torch,
+    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
+]
 LAYERS = {
     "RNN_TANH": (torch.nn.RNN, {}),
     "RNN_RELU": (torch.nn.RNN, {"nonlinearity": "relu"}),

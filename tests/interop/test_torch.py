@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 from torch_pairs import (  # noqa: E402
     CELLS,
     LAYERS,
+    MARKS,
     TOLERANCES,
     assert_alike,
     assert_same,
@@ -31,10 +32,7 @@ from torch_pairs import (  # noqa: E402
 
 from fastrnn.interop import torch as ours  # noqa: E402
 
-pytestmark = [
-    pytest.mark.torch,
-    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
-]
+pytestmark = MARKS
 
 
 @st.composite

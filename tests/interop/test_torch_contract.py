@@ -15,6 +15,7 @@ from torch_pairs import (  # noqa: E402
     CELLS,
     CLASSES,
     LAYERS,
+    MARKS,
     assert_alike,
     assert_same,
     cell_kinds,
@@ -26,10 +27,7 @@ from torch_pairs import (  # noqa: E402
 
 from fastrnn.interop import torch as ours  # noqa: E402
 
-pytestmark = [
-    pytest.mark.torch,
-    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
-]
+pytestmark = MARKS
 
 
 @pytest.mark.parametrize(("original", "own"), CLASSES)

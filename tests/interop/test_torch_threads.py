@@ -9,14 +9,11 @@ import fastrnn as fr
 
 torch = pytest.importorskip("torch")
 
-from torch_pairs import assert_alike, pair  # noqa: E402
+from torch_pairs import MARKS, assert_alike, pair  # noqa: E402
 
 from fastrnn.interop.torch import threads  # noqa: E402
 
-pytestmark = [
-    pytest.mark.torch,
-    pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN"),
-]
+pytestmark = MARKS
 
 
 gnu = pytest.mark.skipif(threads._openmp is None, reason="PyTorch's threads are not GNU's")
