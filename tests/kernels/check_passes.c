@@ -17,7 +17,6 @@ static void check_cross_entropy(fr_index columns, double *worst) {
     double losses[ROWS];
     for (int row = 0; row < ROWS; row++) ids[row] = (int64_t)uniform(0, (double)columns);
     K->softmax_cross_entropy(ROWS, columns, x.data, ids, scale, d_x.data, losses);
-    expect(gaps_untouched(d_x), "softmax_cross_entropy of %td columns writes behind", columns);
     for (int row = 0; row < ROWS; row++) {
         const fr_index first = row * columns;
         const double shift = at(x, 0, first);

@@ -8,7 +8,6 @@ static matrix pack(matrix b, fr_index cols, fr_index depth, int transposed) {
     const fr_index panels = (cols + K->tile_cols - 1) / K->tile_cols;
     const matrix packed = new_matrix(1, panels * K->tile_cols * depth);
     K->pack(cols, depth, b.data, b.row, transposed, packed.data);
-    expect(gaps_untouched(packed), "pack (%td, %td) writes behind", depth, cols);
     return packed;
 }
 
@@ -89,7 +88,6 @@ static void check_multiply(fr_index rows, fr_index cols, fr_index depth, int tra
     K->multiply(&p, transposed, workspace.data);
     expect(same_bits(c, expected, rows), "multiply (%td, %td, %td), transposed %d, addend %d", rows,
            cols, depth, transposed, addend);
-    expect(gaps_untouched(workspace), "multiply (%td, %td, %td) writes behind", rows, cols, depth);
     free_matrices(0);
 }
 
@@ -171,8 +169,6 @@ static void check_outer_products(fr_index n, fr_index rows, fr_index cols) {
     K->add_outer_products(n, rows, cols, a.data, a.row, b.data, b.row, c.data, c.row,
                           workspace.data);
     expect(same_bits(c, expected, rows), "add_outer_products (%td, %td, %td)", n, rows, cols);
-    expect(gaps_untouched(workspace), "add_outer_products (%td, %td, %td) writes behind", n, rows,
-           cols);
     free_matrices(0);
 }
 

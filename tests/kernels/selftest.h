@@ -11,7 +11,9 @@ extern int failures;
 void expect(int holds, const char *what, ...);
 
 /* A matrix with one element between its rows. That element and what is not yet written are NaN of
- * all bits set: to read one spoils a result, to write one is seen. */
+ * all bits set: to read one spoils a result, to write one is seen. Behind the last row stands a
+ * page that may not be touched: to read it, even if nothing comes of what is read, or to write it
+ * is a segmentation fault. */
 typedef struct {
     fr_index rows, cols, row;
     char *data;
