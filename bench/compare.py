@@ -170,8 +170,13 @@ def environment() -> dict[str, Any]:
 def _cpu() -> str:
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    fields = {
+        name.strip(): text.strip() for name, _, text in (line.partition(":") for line in lines)
+    }
+    if "model name" not in fields:
+        return platform.processor()
+    # Several generations may share a name.
+    return f"{fields['model name']} (family {fields['cpu family']}, model {fields['model']})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
