@@ -42,12 +42,12 @@ def python(code, **environment):
 
 
 def interrupted(code):
-    """Run code that calls `press`: 0.1 s of its CPU time later comes Ctrl-C; return its output."""
+    """Run code that calls `press`: 0.02 s of its CPU time later comes Ctrl-C; return its output."""
     press = """
 import signal
 def press():
     signal.signal(signal.SIGPROF, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_PROF, 0.1)  # the same point of a call on a busy machine
+    signal.setitimer(signal.ITIMER_PROF, 0.02)  # the same point of a call on a busy machine
 """
     return python(press + code).communicate(timeout=120)
 
