@@ -173,10 +173,11 @@ def _cpu() -> str:
     fields = {
         name.strip(): text.strip() for name, _, text in (line.partition(":") for line in lines)
     }
-    if "model name" not in fields:
-        return platform.processor()
+    name = fields.get("model name", platform.processor())
+    if not {"cpu family", "model"} <= fields.keys():  # other architectures
+        return name
     # Several generations may share a name.
-    return f"{fields['model name']} (family {fields['cpu family']}, model {fields['model']})"
+    return f"{name} (family {fields['cpu family']}, model {fields['model']})"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -121,7 +121,7 @@ INLINE void FN(tile)(const int m, const int vectors, fr_index cols, fr_index dep
     }
 
     for (fr_index k = 0; k < depth; k++) {
-        /* GCC 11 and 12 would make vectors of two steps, and read one step behind the last. */
+        /* Keeps GCC 11 and 12 from vectors of two steps, for which they read one behind the last. */
         if (V_WIDTH == 1 && m == 2) __asm__ volatile("");
         V bk[TILE_VECTORS * 4];
         UNROLL

@@ -36,8 +36,9 @@ void free_matrices(int kept) {
     for (; pooled > kept; pooled--) munmap(pool[pooled - 1].pages, pool[pooled - 1].size);
 }
 
+/* The size of the first rows; behind the last one is no element. */
 static size_t bytes(matrix m, fr_index rows) {
-    return rows ? (size_t)((rows * m.row - 1) * K->item_size) : 0;
+    return (size_t)((rows * m.row - (rows > 0 && rows == m.rows)) * K->item_size);
 }
 
 matrix new_matrix(fr_index rows, fr_index cols) {
