@@ -313,6 +313,17 @@ def test_empty_cells_are_pytorchs(kind):
         assert_same(tensors(accelerated(x)), tensors(theirs(x)))
 
 
+@cell_kinds
+def test_steps_of_cells_that_are_too_small_to_gain_are_pytorchs(kind, runs, monkeypatch):
+    theirs, accelerated = pair(kind, 3, 4, table=CELLS)
+    gates = len(theirs.weight_hh) // 4
+    monkeypatch.setattr(ours, "FLOPS_A_STEP", 2 * 2 * gates * 4 * (3 + 4))
+    for leading, count in (((), 0), ((1,), 0), ((2,), 1)):
+        x = torch.randn(*leading, 3, dtype=torch.float64)
+        assert_same(tensors(accelerated(x)), tensors(theirs(x)))
+        assert len(runs) == count
+
+
 @pytest.mark.usefixtures("no_kernels")
 def test_empty_batches_are_pytorchs():
     theirs, accelerated = pair("GRU", 3, 4)
