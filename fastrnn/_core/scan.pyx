@@ -51,9 +51,9 @@ cdef double FLOPS_A_BARRIER = 3.5e4
 # Work of a step back, over all threads, from which barriers are better than a thread behind the
 # loop.
 cdef double FLOPS_A_STEP_BACK = 3e5
-# Units are divided in place of rows where a thread would have less than two rows of a step; where the
-# weight is large, of which a thread then reads a part alone, with up to so many rows a thread (on
-# two threads LSTM 256, B4 T50: 748 to 536 us, in training 2094 to 1691; with B7 1 to 10 % slower).
+# Units are divided in place of rows where a thread would have less than two rows of a step; where
+# the weight is large, of which a thread then reads a part alone, with up to so many rows a thread
+# (LSTM 256, B4 T50 on two threads: 748 to 536 us, in training 2094 to 1691; small ones lose).
 cdef Py_ssize_t ROWS_FOR_UNITS = 3
 cdef Py_ssize_t LARGE_FOR_UNITS = 1 << 18
 # With fewer rows of a step on a thread, or twice as many where the weight does not stay in L2, the
@@ -555,26 +555,32 @@ cdef int run_prepared(list scans, bint backwards) except -1:
     return 0
 
 
-cdef bint are_better_together(list scans, double passes):
+cdef bint are_better_together(list scans, double passes, int most):
     """Whether two scans are faster on a thread each than one after the other on all threads.
 
     Those of ids may add into the same gradient of their table.
     """
-    if len(scans) != 2 or thread_count() == 1:
+    if len(scans) != 2 or most == 1:
         return False
     cdef Scan first = scans[0], second = scans[1]
     cdef double work = passes * min(first.flops(), second.flops())
     if work < FLOPS_TOGETHER or first.run.x == NULL or second.run.x == NULL:
         return False
-    return first.threads(work, thread_count(), passes > 1) <= 2
+    return first.threads(work, most, passes > 1) <= 2
 
 
-def scans(list runs not None):
+cdef int threads_of(object most_threads) except -1:
+    """How many threads a call may use."""
+    return thread_count() if most_threads is None else min(thread_count(), <int>most_threads)
+
+
+def scans(list runs not None, most_threads=None):
     """Run a cell over all steps, for each run; see :func:`fastrnn.backends.reference.scans`."""
     cdef Scan scan
-    cdef bint together = are_better_together(runs, 1)
+    cdef int most = threads_of(most_threads)
+    cdef bint together = are_better_together(runs, 1, most)
     for scan in runs:
-        scan.prepare_forward(1 if together else thread_count())
+        scan.prepare_forward(1 if together else most)
         if not together:
             run_prepared([scan], False)
     if together:
@@ -582,14 +588,15 @@ def scans(list runs not None):
     return [(scan.states, scan if scan.run.keep else None) for scan in runs]
 
 
-def scan_adjoints(list tapes not None, list runs not None):
+def scan_adjoints(list tapes not None, list runs not None, most_threads=None):
     """Run the adjoints of `scans`; see :func:`fastrnn.backends.reference.scan_adjoints`."""
     cdef Scan scan
-    cdef bint together = are_better_together(tapes, 2)
+    cdef int most = threads_of(most_threads)
+    cdef bint together = are_better_together(tapes, 2, most)
     cdef list results = []
     for scan, (d_out, d_final, gradients, input_gradient) in zip(tapes, runs):
         scan.prepare_adjoint(d_out, d_final, gradients, input_gradient,
-                             1 if together else thread_count())
+                             1 if together else most)
         if not together:
             run_prepared([scan], True)
     if together:

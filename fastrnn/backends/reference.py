@@ -157,16 +157,19 @@ def scan_adjoint(tape: Tape, run: AdjointRun) -> tuple[np.ndarray | None, tuple[
     return d_x if input_gradient else None, tuple(d_now.values())
 
 
-def scans(runs: list[Run]) -> list[tuple[tuple[np.ndarray, ...], Tape | None]]:
+def scans(
+    runs: list[Run], most_threads: int | None = None
+) -> list[tuple[tuple[np.ndarray, ...], Tape | None]]:
     """Return what `scan` returns for one run, or two that do not need each other.
 
-    Such as both directions of a layer; they may run at the same time.
+    Such as both directions of a layer; they may run at the same time. The compiled backend uses at
+    most so many threads, here and below, and None for as many as `set_num_threads` says.
     """
     return [scan(run) for run in runs]
 
 
 def scan_adjoints(
-    tapes: list[Tape], runs: list[AdjointRun]
+    tapes: list[Tape], runs: list[AdjointRun], most_threads: int | None = None
 ) -> list[tuple[np.ndarray | None, tuple[np.ndarray, ...]]]:
     """Return what `scan_adjoint` returns for each; no two add into the same array."""
     return [scan_adjoint(tape, run) for tape, run in zip(tapes, runs)]

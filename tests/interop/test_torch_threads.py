@@ -73,6 +73,40 @@ def test_pytorchs_threads_are_woken_after_an_error():
     assert torch.equal(x @ x, x @ x)
 
 
+@pytest.mark.usefixtures("two_threads")
+def test_small_work_keeps_to_one_thread_where_pytorch_has_more():
+    with threads.asleep(1e6) as most_threads:
+        assert most_threads == 1
+    with threads.asleep(1e9) as most_threads:
+        assert most_threads is None
+    torch.set_num_threads(1)
+    with threads.asleep(1e6) as most_threads:
+        assert most_threads is None
+
+
+@gnu
+def test_work_on_one_thread_starts_no_other():
+    code = """
+import os, torch, fastrnn as fr
+from fastrnn.interop.torch import threads
+torch.set_num_threads(2)
+layer = fr.interop.torch.GRU(64, 128, bidirectional=True)
+x, y = torch.randn(50, 32, 64), torch.randn(500, 500)
+fr.set_num_threads(1)
+y @ y
+layer(x)[0].sum().backward()  # the threads of PyTorch and of BLAS are there now
+fr.set_num_threads(2)
+for threads.FLOPS_A_SLEEP in (1e12, 1e6):
+    before = len(os.listdir("/proc/self/task"))
+    layer(x)[0].sum().backward()
+    print(len(os.listdir("/proc/self/task")) - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout == "0\n1\n", done.stderr
+
+
 @gnu
 @pytest.mark.usefixtures("two_threads")
 def test_threads_sleep_only_where_both_libraries_have_more_than_one():

@@ -140,7 +140,7 @@ class _Run:
         arrays = [np.ascontiguousarray(t.numpy(force=True)) for t in tensors[first_weight:]]
         final = []
         by_pass = call.by_pass(arrays)
-        with asleep(call.flops):
+        with asleep(call.flops) as most_threads:
             for first in range(0, stack.passes, stack.directions):
                 below, rows = rows, self.backend.empty((len(rows), stack.directions * P), dtype)
                 if first and call.dropout:
@@ -158,7 +158,8 @@ class _Run:
                             keep_tape=keep_tape,
                         )
                         for direction in range(stack.directions)
-                    ]
+                    ],
+                    most_threads,
                 )
                 final += [last for last, _ in results]
                 self.tapes.append([tape for _, tape in results])
@@ -180,7 +181,7 @@ class _Run:
             array.fill(0)
         by_pass = call.by_pass(d_weights)
         d_initial: list[tuple[np.ndarray, ...]] = []
-        with asleep(2 * call.flops):
+        with asleep(2 * call.flops) as most_threads:
             for first in reversed(range(0, stack.passes, stack.directions)):
                 results = self.backend.scan_adjoints(
                     self.tapes.pop(),
@@ -195,6 +196,7 @@ class _Run:
                         )
                         for direction in range(stack.directions)
                     ],
+                    most_threads,
                 )
                 d_initial = [d for _, d in results] + d_initial
                 d_rows = results[0][0]
