@@ -1,9 +1,12 @@
 /* Tasks, teams and their barrier, for several callers at once; denormals inside and outside. */
+#define _GNU_SOURCE
 #include "selftest.h"
 
 #include <float.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
+#include <unistd.h>
 
 enum { MOST_THREADS = 6, TASKS = 40, ROUNDS = 20, REPEATS = 30, CALLERS = 3 };
 
@@ -80,8 +83,47 @@ static void *call(void *wrong) {
     return NULL;
 }
 
+#if defined(__linux__)
+/* Where a member begins; it ends on the caller's core, to which it goes. */
+static void note_core(void *cores, int rank, int size, fr_team *team) {
+    (void)size, (void)team;
+    int *core = cores;
+    core[rank] = sched_getcpu();
+    if (rank == 0) return;
+    cpu_set_t all, one;
+    sched_getaffinity(0, sizeof(all), &all);
+    CPU_ZERO(&one);
+    CPU_SET(core[2], &one);
+    sched_setaffinity(0, sizeof(one), &one);
+    sched_setaffinity(0, sizeof(all), &all);
+}
+
+/* A member that sleeps on the caller's core does not stay there. */
+static void check_cores(void) {
+    enum { MEETINGS = 20 };
+    cpu_set_t all, one;
+    if (sched_getaffinity(0, sizeof(all), &all) != 0 || CPU_COUNT(&all) < 2) return;
+    int core[3] = {-1, -1, sched_getcpu()}, same = 0;
+    fr_parallel(2, note_core, core); /* the member is made here, which may run anywhere */
+    CPU_ZERO(&one);
+    CPU_SET(core[2], &one);
+    sched_setaffinity(0, sizeof(one), &one);
+    for (int i = 0; i < MEETINGS; i++) {
+        core[1] = -1;
+        fr_parallel(2, note_core, core);
+        same += core[1] == core[2];
+        usleep(1000);
+    }
+    sched_setaffinity(0, sizeof(all), &all);
+    expect(same == 0, "%d members share their caller's core", same);
+}
+#else
+static void check_cores(void) {}
+#endif
+
 void check_threads(void) {
     int wrong[CALLERS] = {0}, wrong_inside[TASKS] = {0};
+    check_cores();
     call(&wrong[0]);
     expect(wrong[0] == 0, "%d regions fail", wrong[0]);
     pthread_t callers[CALLERS];
