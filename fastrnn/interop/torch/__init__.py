@@ -137,10 +137,12 @@ class _Cell(_Accelerated):
     def _forward(self, x: Any, hx: Any) -> Any:
         """Return what `forward` does, or None where the call is not ordinary."""
         inputs, H = self.input_size, self.hidden_size
-        if isinstance(x, Tensor):  # is looked at first: it costs what a small step can spare
-            B = x.shape[0] if x.dim() > 1 else 1
-            if 2.0 * B * self._gates * H * (inputs + H) < FLOPS_A_STEP:
-                return None
+        # First of all, since a small step can spare little: operations, both sides times `inputs`.
+        if (
+            isinstance(x, Tensor)
+            and 2.0 * x.numel() * self._gates * H * (inputs + H) < FLOPS_A_STEP * inputs
+        ):
+            return None
         mode = self._mode or _NONLINEARITIES.get(self.nonlinearity)
         states = _states(hx, 2 if mode == "LSTM" else 1)
         if not isinstance(x, Tensor) or x.dim() not in (1, 2) or mode is None or states is None:
@@ -151,6 +153,7 @@ class _Cell(_Accelerated):
         weights = weights[: 4 if bias else 2]
         stack = stack_of(mode, inputs, H, bias, 1, 1, 0)
         leading = tuple(x.shape[:-1])
+        B = leading[0] if leading else 1
         call = Call(stack, x.dtype, leading, leading, np.array([0, B]), B)
         tensors = [x, *states, *weights]
         if not ordinary(call, tensors):
