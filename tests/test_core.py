@@ -105,7 +105,7 @@ def test_calls_from_several_threads_give_the_bits_of_one(set_threads):
 
 
 @pytest.mark.parametrize("layer", [fr.GRU(64, 96, seed=0), fr.LSTM(64, 512, seed=0)])
-@pytest.mark.parametrize("B", [1, 32])
+@pytest.mark.parametrize("B", [1, 4, 32])
 def test_the_number_of_threads_does_not_change_an_output(set_threads, layer, B):
     x = np.random.default_rng(0).standard_normal((100, B, 64))
     set_threads(2)

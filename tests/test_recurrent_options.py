@@ -143,7 +143,7 @@ def test_the_gradients_of_a_cells_vectors_over_many_steps(backend):
 
 
 # Few rows, so that threads divide the units and meet at barriers; and many, which they divide.
-@pytest.mark.parametrize("B", [1, 24])
+@pytest.mark.parametrize("B", [1, 5, 24])
 @pytest.mark.parametrize(
     "options",
     [{"peepholes": True, "proj_size": 200}, {"layer_norm": True}, {"coupled": True}, {}],
