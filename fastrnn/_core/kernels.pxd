@@ -80,17 +80,21 @@ cdef extern from "fastrnn_kernels.h" nogil:
 
     ctypedef struct fr_term:
         const void *w
-        const void *x
         fr_index w_row
-        fr_index k
+        const void *x
+        fr_index x_row, k
 
-    ctypedef struct fr_matvec:
-        fr_index n
+    ctypedef struct fr_thin:
+        fr_index rows, n
         int terms
         fr_term term[2]
+        const void *add
+        fr_index add_row
         void *y
-        int accumulate
+        fr_index y_row
         int descending
+
+    fr_index fr_few_rows(fr_index depth) noexcept nogil
 
     enum:
         FR_WORKSPACE
@@ -132,8 +136,8 @@ cdef extern from "fastrnn_kernels.h" nogil:
         void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
                                    fr_index a_row, const void *b, fr_index b_row, void *c,
                                    fr_index c_row, void *workspace) noexcept nogil
-        void (*matvec)(const fr_matvec *p) noexcept nogil
-        void (*matvec_transposed)(const fr_matvec *p) noexcept nogil
+        void (*thin)(const fr_thin *p) noexcept nogil
+        void (*thin_transposed)(const fr_thin *p) noexcept nogil
         void (*transpose)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,
                           fr_index y_row) noexcept nogil
         void (*add_transposed)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,

@@ -3,18 +3,13 @@ from libc.stdint cimport int64_t
 
 from fastrnn._core.kernels cimport atomic_int, atomic_ptrdiff_t, fr_cell, fr_kernels
 
-cdef enum:
-    # Up to this many rows a product with unpacked weights, row by row, beats packing them.
-    FEW_ROWS = 4
-
-
 cdef struct StageWeights:
     char *weight                # (gates * units, depth), block first_gate and on
     Py_ssize_t units, depth, row
     # (depth, gates * units) for the rows of one sequence, or NULL.
     char *transposed
     Py_ssize_t transposed_row
-    # Packed, or NULL where rows are multiplied one by one.
+    # Packed, or NULL where rows are few.
     char *forward
     char *adjoint
     Py_ssize_t forward_panel, adjoint_panel
@@ -90,5 +85,6 @@ cdef struct Run:
     Run *other                  # runs at the same time, and is left with this one; or NULL
 
 
+cdef bint is_packed(const Run *r) noexcept nogil
 cdef void run_forward(Run *r, int size) noexcept nogil
 cdef void run_adjoint(Run *r, int size) noexcept nogil

@@ -25,12 +25,13 @@ from fastrnn._core.kernels cimport (
     FR_WORKSPACE,
     barrier,
     for_each,
+    fr_few_rows,
     fr_frame,
     fr_masked,
-    fr_matvec,
     fr_product,
     fr_stage,
     fr_team,
+    fr_thin,
     fr_zoneout,
     parallel,
     range_of,
@@ -81,6 +82,17 @@ cdef inline int writer_of(const fr_cell *cell, int k) noexcept nogil:
     return cell.stages - 1 if k == 0 else 0
 
 
+cdef bint is_packed(const Run *r) noexcept nogil:
+    """Whether recurrent weights are packed: for one sequence never, and not for few rows."""
+    return r.B > 1 and r.N > fr_few_rows(r.P)
+
+
+cdef inline char *workspace_of(const Run *r, int task) noexcept nogil:
+    """Where weights are packed on the way, NULL where rows are few: all of them, not of a block,
+    so that a sequence's bits do not depend on where blocks end."""
+    return NULL if r.N <= fr_few_rows(r.inputs) else r.workspace + task * FR_WORKSPACE
+
+
 cdef inline bint is_masked(const Run *r, int k) noexcept nogil:
     """Whether the operand of a stage has recurrent dropout."""
     return r.recurrent_mask != NULL and r.cell.stage[k].weight == FR_WEIGHT_HH
@@ -121,12 +133,12 @@ cdef void unit_range(const Run *r, Py_ssize_t units, int rank, int size, Py_ssiz
                      Py_ssize_t *high) noexcept nogil:
     """The rank's range of units, where units are divided; else all of them.
 
-    In panels; of a single sequence, for which nothing is packed, in lines of the cache.
+    In panels, or in lines of the cache where nothing is packed.
     """
     low[0] = 0
     high[0] = units
     if r.split_units:
-        range_of(units, 64 // r.item if r.B == 1 else r.kernels.tile_cols, rank, size, low, high)
+        range_of(units, 64 // r.item if not is_packed(r) else r.kernels.tile_cols, rank, size, low, high)
 
 
 # ------------------------------------------------------------------------------- products of rows
@@ -168,19 +180,24 @@ cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept 
                                  w.forward + (g * w.gate_panels + low) * w.forward_panel * item)
 
 
-cdef inline void set_matvec(fr_matvec *p, Py_ssize_t n, Py_ssize_t k, const char *weight,
-                            Py_ssize_t weight_row, const char *x, char *y, bint add,
-                            bint descending) noexcept nogil:
-    """What the kernels for one row take: y (+)= W x or W^T x, for W (n, k)."""
+cdef inline fr_thin thin_product(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t k, const char *weight,
+                                 Py_ssize_t weight_row, const char *x, Py_ssize_t x_row, char *y,
+                                 Py_ssize_t y_row, bint add, bint descending) noexcept nogil:
+    """y (+)= x W^T or x W, for W (n, k)."""
+    cdef fr_thin p
+    p.rows = rows
     p.n = n
     p.terms = 1
     p.term[0].w = weight
     p.term[0].w_row = weight_row
-    p.term[0].k = k
     p.term[0].x = x
+    p.term[0].x_row = x_row
+    p.term[0].k = k
+    p.add = y if add else NULL
+    p.add_row = p.y_row = y_row
     p.y = y
-    p.accumulate = add
     p.descending = descending
+    return p
 
 
 cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
@@ -190,9 +207,9 @@ cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low
     cdef const fr_kernels *kernels = r.kernels
     cdef const fr_stage *stage = &r.cell.stage[k]
     cdef const StageWeights *w = &r.stage[k]
-    cdef Py_ssize_t row, unit, units, item = r.item
+    cdef Py_ssize_t unit, units, item = r.item
     cdef fr_product p
-    cdef fr_matvec v
+    cdef fr_thin v
     cdef int g = stage.gates - 1 if descending else 0, step = -1 if descending else 1, first, n
     cdef bint add
     cdef char *to
@@ -219,15 +236,13 @@ cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low
             kernels.product(&p)
             continue
         if w.transposed != NULL:
-            set_matvec(&v, w.depth, units, w.transposed + unit * item, w.transposed_row, operand,
-                       to, add, descending)
-            kernels.matvec_transposed(&v)
-            continue
-        for row in range(rows):
-            set_matvec(&v, units, w.depth, w.weight + unit * w.row * item, w.row,
-                       operand + row * operand_row * item, to + row * r.gates_row * item, add,
-                       descending)
-            kernels.matvec(&v)
+            v = thin_product(rows, w.depth, units, w.transposed + unit * item, w.transposed_row,
+                             operand, operand_row, to, r.gates_row, add, descending)
+            kernels.thin_transposed(&v)
+        else:
+            v = thin_product(rows, units, w.depth, w.weight + unit * w.row * item, w.row, operand,
+                             operand_row, to, r.gates_row, add, descending)
+            kernels.thin(&v)
 
 
 cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low, Py_ssize_t high,
@@ -237,21 +252,19 @@ cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low,
     cdef const fr_kernels *kernels = r.kernels
     cdef const fr_stage *stage = &r.cell.stage[k]
     cdef const StageWeights *w = &r.stage[k]
-    cdef Py_ssize_t row, item = r.item
+    cdef Py_ssize_t item = r.item
     cdef fr_product p
-    cdef fr_matvec v
+    cdef fr_thin v
     cdef int g = 0, n
     cdef const char *source
     while g < stage.gates:
         n = neighbours(stage, g, 1, w.units == r.H)
         source = gates + stage.slot[g] * r.H * item
         if w.adjoint == NULL:
-            for row in range(rows):
-                set_matvec(&v, n * w.units, high - low,
-                           w.weight + (g * w.units * w.row + low) * item, w.row,
-                           source + row * r.gates_row * item,
-                           d_operand + (row * d_row + low) * item, add, descending)
-                kernels.matvec_transposed(&v)
+            v = thin_product(rows, n * w.units, high - low,
+                             w.weight + (g * w.units * w.row + low) * item, w.row, source,
+                             r.gates_row, d_operand + low * item, d_row, add, descending)
+            kernels.thin_transposed(&v)
         else:
             p.rows = rows
             p.cols = high - low
@@ -366,27 +379,17 @@ cdef void input_product(const Run *r, Py_ssize_t low, Py_ssize_t high, char *z) 
 cdef void hoisted_product(const Run *r, int task, Py_ssize_t low, Py_ssize_t high,
                           Py_ssize_t column, Py_ssize_t end) noexcept nogil:
     """Columns column:end of the same, of many steps; weights are packed as they are used."""
-    cdef Py_ssize_t row, x_row = r.inputs * r.item
-    cdef char *weight = r.weight_ih + column * x_row
-    cdef char *x = r.x + low * x_row
-    cdef char *z = gates_at(r, low) + column * r.item
+    cdef Py_ssize_t x_row = r.inputs * r.item
     cdef fr_product p
-    cdef fr_matvec v
-    if r.N <= FEW_ROWS:
-        for row in range(high - low):
-            set_matvec(&v, end - column, r.inputs, weight, r.inputs, x + row * x_row,
-                       z + row * r.gates_row * r.item, False, row & 1)
-            r.kernels.matvec(&v)
-        return
     p.rows = high - low
     p.cols = end - column
     p.depth = p.a_row = p.b_panel = r.inputs
-    p.a = x
-    p.b = weight
-    p.c = z
+    p.a = r.x + low * x_row
+    p.b = r.weight_ih + column * x_row
+    p.c = gates_at(r, low) + column * r.item
     p.c_row = r.gates_row
     p.add = NULL
-    r.kernels.multiply(&p, True, r.workspace + task * FR_WORKSPACE)
+    r.kernels.multiply(&p, True, workspace_of(r, task))
 
 
 cdef void begin_rows(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t high,
@@ -788,17 +791,11 @@ cdef void weight_gradients(const Run *r, int rank, int size, Py_ssize_t row,
 cdef void input_gradient(const Run *r, int task, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
     """Rows low:high of d_x = d_gates W_ih."""
     cdef Py_ssize_t columns = r.cell.gates * r.H, gates_row = r.gates_row * r.item
-    cdef Py_ssize_t x_row = r.inputs * r.item, row
+    cdef Py_ssize_t x_row = r.inputs * r.item
     cdef fr_product p
-    cdef fr_matvec v
     if r.packed_ih != NULL:
         long_product(r, high - low, r.inputs, columns, r.gates + low * gates_row, r.gates_row,
                      r.d_x + low * x_row, r.inputs)
-    elif r.N <= FEW_ROWS:
-        for row in range(low, high):
-            set_matvec(&v, columns, r.inputs, r.weight_ih, r.inputs, r.gates + row * gates_row,
-                       r.d_x + row * x_row, False, row & 1)
-            r.kernels.matvec_transposed(&v)
     else:
         p.rows = high - low
         p.cols = p.b_panel = p.c_row = r.inputs
@@ -808,7 +805,7 @@ cdef void input_gradient(const Run *r, int task, Py_ssize_t low, Py_ssize_t high
         p.b = r.weight_ih
         p.c = r.d_x + low * x_row
         p.add = NULL
-        r.kernels.multiply(&p, False, r.workspace + task * FR_WORKSPACE)
+        r.kernels.multiply(&p, False, workspace_of(r, task))
 
 
 cdef void id_gradients(Run *r, int rank, int size, bint polls) noexcept nogil:

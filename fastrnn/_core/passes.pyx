@@ -7,7 +7,6 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy
 
 from fastrnn._core.arrays cimport data
 from fastrnn._core.kernels cimport (
@@ -15,8 +14,8 @@ from fastrnn._core.kernels cimport (
     active,
     for_each,
     fr_adam,
+    fr_few_rows,
     fr_kernels,
-    fr_matvec,
     fr_product,
     fr_task,
     share,
@@ -35,8 +34,6 @@ cdef double FLOPS_A_THREAD = 2e6
 cdef double ELEMENTS_A_THREAD = 1e5
 # Between two looks for Ctrl-C in an affine layer, each of which has the weights packed once more.
 cdef double FLOPS_A_POLL = 1e10
-# Up to this many rows the weights are read where they are, for row by row, and not packed.
-cdef Py_ssize_t FEW_ROWS = 4
 # Sums over a buffer are made in such blocks, whoever makes them.
 cdef Py_ssize_t BLOCK = 1 << 16
 
@@ -58,6 +55,7 @@ cdef struct Affine:
     char *d_bias
     char *d_x
     char *workspace     # FR_WORKSPACE bytes a task
+    bint few            # rows: weights are not packed
 
 
 cdef fr_product product(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth, char *a,
@@ -82,7 +80,7 @@ cdef void affine_work(void *context, int i, int tasks, int rank) noexcept nogil:
     # The task's outputs, so that each weight is packed once; where rows are more, the task's rows,
     # which the thread is likely to have made and to read next.
     cdef const Affine *a = <const Affine *>context
-    cdef Py_ssize_t item = a.kernels.item_size, row, first = 0, last = a.rows
+    cdef Py_ssize_t item = a.kernels.item_size, first = 0, last = a.rows
     cdef Py_ssize_t low = 0, high = a.outputs
     if a.rows > a.outputs:
         first = share(a.rows, i, tasks)
@@ -96,22 +94,7 @@ cdef void affine_work(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef fr_product p = product(last - first, high - low, a.inputs,
                                 a.x + first * a.inputs * item, a.inputs, weight, a.inputs, bias,
                                 y + first * a.outputs * item, a.outputs)
-    cdef fr_matvec v
-    if a.rows > FEW_ROWS:
-        a.kernels.multiply(&p, True, a.workspace + i * FR_WORKSPACE)
-        return
-    v.n = high - low
-    v.terms = 1
-    v.term[0].w = weight
-    v.term[0].w_row = v.term[0].k = a.inputs
-    v.accumulate = bias != NULL
-    for row in range(first, last):
-        v.term[0].x = a.x + row * a.inputs * item
-        v.y = y + row * a.outputs * item
-        if bias != NULL:
-            memcpy(v.y, bias, (high - low) * item)
-        v.descending = row & 1
-        a.kernels.matvec(&v)
+    a.kernels.multiply(&p, True, NULL if a.few else a.workspace + i * FR_WORKSPACE)
 
 
 cdef void affine_adjoint_work(void *context, int i, int tasks, int rank) noexcept nogil:
@@ -123,7 +106,7 @@ cdef void affine_adjoint_work(void *context, int i, int tasks, int rank) noexcep
     cdef fr_product p = product(high - low, a.inputs, a.outputs, a.y + low * a.outputs * item,
                                 a.outputs, a.weight, a.inputs, NULL,
                                 a.d_x + low * a.inputs * item, a.inputs)
-    a.kernels.multiply(&p, False, workspace)
+    a.kernels.multiply(&p, False, NULL if a.few else workspace)
     low = share(a.outputs, i, tasks)
     high = share(a.outputs, i + 1, tasks)
     a.kernels.add_outer_products(a.rows, high - low, a.inputs, a.y + low * item, a.outputs, a.x,
@@ -141,6 +124,7 @@ cdef int run_in_parts(const Affine *a, fr_task work, double flops) except -1:
     cdef Py_ssize_t first, item = a.kernels.item_size
     cdef Block workspace = allocate(size * FR_WORKSPACE)
     part.workspace = workspace.start
+    part.few = a.rows <= fr_few_rows(a.inputs)
     for k in range(parts):
         first = share(a.rows, k, parts)
         part.rows = share(a.rows, k + 1, parts) - first

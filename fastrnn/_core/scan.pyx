@@ -16,18 +16,13 @@ from fastrnn._core.kernels cimport (
     active,
     cell_named,
     for_each,
+    fr_few_rows,
     fr_stage,
     is_projected,
     thread_count,
     vectors_of,
 )
-from fastrnn._core.loops cimport (
-    FEW_ROWS,
-    Run,
-    StageWeights,
-    run_adjoint,
-    run_forward,
-)
+from fastrnn._core.loops cimport Run, StageWeights, is_packed, run_adjoint, run_forward
 from fastrnn._core.memory cimport Block, allocate
 from fastrnn._core.signals cimport reraise
 
@@ -342,7 +337,7 @@ cdef class Scan:
         cdef Py_ssize_t rows = ROWS_A_STEP
         if r.cell.gates * r.H * r.inputs * r.item > LARGE_WEIGHT:
             rows *= 2
-        r.hoist = r.split_units or r.N < rows * size * r.T
+        r.hoist = r.split_units or not is_packed(r) or r.N < rows * size * r.T
         r.follow = size == 1 and most > 1 and r.hoist and work >= FLOPS_A_THREAD_OF_FEW
         r.split_units = r.split_units and size > 1
         return size
@@ -376,12 +371,12 @@ cdef class Scan:
             r.extra = self.new(r.N if r.keep else r.B, r.extra_row)
         if r.recurrent_mask != NULL:
             r.masked = self.new(r.N if r.keep else r.B, r.state_row[0])
-        if r.hoist and r.N > FEW_ROWS and r.x != NULL:
+        if r.hoist and r.x != NULL and r.N > fr_few_rows(r.inputs):
             r.workspace = self.new(size + r.follow, FR_WORKSPACE // r.item)
         elif r.x != NULL and not r.hoist:
             r.panel_ih = r.inputs * tile
             r.packed_ih = self.new((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
-        if r.N > FEW_ROWS and r.B > 1:
+        if is_packed(r):
             for k in range(r.cell.stages):
                 w = &r.stage[k]
                 w.forward_panel = w.depth * tile
@@ -470,7 +465,7 @@ cdef class Scan:
         if r.zoneout[0] != NULL:
             for k in range(r.cell.states):
                 r.d_kept[k] = self.new(r.B, r.state_row[k])
-        if r.N > FEW_ROWS and r.B > 1:
+        if is_packed(r):
             for k in range(r.cell.stages):
                 w = &r.stage[k]
                 w.adjoint_panel = r.cell.stage[k].gates * w.units * tile

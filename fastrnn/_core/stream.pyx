@@ -1,6 +1,6 @@
 """One time step of a stack of layers, with the states kept in place.
 
-At one row a step is bound by reading the weights, so they are read as they are: nothing is packed,
+With few rows a step is bound by reading the weights, so they are read as they are: nothing is packed,
 and a weight that was changed in place is in effect at once. Threads divide the units of large
 layers.
 """
@@ -21,10 +21,10 @@ from fastrnn._core.kernels cimport (
     fr_cell,
     fr_frame,
     fr_kernels,
-    fr_matvec,
     fr_stage,
     fr_team,
     fr_term,
+    fr_thin,
     fr_zoneout,
     flush_denormals,
     is_projected,
@@ -101,44 +101,45 @@ cdef void step_work(void *context, int rank, int size, fr_team *team) noexcept n
 cdef void run_layer(const Stack *s, const Layer *layer, int rank, int size,
                     fr_team *team) noexcept nogil:
     cdef const fr_stage *stage
-    cdef Py_ssize_t row, low, high
+    cdef Py_ssize_t low, high
     cdef int k
     if s.zoneout[0] != NULL:
         keep_states(s, layer, rank, size)
     for k in range(s.cell.stages):
         stage = &s.cell.stage[k]
         range_of(s.P if stage.weight == FR_WEIGHT_HR else s.H, UNITS, rank, size, &low, &high)
-        for row in range(s.B):
-            products(s, layer, stage, row, low, high)
+        products(s, layer, stage, low, high)
         # States are advanced in place, once all have read them.
         if size > 1:
             barrier(team)
-        for row in range(s.B):
-            pointwise(s, layer, stage, row, low, high)
+        pointwise(s, layer, stage, low, high)
         if k == s.cell.stages - 1 and s.zoneout[0] != NULL:
             zone_out(s, layer, rank, size)
         if size > 1:
             barrier(team)
 
 
-cdef void pointwise(const Stack *s, const Layer *layer, const fr_stage *stage, Py_ssize_t row,
-                    Py_ssize_t low, Py_ssize_t high) noexcept nogil:
-    """The stage's pointwise function on some units of a row."""
+cdef void pointwise(const Stack *s, const Layer *layer, const fr_stage *stage, Py_ssize_t low,
+                    Py_ssize_t high) noexcept nogil:
+    """The stage's pointwise function on some units of all rows."""
     cdef Py_ssize_t item = s.item
     cdef fr_frame f
     cdef int j
     memset(&f, 0, sizeof(f))
-    f.rows = 1
+    f.rows = s.B
     f.units = high - low
-    f.gates_slot = f.vector_slot = s.H
+    f.gates_slot = f.vector_slot = f.extra_row = s.H
+    f.gates_row = s.cell.slots * s.H
     f.cell_clip = s.cell_clip
-    f.gates = s.gates + (row * s.cell.slots * s.H + low) * item
-    f.extra = s.extra + (row * s.H + low) * item
+    f.gates = s.gates + low * item
+    f.extra = s.extra + low * item
     for j in range(s.cell.states):
-        f.next[j] = layer.state[j] + (row * s.width[j] + low) * item
+        f.next[j] = layer.state[j] + low * item
         f.state[j] = f.next[j]
+        f.next_row[j] = f.state_row[j] = s.width[j]
     if layer.out != NULL:
-        f.out = layer.out + (row * s.P + low) * item
+        f.out = layer.out + low * item
+    f.out_row = s.P
     for j in range(FR_MAX_VECTORS):
         if layer.vector[j] != NULL:
             f.vector[j] = layer.vector[j] + low * item
@@ -178,16 +179,14 @@ cdef void zone_out(const Stack *s, const Layer *layer, int rank, int size) noexc
         s.kernels.zoneout(&z)
 
 
-cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py_ssize_t row,
-                   Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py_ssize_t low,
+                   Py_ssize_t high) noexcept nogil:
     """Some units of what a stage's slots hold: W_ih x + b_ih and W_hh operand + b_hh.
 
     Both are in one slot where they share it.
     """
     cdef Py_ssize_t H = s.H, item = s.item, depth = s.P, first
-    cdef const char *x = layer.x + row * layer.inputs * item
-    cdef const char *operand = layer.state[0] + row * s.P * item
-    cdef char *gates = s.gates + row * s.cell.slots * H * item
+    cdef const char *operand = layer.state[0]
     cdef const char *bias_ih
     cdef const char *bias_hh
     cdef char *to
@@ -195,10 +194,10 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
     cdef int turn = 0, g, n, shared
     if stage.operand == FR_OPERAND_EXTRA:
         depth = H
-        operand = s.extra + row * H * item
+        operand = s.extra
     if stage.weight == FR_WEIGHT_HR:
         terms[0] = term(layer.weight_hr + low * depth * item, depth, operand)
-        multiply(s, high - low, terms, 1, NULL, NULL, gates + (stage.slot[0] * H + low) * item)
+        multiply(s, high - low, terms, 1, NULL, NULL, s.gates + (stage.slot[0] * H + low) * item)
         return
     while turn < stage.gates:
         # What was read last is read first: gates in turn from the first and from the last.
@@ -209,8 +208,8 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
         if s.descending:
             g -= n - 1
         first = (stage.first_gate + g) * H + low
-        to = gates + (stage.slot[g] * H + low) * item
-        terms[0] = term(layer.weight_ih + first * layer.inputs * item, layer.inputs, x)
+        to = s.gates + (stage.slot[g] * H + low) * item
+        terms[0] = term(layer.weight_ih + first * layer.inputs * item, layer.inputs, layer.x)
         terms[1] = term(layer.weight_hh + first * depth * item, depth, operand)
         bias_ih = bias_hh = NULL
         if layer.bias_ih != NULL:
@@ -219,27 +218,33 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
         if shared > 0:
             multiply(s, (n - 1) * H + high - low, terms, 2, bias_ih, bias_hh, to)
         else:
-            multiply(s, high - low, terms, 1, bias_ih, NULL, gates + first * item)
+            multiply(s, high - low, terms, 1, bias_ih, NULL, s.gates + first * item)
             multiply(s, high - low, &terms[1], 1, bias_hh, NULL, to)
 
 
 cdef void multiply(const Stack *s, Py_ssize_t n, const fr_term *terms, int count, const char *bias,
                    const char *other_bias, char *y) noexcept nogil:
-    """y (n) = the terms' products and the biases that there are."""
-    cdef fr_matvec p
-    if bias != NULL:
-        memcpy(y, bias, n * s.item)
-    if other_bias != NULL:
-        s.kernels.add_column_sums(1, n, other_bias, n, y)
+    """y (B, n) = the terms' products and the biases that there are."""
+    cdef Py_ssize_t row
+    cdef fr_thin p
+    p.rows = s.B
     p.n = n
     p.terms = count
     p.term[0] = terms[0]
     if count > 1:
         p.term[1] = terms[1]
+    p.add = bias
+    p.add_row = 0
     p.y = y
-    p.accumulate = bias != NULL
+    p.y_row = s.cell.slots * s.H
     p.descending = s.descending
-    s.kernels.matvec(&p)
+    if other_bias != NULL:
+        for row in range(s.B):
+            memcpy(y + row * p.y_row * s.item, bias, n * s.item)
+            s.kernels.add_column_sums(1, n, other_bias, n, y + row * p.y_row * s.item)
+        p.add = y
+        p.add_row = p.y_row
+    s.kernels.thin(&p)
 
 
 cdef inline int sharing(const fr_stage *stage, int g, int direction) noexcept nogil:
@@ -254,7 +259,7 @@ cdef inline int sharing(const fr_stage *stage, int g, int direction) noexcept no
 cdef inline fr_term term(const char *weight, Py_ssize_t columns, const char *x) noexcept nogil:
     cdef fr_term t
     t.w = weight
-    t.w_row = t.k = columns
+    t.w_row = t.x_row = t.k = columns
     t.x = x
     return t
 

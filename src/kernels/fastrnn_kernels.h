@@ -120,21 +120,34 @@ typedef struct {
     fr_index c_row;
 } fr_product;
 
-/* y (n) (+)= the sum of W x over one or two terms, each W (n, k) with its own x (k). A caller
- * that does the same again and again should turn the order of the rows each time: what was read
- * last is still in the cache then. The order does not change a bit; that of the transposed
- * product does, whose sums run over the rows. */
+/* y (rows, n) = add (rows, n) + the sum of x W^T over one or two terms, each x (rows, k) with its
+ * own W (n, k), which is read where it is; `add` as above. A caller that does the same again and
+ * again should turn the order of the rows of W each time: what was read last is still in the cache
+ * then. The order does not change a bit; that of the transposed product does, whose sums run over
+ * the rows of W. */
 typedef struct {
-    const void *w, *x;
-    fr_index w_row, k;
+    const void *w;
+    fr_index w_row;
+    const void *x;
+    fr_index x_row, k;
 } fr_term;
 typedef struct {
-    fr_index n;
+    fr_index rows, n;
     int terms;
     fr_term term[2];
+    const void *add;
+    fr_index add_row;
     void *y;
-    int accumulate, descending;
-} fr_matvec;
+    fr_index y_row;
+    int descending;
+} fr_thin;
+
+/* Up to so many rows are better multiplied by weights (n, depth) as they are. To pack those takes
+ * the time of 20 rows; sums over a depth of 64 then take half as long, over one of 256 and more
+ * five sixths. */
+static inline fr_index fr_few_rows(fr_index depth) {
+    return depth < 16 ? 4 : depth < 256 ? depth / 4 : 64;
+}
 
 enum { FR_WORKSPACE = 512 * 1024 }; /* bytes that stay in L2 */
 
@@ -187,16 +200,17 @@ typedef struct {
                  void *packed);
     void (*product)(const fr_product *p);
     /* The same with a b that is not packed, its rows b_panel apart; transposed: it is (cols,
-     * depth). `workspace`, here and below, has FR_WORKSPACE bytes. */
+     * depth). `workspace`, here and below, has FR_WORKSPACE bytes; NULL: b is not packed on the
+     * way either, as few rows should have it. */
     void (*multiply)(const fr_product *p, int transposed, void *workspace);
     /* c (rows, cols) += a^T b for a (n, rows), b (n, cols). */
     void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,
                                fr_index a_row, const void *b, fr_index b_row, void *c,
                                fr_index c_row, void *workspace);
-    /* One row, from unpacked weights. */
-    void (*matvec)(const fr_matvec *p);
-    /* y (k) (+)= W^T x, with W (n, k) and x (n) of the only term. */
-    void (*matvec_transposed)(const fr_matvec *p);
+    /* Few rows, by weights that are not packed. */
+    void (*thin)(const fr_thin *p);
+    /* y (rows, k) = add (rows, k) + x W, with x (rows, n) and W (n, k) of the only term. */
+    void (*thin_transposed)(const fr_thin *p);
     /* y (cols, rows) = the transpose of x (rows, cols). */
     void (*transpose)(fr_index rows, fr_index cols, const void *x, fr_index x_row, void *y,
                       fr_index y_row);

@@ -224,6 +224,206 @@ static void FN(product)(const fr_product *p) {
                 c[row * p->c_row + col] = add ? add[row * add_row + col] : 0;
 }
 
+/* A block of a thin product: `xs` rows of y from `row` on, and `m` of `ws` columns from i on. Rows
+ * of W share the loads of x, and those of x the loads of W. */
+INLINE void FN(thin_block)(const int xs, const int ws, const int m, const fr_thin *p, fr_index row,
+                           fr_index i) {
+    enum { MOST = 16 };
+    V sum[MOST]; /* (xs, ws) */
+    UNROLL
+    for (int s = 0; s < MOST; s++) sum[s] = v_set1(0);
+    for (int t = 0; t < p->terms; t++) {
+        const fr_term *term = &p->term[t];
+        const fr_index k = term->k;
+        const real *x[MOST], *w[MOST];
+        V xj[MOST];
+        UNROLL
+        for (int q = 0; q < xs; q++) x[q] = (const real *)term->x + (row + q) * term->x_row;
+        UNROLL
+        for (int r = 0; r < ws; r++)
+            w[r] = (const real *)term->w + (i + (r < m ? r : 0)) * term->w_row;
+        fr_index j = 0;
+        for (; j + V_WIDTH <= k; j += V_WIDTH) {
+            UNROLL
+            for (int q = 0; q < xs; q++) xj[q] = v_load(x[q] + j);
+            UNROLL
+            for (int r = 0; r < ws; r++) {
+                V wj = v_load(w[r] + j);
+                v_keep(wj);
+                UNROLL
+                for (int q = 0; q < xs; q++) sum[q * ws + r] = v_fma(wj, xj[q], sum[q * ws + r]);
+            }
+        }
+        if (j < k) {
+            UNROLL
+            for (int q = 0; q < xs; q++) xj[q] = v_load_n(x[q] + j, k - j);
+            UNROLL
+            for (int r = 0; r < ws; r++) {
+                const V wj = v_load_n(w[r] + j, k - j);
+                UNROLL
+                for (int q = 0; q < xs; q++) sum[q * ws + r] = v_fma(wj, xj[q], sum[q * ws + r]);
+            }
+        }
+    }
+    real sums[MOST];
+    UNROLL
+    for (int s = 0; s < xs * ws; s += 8) v_sum8(sum + s, sums + s);
+    UNROLL
+    for (int q = 0; q < xs; q++) {
+        const real *add = (const real *)p->add + (row + q) * p->add_row + i;
+        real *y = (real *)p->y + (row + q) * p->y_row + i, *all = sums + q * ws;
+        for (int r = 0; p->add && r < m; r++) all[r] += add[r];
+        memcpy(y, all, (size_t)m * sizeof(real));
+    }
+}
+
+/* Eight rows of W at a time: so many streams of memory are faster than four (LSTM 256: 21.6 in
+ * place of 23.0 us for 2 MiB), and leave eight sums of one row of x to hide the latency of the FMA.
+ * Of more rows of x, four have the registers. A row's bits do not depend on those beside it. */
+static void FN(thin)(const fr_thin *p) {
+    enum { FEW = 4, MANY = 8 };
+    const fr_index blocks = (p->n + MANY - 1) / MANY;
+    for (fr_index b = 0; b < blocks; b++) {
+        const fr_index i = (p->descending ? blocks - 1 - b : b) * MANY;
+        const int m = p->n - i < MANY ? (int)(p->n - i) : MANY;
+        for (fr_index row = 0, xs; row < p->rows; row += xs) {
+            xs = p->rows - row < THIN_ROWS ? p->rows - row : THIN_ROWS;
+#define BLOCK(XS, WS, M, I)                                                                        \
+    if ((M) >= WS)                                                                                 \
+        FN(thin_block)(XS, WS, WS, p, row, I);                                                     \
+    else if ((M) > 0)                                                                              \
+        FN(thin_block)(XS, WS, M, p, row, I);
+#define BLOCKS(XS)                                                                                 \
+    BLOCK(XS, FEW, m, i)                                                                           \
+    BLOCK(XS, FEW, m - FEW, i + FEW)
+            if (xs == 1) {
+                BLOCK(1, MANY, m, i)
+            } else if (xs == 2 && THIN_ROWS > 3) {
+                BLOCK(2, MANY, m, i)
+            } else if (xs == 2) {
+                BLOCKS(2)
+            } else if (xs == 3) {
+                BLOCKS(3)
+            } else if (THIN_ROWS > 3) {
+                BLOCKS(4)
+            }
+#undef BLOCKS
+#undef BLOCK
+        }
+    }
+}
+
+/* A block of a thin product with the transpose: `xs` rows of y from `row` on, `vectors` vectors of
+ * each from column j on, of whose last one `last` elements are real; y = add + the part of the
+ * product that is made of n rows of W from the `first` on. */
+INLINE void FN(thin_strip)(const int xs, const int vectors, const fr_index last, const fr_thin *p,
+                           fr_index row, fr_index j, fr_index first, fr_index n) {
+    enum { MOST = 16 };
+    const fr_term *term = &p->term[0];
+    const fr_index step = p->descending ? -1 : 1;
+    const real *w = (const real *)term->w + first * term->w_row + j;
+    const real *add = (const real *)p->add + row * p->add_row + j, *x[MOST];
+    real *y = (real *)p->y + row * p->y_row + j;
+    V sum[MOST], xi[MOST]; /* (xs, vectors), (xs,) */
+    UNROLL
+    for (int q = 0; q < xs; q++) {
+        x[q] = (const real *)term->x + (row + q) * term->x_row + first;
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            sum[q * vectors + v] = p->add ? FN(load)(add + q * p->add_row + v * V_WIDTH,
+                                                     v < vectors - 1 ? V_WIDTH : last)
+                                          : v_set1(0);
+    }
+    for (fr_index i = 0; i < n; i++, w += step * term->w_row) {
+        UNROLL
+        for (int q = 0; q < xs; q++) xi[q] = v_set1(x[q][step * i]);
+        UNROLL
+        for (int v = 0; v < vectors; v++) {
+            V wv = FN(load)(w + v * V_WIDTH, v < vectors - 1 ? V_WIDTH : last);
+            v_keep(wv);
+            UNROLL
+            for (int q = 0; q < xs; q++) {
+                V *to = &sum[q * vectors + v];
+                *to = v_fma(xi[q], wv, *to);
+            }
+        }
+    }
+    UNROLL
+    for (int q = 0; q < xs; q++) {
+        UNROLL
+        for (int v = 0; v < vectors; v++)
+            FN(store)(y + q * p->y_row + v * V_WIDTH, sum[q * vectors + v],
+                      v < vectors - 1 ? V_WIDTH : last);
+    }
+}
+
+/* Strips have as many vectors as hide the latency of the FMA. A part of W, DEEP rows of a strip,
+ * passes all rows of x while it is near (512 columns by 2048, 24 rows: 360 to 262 us). */
+static void FN(thin_transposed)(const fr_thin *p) {
+    enum { FEW = 4, MANY = 8, DEEP = 128 };
+    const fr_index k = p->term[0].k;
+    const fr_index wide = (p->rows > (THIN_ROWS > 3 ? 2 : 1) ? FEW : MANY) * V_WIDTH;
+    const fr_index strips = (k + wide - 1) / wide;
+    fr_thin part = *p;
+    for (fr_index done = 0; done < p->n || done == 0; done += DEEP) {
+        const fr_index n = p->n - done < DEEP ? p->n - done : DEEP;
+        const fr_index first = p->descending ? p->n - 1 - done : done;
+        for (fr_index strip = 0; strip < strips; strip++) {
+            const fr_index j = (p->descending ? strips - 1 - strip : strip) * wide;
+            const fr_index left = k - j < wide ? k - j : wide;
+            const int vectors = (int)((left + V_WIDTH - 1) / V_WIDTH);
+            const fr_index last = left - (vectors - 1) * V_WIDTH;
+            for (fr_index row = 0, xs; row < p->rows; row += xs) {
+                xs = p->rows - row < THIN_ROWS ? p->rows - row : THIN_ROWS;
+#define STRIP(XS, N)                                                                               \
+    case 16 * XS + N:                                                                              \
+        if ((N == FEW || N == MANY) && last == V_WIDTH)                                            \
+            FN(thin_strip)(XS, N, V_WIDTH, &part, row, j, first, n);                               \
+        else                                                                                       \
+            FN(thin_strip)(XS, N, last, &part, row, j, first, n);                                  \
+        break;
+#define FEW_STRIPS(XS) STRIP(XS, 1) STRIP(XS, 2) STRIP(XS, 3) STRIP(XS, 4)
+#define MANY_STRIPS(XS) FEW_STRIPS(XS) STRIP(XS, 5) STRIP(XS, 6) STRIP(XS, 7) STRIP(XS, 8)
+                switch (16 * (int)xs + vectors) {
+                    MANY_STRIPS(1)
+                    FEW_STRIPS(3)
+#if THIN_ROWS > 3
+                    MANY_STRIPS(2)
+                    FEW_STRIPS(4)
+#else
+                    FEW_STRIPS(2)
+#endif
+                }
+#undef MANY_STRIPS
+#undef FEW_STRIPS
+#undef STRIP
+            }
+        }
+        part.add = p->y;
+        part.add_row = p->y_row;
+    }
+}
+
+/* The product with a b that is read where it is. */
+static void FN(multiply_unpacked)(const fr_product *p, int transposed) {
+    const fr_thin thin = {.rows = p->rows,
+                          .n = transposed ? p->cols : p->depth,
+                          .terms = 1,
+                          .term = {{.w = p->b,
+                                    .w_row = p->b_panel,
+                                    .x = p->a,
+                                    .x_row = p->a_row,
+                                    .k = transposed ? p->depth : p->cols}},
+                          .add = p->add,
+                          .add_row = p->add_row,
+                          .y = p->c,
+                          .y_row = p->c_row};
+    if (transposed)
+        FN(thin)(&thin);
+    else
+        FN(thin_transposed)(&thin);
+}
+
 /* The product with a b that is used once: packed block by block, each of which all rows then
  * pass, in parts that stay in L2 beside it. */
 static void FN(multiply)(const fr_product *p, int transposed, void *workspace) {
@@ -231,6 +431,10 @@ static void FN(multiply)(const fr_product *p, int transposed, void *workspace) {
     const fr_index depth = p->depth < MOST_DEPTH ? p->depth : MOST_DEPTH;
     const fr_index cols = depth ? SIZE / depth / TILE_COLS * TILE_COLS : SIZE;
     fr_product part = *p;
+    if (!workspace) {
+        FN(multiply_unpacked)(p, transposed);
+        return;
+    }
     part.b = workspace;
     for (fr_index k = 0; k < p->depth || k == 0; k += depth) {
         part.depth = p->depth - k < depth ? p->depth - k : depth;
@@ -287,126 +491,6 @@ static void FN(add_outer_products)(fr_index n, fr_index rows, fr_index cols, con
                 row += m;
             }
         }
-    }
-}
-
-/* `rows` rows of a matvec from row i on share the loads of x; m of them are real. */
-INLINE void FN(matvec_rows)(const int rows, const int m, const fr_matvec *p, fr_index i) {
-    enum { SUMS = 8 }; /* so many hide the latency of the FMA */
-    const int columns = SUMS / rows;
-    V sum[SUMS]; /* column by column */
-    UNROLL
-    for (int s = 0; s < SUMS; s++) sum[s] = v_set1(0);
-    for (int t = 0; t < p->terms; t++) {
-        const real *x = p->term[t].x, *row[SUMS];
-        const fr_index k = p->term[t].k;
-        UNROLL
-        for (int r = 0; r < rows; r++)
-            row[r] = (const real *)p->term[t].w + (i + (r < m ? r : 0)) * p->term[t].w_row;
-        fr_index j = 0;
-        for (; j + columns * V_WIDTH <= k; j += columns * V_WIDTH) {
-            UNROLL
-            for (int v = 0; v < columns; v++) {
-                const V xj = v_load(x + j + v * V_WIDTH);
-                UNROLL
-                for (int r = 0; r < rows; r++)
-                    sum[v * rows + r] =
-                        v_fma(v_load(row[r] + j + v * V_WIDTH), xj, sum[v * rows + r]);
-            }
-        }
-        for (; j < k; j += V_WIDTH) {
-            const fr_index left = k - j < V_WIDTH ? k - j : V_WIDTH;
-            const V xj = v_load_n(x + j, left);
-            UNROLL
-            for (int r = 0; r < rows; r++) sum[r] = v_fma(v_load_n(row[r] + j, left), xj, sum[r]);
-        }
-    }
-    real sums[SUMS], *y = (real *)p->y + i;
-    v_sum8(sum, sums);
-    if (m == SUMS) { /* one vector, where GCC makes pieces of the loop below */
-        typedef real EIGHT __attribute__((vector_size(SUMS * sizeof(real))));
-        EIGHT all, before;
-        memcpy(&all, sums, sizeof(all));
-        if (p->accumulate) {
-            memcpy(&before, y, sizeof(before));
-            all += before;
-        }
-        memcpy(y, &all, sizeof(all));
-        return;
-    }
-    if (columns > 1)
-        for (int r = 0; r < rows; r++) sums[r] += sums[rows + r];
-    if (p->accumulate)
-        for (int r = 0; r < m; r++) y[r] += sums[r];
-    else
-        for (int r = 0; r < m; r++) y[r] = sums[r];
-}
-
-/* Eight streams of memory are faster than four as long as the rows are short (LSTM 256: 21.6 in
- * place of 23.0 us for 2 MiB); long ones compete for the same sets of L1 (1024 columns: 164 and
- * 148). The width alone decides: a row's bits do not depend on the rows beside it. */
-static void FN(matvec)(const fr_matvec *p) {
-    enum { FEW = 4, MANY = 8, LONG = 512 };
-    const int rows = p->term[0].k <= LONG ? MANY : FEW;
-    const fr_index blocks = (p->n + rows - 1) / rows;
-    for (fr_index b = 0; b < blocks; b++) {
-        const fr_index i = (p->descending ? blocks - 1 - b : b) * rows;
-        const int m = p->n - i < rows ? (int)(p->n - i) : rows;
-        if (m == MANY)
-            FN(matvec_rows)(MANY, MANY, p, i);
-        else if (rows == MANY)
-            FN(matvec_rows)(MANY, m, p, i);
-        else if (m == FEW)
-            FN(matvec_rows)(FEW, FEW, p, i);
-        else
-            FN(matvec_rows)(FEW, m, p, i);
-    }
-}
-
-/* One strip of `vectors` vectors of y (k) (+)= W^T x, from column j on; `last` elements of the last
- * one are real. */
-INLINE void FN(matvec_transposed_strip)(const int vectors, const fr_index last, const fr_matvec *p,
-                                        fr_index j) {
-    enum { MOST = 8 };
-    const fr_index first = p->descending ? p->n - 1 : 0, step = p->descending ? -1 : 1;
-    const real *w = (const real *)p->term[0].w + first * p->term[0].w_row + j;
-    const real *x = (const real *)p->term[0].x + first;
-    real *y = (real *)p->y + j;
-    V sum[MOST];
-    UNROLL
-    for (int v = 0; v < vectors; v++) sum[v] = v_set1(0);
-    for (fr_index i = 0; i < p->n; i++, w += step * p->term[0].w_row, x += step) {
-        const V xi = v_set1(*x);
-        UNROLL
-        for (int v = 0; v < vectors - 1; v++) sum[v] = v_fma(xi, v_load(w + v * V_WIDTH), sum[v]);
-        const real *end = w + (vectors - 1) * V_WIDTH;
-        sum[vectors - 1] = v_fma(xi, FN(load)(end, last), sum[vectors - 1]);
-    }
-    UNROLL
-    for (int v = 0; v < vectors; v++)
-        FN(store_or_add)(y + v * V_WIDTH, sum[v], v < vectors - 1 ? V_WIDTH : last, p->accumulate);
-}
-
-/* As many vectors at a time as hide the latency of the FMA. */
-static void FN(matvec_transposed)(const fr_matvec *p) {
-    enum { STRIP = 8 * V_WIDTH };
-    const fr_index k = p->term[0].k, strips = (k + STRIP - 1) / STRIP;
-    for (fr_index strip = 0; strip < strips; strip++) {
-        const fr_index j = (p->descending ? strips - 1 - strip : strip) * STRIP, left = k - j;
-        if (left >= STRIP) {
-            FN(matvec_transposed_strip)(8, V_WIDTH, p, j);
-            continue;
-        }
-        const int vectors = (int)((left + V_WIDTH - 1) / V_WIDTH);
-        const fr_index last = left - (vectors - 1) * V_WIDTH;
-#define VECTORS(N)                                                                                 \
-    case N:                                                                                        \
-        FN(matvec_transposed_strip)(N, last, p, j);                                                \
-        break;
-        switch (vectors) {
-            VECTORS(1) VECTORS(2) VECTORS(3) VECTORS(4) VECTORS(5) VECTORS(6) VECTORS(7) VECTORS(8)
-        }
-#undef VECTORS
     }
 }
 

@@ -7,6 +7,10 @@
 /* 12 x 2 accumulators, 2 vectors of b, 1 of a: 27 of the 32 registers. */
 #define TILE_ROWS 12
 #define TILE_VECTORS 2
+/* Rows of a thin product by 4 rows of the weight, or 2 by 8: 16 accumulators. */
+#define THIN_ROWS 4
+/* Has GCC read v once, not from memory for each of its uses. */
+#define v_keep(v) __asm__("" : "+v"(v))
 
 #if REAL_BITS == 32
 #define V_WIDTH 16

@@ -7,6 +7,9 @@
 /* 6 x 4 accumulators, 4 vectors of b, 1 of a: 29 of the 32 registers. */
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
+#define THIN_ROWS 4
+/* Has GCC read v once, not from memory for each of its uses. */
+#define v_keep(v) __asm__("" : "+w"(v))
 
 #if REAL_BITS == 32
 #define V_WIDTH 4

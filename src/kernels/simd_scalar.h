@@ -4,6 +4,8 @@
 #define V_WIDTH 1
 #define TILE_ROWS 4
 #define TILE_VECTORS 4
+#define THIN_ROWS 3
+#define v_keep(v) ((void)(v))
 #define V real
 #define v_set1(x) (x)
 #define v_load(p) (*(p))

@@ -11,6 +11,8 @@
 #undef TILE_ROWS
 #undef TILE_VECTORS
 #undef TILE_COLS
+#undef THIN_ROWS
+#undef v_keep
 #undef v_set1
 #undef v_load
 #undef v_store

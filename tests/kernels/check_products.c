@@ -26,8 +26,12 @@ static fr_product product_of(matrix a, matrix packed, matrix c) {
                         .c_row = c.row};
 }
 
+static const void *addend_data(int addend, matrix c, matrix bias) {
+    return addend == NOTHING ? NULL : addend == C_ITSELF ? c.data : bias.data;
+}
+
 static void set_addend(fr_product *p, int addend, matrix c, matrix bias) {
-    p->add = addend == NOTHING ? NULL : addend == C_ITSELF ? c.data : bias.data;
+    p->add = addend_data(addend, c, bias);
     p->add_row = addend == C_ITSELF ? c.row : 0;
 }
 
@@ -63,7 +67,7 @@ static void check_product(fr_index cols, fr_index depth, int transposed, int add
     free_matrices(0);
 }
 
-/* `multiply` is `product` with the weights packed on the way. */
+/* `multiply` is `product` with the weights packed on the way, or read where they are. */
 static void check_multiply(fr_index rows, fr_index cols, fr_index depth, int transposed,
                            int addend) {
     const matrix b = drawn(transposed ? cols : depth, transposed ? depth : cols, small_integer);
@@ -84,10 +88,16 @@ static void check_multiply(fr_index rows, fr_index cols, fr_index depth, int tra
                     .b_panel = b.row,
                     .c = c.data,
                     .c_row = c.row};
-    set_addend(&p, addend, c, bias);
-    K->multiply(&p, transposed, workspace.data);
-    expect(same_bits(c, expected, rows), "multiply (%td, %td, %td), transposed %d, addend %d", rows,
-           cols, depth, transposed, addend);
+    for (int packs = 0; packs < 2; packs++) {
+        const matrix result = copy(c);
+        p.c = result.data;
+        p.c_row = result.row;
+        set_addend(&p, addend, result, bias);
+        K->multiply(&p, transposed, packs ? workspace.data : NULL);
+        expect(same_bits(result, expected, rows),
+               "multiply (%td, %td, %td), transposed %d, addend %d, packs %d", rows, cols, depth,
+               transposed, addend, packs);
+    }
     free_matrices(0);
 }
 
@@ -106,52 +116,84 @@ static void check_rows_alone(fr_index cols, fr_index depth) {
     free_matrices(0);
 }
 
-/* The products of one row, sums of columns and transposes. */
-static void check_vectors(fr_index n, fr_index k, int accumulate) {
-    const matrix w = drawn(n, k, small_integer), x = drawn(1, n + k, small_integer);
-    const matrix y = drawn(1, n, small_integer), z = drawn(1, k, small_integer), sums = copy(z);
-    const matrix expected_y = copy(y), expected_z = copy(z), expected_sums = copy(z);
+/* Thin products, of one term or two and with all that may be added, from either end. */
+static void check_thin(fr_index rows, fr_index n, fr_index k) {
+    const matrix w = drawn(n, k, small_integer), x = drawn(rows, k, small_integer);
+    const matrix back = drawn(rows, n, small_integer);
+    for (int variant = 0; variant < 4 * ADDENDS; variant++) {
+        const int addend = variant >> 2, descending = variant >> 1 & 1, terms = 1 + (variant & 1);
+        const matrix bias = drawn(1, n + k, small_integer);
+        const matrix y = drawn(rows, n, small_integer), z = drawn(rows, k, small_integer);
+        const matrix expected_y = addend_of(addend, y, bias),
+                     expected_z = addend_of(addend, z, bias);
+        for (fr_index row = 0; row < rows; row++)
+            for (fr_index i = 0; i < n; i++)
+                for (fr_index j = 0; j < k; j++) {
+                    add(expected_y, row, i, terms * at(w, i, j) * at(x, row, j));
+                    add(expected_z, row, j, at(w, i, j) * at(back, row, i));
+                }
+        const fr_term term = {.w = w.data, .w_row = w.row, .x = x.data, .x_row = x.row, .k = k};
+        fr_thin p = {.rows = rows,
+                     .n = n,
+                     .terms = terms,
+                     .term = {term, term},
+                     .add = addend_data(addend, y, bias),
+                     .add_row = addend == C_ITSELF ? y.row : 0,
+                     .y = y.data,
+                     .y_row = y.row,
+                     .descending = descending};
+        K->thin(&p);
+        expect(same_bits(y, expected_y, rows), "thin (%td, %td, %td), variant %d", rows, n, k,
+               variant);
+        p.terms = 1;
+        p.term[0].x = back.data;
+        p.term[0].x_row = back.row;
+        p.add = addend_data(addend, z, bias);
+        p.add_row = addend == C_ITSELF ? z.row : 0;
+        p.y = z.data;
+        p.y_row = z.row;
+        K->thin_transposed(&p);
+        expect(same_bits(z, expected_z, rows), "thin_transposed (%td, %td, %td), variant %d", rows,
+               n, k, variant);
+    }
+    free_matrices(0);
+}
+
+/* A row's bits in thin products do not depend on how many rows are beside it. */
+static void check_thin_rows_alone(fr_index n, fr_index k) {
+    const matrix w = drawn(n, k, real_number), x = drawn(MOST_ROWS, n + k, real_number);
+    const matrix most = new_matrix(MOST_ROWS, n + k), few = new_matrix(MOST_ROWS, n + k);
+    fr_thin p = {.n = n,
+                 .terms = 1,
+                 .term = {{.w = w.data, .w_row = w.row, .x = x.data, .x_row = x.row, .k = k}},
+                 .y_row = most.row};
+    for (fr_index rows = MOST_ROWS; rows > 0; rows--) {
+        p.rows = rows;
+        p.y = rows == MOST_ROWS ? most.data : few.data;
+        K->thin(&p);
+        p.y = (char *)p.y + n * K->item_size;
+        K->thin_transposed(&p);
+        if (rows < MOST_ROWS)
+            expect(same_bits(few, most, rows), "a thin row's bits depend on there being %td", rows);
+    }
+    free_matrices(0);
+}
+
+/* Sums of columns and transposes. */
+static void check_columns(fr_index n, fr_index k) {
+    const matrix w = drawn(n, k, small_integer), sums = drawn(1, k, small_integer);
+    const matrix expected_sums = copy(sums);
     const matrix turned = drawn(k, n, small_integer), expected_turned = copy(turned);
     const matrix transposed = new_matrix(k, n), expected_transposed = new_matrix(k, n);
-    for (fr_index i = 0; i < n && !accumulate; i++) set(expected_y, 0, i, 0);
-    for (fr_index j = 0; j < k && !accumulate; j++) set(expected_z, 0, j, 0);
     for (fr_index i = 0; i < n; i++)
         for (fr_index j = 0; j < k; j++) {
-            add(expected_y, 0, i, at(w, i, j) * at(x, 0, j));
-            add(expected_z, 0, j, at(w, i, j) * at(x, 0, i));
             add(expected_sums, 0, j, at(w, i, j));
             add(expected_turned, j, i, at(w, i, j));
             set(expected_transposed, j, i, at(w, i, j));
         }
-    fr_matvec p = {.n = n,
-                   .terms = 1,
-                   .term = {{w.data, x.data, w.row, k}, {w.data, x.data, w.row, k}},
-                   .y = y.data,
-                   .accumulate = accumulate};
-    K->matvec(&p);
     K->add_transposed(n, k, w.data, w.row, turned.data, turned.row);
     K->transpose(n, k, w.data, w.row, transposed.data, transposed.row);
     K->add_column_sums(n, k, w.data, w.row, sums.data);
-    expect(same_bits(y, expected_y, 1), "matvec (%td, %td), accumulate %d", n, k, accumulate);
-    for (p.terms = 1; p.terms <= 2; p.terms++) {
-        p.accumulate = p.descending = 1;
-        K->matvec(&p);
-        for (fr_index i = 0; i < n; i++)
-            for (fr_index j = 0; j < p.terms * k; j++)
-                add(expected_y, 0, i, at(w, i, j % k) * at(x, 0, j % k));
-        expect(same_bits(y, expected_y, 1), "matvec (%td, %td) of %d terms, from the last row", n,
-               k, p.terms);
-    }
-    p.terms = 1;
-    p.y = z.data;
-    p.accumulate = accumulate;
-    for (p.descending = 0; p.descending <= 1; p.descending++) {
-        K->matvec_transposed(&p);
-        expect(same_bits(z, expected_z, 1), "matvec_transposed (%td, %td), accumulate %d", n, k,
-               accumulate);
-        for (fr_index j = 0; j < k && accumulate; j++)
-            for (fr_index i = 0; i < n; i++) add(expected_z, 0, j, at(w, i, j) * at(x, 0, i));
-    }
     expect(same_bits(turned, expected_turned, k), "add_transposed (%td, %td)", n, k);
     expect(same_bits(transposed, expected_transposed, k), "transpose (%td, %td)", n, k);
     expect(same_bits(sums, expected_sums, 1), "add_column_sums (%td, %td)", n, k);
@@ -197,8 +239,14 @@ void check_products(void) {
     check_outer_products(0, 5, 7);
     check_outer_products(259, 13, 2 * tile - 1);
     check_outer_products(5, 3, FR_WORKSPACE / (fr_index)K->item_size / 256 + 2 * tile + 1);
+    const fr_index ns[] = {0, 1, 3, 4, 5, 7, 8, 9, 12, 17};
+    const fr_index ks[] = {0,  1,  2,  3,  4,  5,  7,  8,   9,   15,  16, 17,
+                           31, 32, 33, 47, 63, 64, 65, 100, 127, 128, 129};
+    for (fr_index rows = 0; rows < 10; rows++)
+        for (size_t n = 0; n < sizeof ns / sizeof *ns; n++)
+            for (size_t k = 0; k < sizeof ks / sizeof *ks; k++) check_thin(rows, ns[n], ks[k]);
+    check_thin(6, 300, 70); /* more than a part of W */
+    check_thin_rows_alone(300, 70);
     for (fr_index n = 0; n < 18; n++)
-        for (fr_index k = 0; k < 140; k++)
-            for (int accumulate = 0; accumulate < 2; accumulate++) check_vectors(n, k, accumulate);
-    check_vectors(9, 520, 0);
+        for (fr_index k = 0; k < 140; k++) check_columns(n, k);
 }
