@@ -138,7 +138,8 @@ cdef void unit_range(const Run *r, Py_ssize_t units, int rank, int size, Py_ssiz
     low[0] = 0
     high[0] = units
     if r.split_units:
-        range_of(units, 64 // r.item if not is_packed(r) else r.kernels.tile_cols, rank, size, low, high)
+        range_of(units, r.kernels.tile_cols if is_packed(r) else 64 // r.item, rank, size, low,
+                 high)
 
 
 # ------------------------------------------------------------------------------- products of rows

@@ -1,8 +1,8 @@
 """One time step of a stack of layers, with the states kept in place.
 
-With few rows a step is bound by reading the weights, so they are read as they are: nothing is packed,
-and a weight that was changed in place is in effect at once. Threads divide the units of large
-layers.
+With few rows a step is bound by reading the weights, so they are read as they are: nothing is
+packed, and a weight that was changed in place is in effect at once. Threads divide the units of
+large layers.
 """
 cimport numpy as cnp
 from cpython.object cimport PyObject

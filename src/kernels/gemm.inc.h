@@ -226,22 +226,23 @@ static void FN(product)(const fr_product *p) {
 
 /* A block of a thin product: `xs` rows of y from `row` on, and `m` of `ws` columns from i on. Rows
  * of W share the loads of x, and those of x the loads of W. */
-INLINE void FN(thin_block)(const int xs, const int ws, const int m, const fr_thin *p, fr_index row,
-                           fr_index i) {
+INLINE void FN(thin_block)(const int terms, const int xs, const int ws, const int m,
+                           const fr_thin *p, fr_index row, fr_index i) {
     enum { MOST = 16 };
     V sum[MOST]; /* (xs, ws) */
     UNROLL
     for (int s = 0; s < MOST; s++) sum[s] = v_set1(0);
-    for (int t = 0; t < p->terms; t++) {
+    UNROLL
+    for (int t = 0; t < terms; t++) {
         const fr_term *term = &p->term[t];
         const fr_index k = term->k;
         const real *x[MOST], *w[MOST];
         V xj[MOST];
         UNROLL
         for (int q = 0; q < xs; q++) x[q] = (const real *)term->x + (row + q) * term->x_row;
+        w[0] = (const real *)term->w + i * term->w_row;
         UNROLL
-        for (int r = 0; r < ws; r++)
-            w[r] = (const real *)term->w + (i + (r < m ? r : 0)) * term->w_row;
+        for (int r = 1; r < ws; r++) w[r] = w[0] + (r < m ? r : 0) * term->w_row;
         fr_index j = 0;
         for (; j + V_WIDTH <= k; j += V_WIDTH) {
             UNROLL
@@ -268,50 +269,69 @@ INLINE void FN(thin_block)(const int xs, const int ws, const int m, const fr_thi
     real sums[MOST];
     UNROLL
     for (int s = 0; s < xs * ws; s += 8) v_sum8(sum + s, sums + s);
+    const fr_index y_row = p->y_row, add_row = p->add_row;
+    real *y = (real *)p->y + row * y_row + i;
+    const real *add = p->add ? (const real *)p->add + row * add_row + i : NULL;
     UNROLL
     for (int q = 0; q < xs; q++) {
-        const real *add = (const real *)p->add + (row + q) * p->add_row + i;
-        real *y = (real *)p->y + (row + q) * p->y_row + i, *all = sums + q * ws;
-        for (int r = 0; p->add && r < m; r++) all[r] += add[r];
-        memcpy(y, all, (size_t)m * sizeof(real));
+        real *all = sums + q * ws, *to = y + q * y_row;
+        for (int r = 0; add && r < m; r++) all[r] += add[q * add_row + r];
+        if (m == ws)
+            memcpy(to, all, (size_t)ws * sizeof(real));
+        else
+            for (int r = 0; r < m; r++) to[r] = all[r];
     }
 }
 
-/* Eight rows of W at a time: so many streams of memory are faster than four (LSTM 256: 21.6 in
- * place of 23.0 us for 2 MiB), and leave eight sums of one row of x to hide the latency of the FMA.
- * Of more rows of x, four have the registers. A row's bits do not depend on those beside it. */
-static void FN(thin)(const fr_thin *p) {
+/* Columns i to i + n of `xs` rows. Eight rows of W are read at a time: so many streams of memory
+ * are faster than four (LSTM 256: 21.6 in place of 23.0 us for 2 MiB), and of one row of x they
+ * leave the sums that hide the latency of the FMA. More rows of x leave registers for four. */
+INLINE void FN(thin_rows)(const int terms, const int xs, const fr_thin *p, fr_index row, fr_index i,
+                          fr_index n) {
     enum { FEW = 4, MANY = 8 };
-    const fr_index blocks = (p->n + MANY - 1) / MANY;
-    for (fr_index b = 0; b < blocks; b++) {
-        const fr_index i = (p->descending ? blocks - 1 - b : b) * MANY;
-        const int m = p->n - i < MANY ? (int)(p->n - i) : MANY;
+    const int ws = xs == 1 || (xs == 2 && THIN_ROWS > 3) ? MANY : FEW;
+    for (; n >= ws; i += ws, n -= ws) FN(thin_block)(terms, xs, ws, ws, p, row, i);
+    for (; n > 0; i += FEW, n -= FEW)
+        FN(thin_block)(terms, xs, FEW, n < FEW ? (int)n : FEW, p, row, i);
+}
+
+/* clang-format off */
+#if THIN_ROWS > 3
+#define ALL_ROWS ROWS(1, 1) ROWS(1, 2) ROWS(1, 3) ROWS(1, 4) ROWS(2, 1) ROWS(2, 2) ROWS(2, 3) ROWS(2, 4)
+#else
+#define ALL_ROWS ROWS(1, 1) ROWS(1, 2) ROWS(1, 3) ROWS(2, 1) ROWS(2, 2) ROWS(2, 3)
+#endif
+/* Functions of their own, so that what one row costs does not depend on the code for more. */
+#define ROWS(TERMS, XS)                                                                            \
+    static __attribute__((noinline)) void FN(thin_rows_##TERMS##_##XS)(                            \
+        const fr_thin *p, fr_index row, fr_index i, fr_index n) {                                  \
+        FN(thin_rows)(TERMS, XS, p, row, i, n);                                                    \
+    }
+ALL_ROWS
+#undef ROWS
+/* clang-format on */
+
+/* A part of W that stays in L1 passes all rows of x. A row's bits do not depend on those beside
+ * it. */
+static void FN(thin)(const fr_thin *p) {
+    enum { PART = 16 * 1024 / sizeof(real) };
+    fr_index deep = 8; /* rows of W, a power of two */
+    while (deep < p->n && 2 * deep * p->term[0].k <= PART) deep *= 2;
+    for (fr_index done = 0; done < p->n; done += deep) {
+        const fr_index i = p->descending ? ((p->n - 1) & -deep) - done : done;
+        const fr_index n = p->n - i < deep ? p->n - i : deep;
         for (fr_index row = 0, xs; row < p->rows; row += xs) {
             xs = p->rows - row < THIN_ROWS ? p->rows - row : THIN_ROWS;
-#define BLOCK(XS, WS, M, I)                                                                        \
-    if ((M) >= WS)                                                                                 \
-        FN(thin_block)(XS, WS, WS, p, row, I);                                                     \
-    else if ((M) > 0)                                                                              \
-        FN(thin_block)(XS, WS, M, p, row, I);
-#define BLOCKS(XS)                                                                                 \
-    BLOCK(XS, FEW, m, i)                                                                           \
-    BLOCK(XS, FEW, m - FEW, i + FEW)
-            if (xs == 1) {
-                BLOCK(1, MANY, m, i)
-            } else if (xs == 2 && THIN_ROWS > 3) {
-                BLOCK(2, MANY, m, i)
-            } else if (xs == 2) {
-                BLOCKS(2)
-            } else if (xs == 3) {
-                BLOCKS(3)
-            } else if (THIN_ROWS > 3) {
-                BLOCKS(4)
-            }
-#undef BLOCKS
-#undef BLOCK
+#define ROWS(TERMS, XS)                                                                            \
+    case 8 * TERMS + XS:                                                                           \
+        FN(thin_rows_##TERMS##_##XS)(p, row, i, n);                                                \
+        break;
+            switch (8 * p->terms + xs) { ALL_ROWS }
+#undef ROWS
         }
     }
 }
+#undef ALL_ROWS
 
 /* A block of a thin product with the transpose: `xs` rows of y from `row` on, `vectors` vectors of
  * each from column j on, of whose last one `last` elements are real; y = add + the part of the
@@ -322,7 +342,7 @@ INLINE void FN(thin_strip)(const int xs, const int vectors, const fr_index last,
     const fr_term *term = &p->term[0];
     const fr_index step = p->descending ? -1 : 1;
     const real *w = (const real *)term->w + first * term->w_row + j;
-    const real *add = (const real *)p->add + row * p->add_row + j, *x[MOST];
+    const real *add = p->add ? (const real *)p->add + row * p->add_row + j : NULL, *x[MOST];
     real *y = (real *)p->y + row * p->y_row + j;
     V sum[MOST], xi[MOST]; /* (xs, vectors), (xs,) */
     UNROLL
@@ -330,9 +350,9 @@ INLINE void FN(thin_strip)(const int xs, const int vectors, const fr_index last,
         x[q] = (const real *)term->x + (row + q) * term->x_row + first;
         UNROLL
         for (int v = 0; v < vectors; v++)
-            sum[q * vectors + v] = p->add ? FN(load)(add + q * p->add_row + v * V_WIDTH,
-                                                     v < vectors - 1 ? V_WIDTH : last)
-                                          : v_set1(0);
+            sum[q * vectors + v] =
+                add ? FN(load)(add + q * p->add_row + v * V_WIDTH, v < vectors - 1 ? V_WIDTH : last)
+                    : v_set1(0);
     }
     for (fr_index i = 0; i < n; i++, w += step * term->w_row) {
         UNROLL
@@ -367,7 +387,7 @@ static void FN(thin_transposed)(const fr_thin *p) {
     fr_thin part = *p;
     for (fr_index done = 0; done < p->n || done == 0; done += DEEP) {
         const fr_index n = p->n - done < DEEP ? p->n - done : DEEP;
-        const fr_index first = p->descending ? p->n - 1 - done : done;
+        const fr_index first = p->descending && n > 0 ? p->n - 1 - done : done;
         for (fr_index strip = 0; strip < strips; strip++) {
             const fr_index j = (p->descending ? strips - 1 - strip : strip) * wide;
             const fr_index left = k - j < wide ? k - j : wide;
