@@ -1,6 +1,8 @@
 """The memory that large arrays of the core pass on to one another."""
 
 import gc
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -75,3 +77,20 @@ def test_many_blocks_come_and_go():
 def test_too_much_is_an_error(length):
     with pytest.raises((MemoryError, OverflowError)):
         memory.empty((length,), np.float64)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="macOS has no limit to set")
+def test_waiting_memory_makes_room():
+    code = """
+import resource
+from pathlib import Path
+import numpy as np
+from fastrnn._core.memory import empty
+arrays = [empty((40 << 20,), np.uint8) for _ in range(6)]
+del arrays
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + (20 << 20), resource.RLIM_INFINITY))
+print(empty((150 << 20,), np.uint8).size >> 20)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "150", result.stderr

@@ -61,6 +61,11 @@ cdef void remove(int place) noexcept:
         waiting[i] = waiting[i + 1]
 
 
+cdef void free_longest_waiting() noexcept:
+    free(waiting[0].start)
+    remove(0)
+
+
 cdef class Block:
     """Memory that is returned when the last array in it is gone."""
 
@@ -72,8 +77,7 @@ cdef class Block:
             free(self.start)
             return
         while count == 64 or kept + self.size > MOST_KEPT:
-            free(waiting[0].start)
-            remove(0)
+            free_longest_waiting()
         waiting[count].start = self.start
         waiting[count].size = self.size
         count += 1
@@ -98,6 +102,10 @@ cdef Block allocate(size_t size):
     if block.size >= SMALLEST:
         block.size = (block.size + 4095) // 4096 * 4096
     block.start = fr_allocate(block.size)
+    # What waits may be what is missing.
+    while block.start == NULL and count > 0:
+        free_longest_waiting()
+        block.start = fr_allocate(block.size)
     if block.start == NULL:
         raise MemoryError(f"cannot allocate {size} bytes")
     return block
