@@ -1,6 +1,7 @@
 """What training scripts do with PyTorch's modules, done with accelerated ones: the same results."""
 
 import copy
+import functools
 
 import pytest
 
@@ -136,6 +137,17 @@ def averaged(layer):
     return list(model(batch())[1])
 
 
+def compiled(layer):
+    """The compiler leaves layers out of its graphs, and calls them as they are."""
+
+    @functools.partial(torch.compile, backend="eager")
+    def loss(x):
+        return layer(2 * x)[0].square().sum()
+
+    loss(batch()).backward()
+    return [loss(batch()), *gradients(layer)]
+
+
 class Outputs(Dataset):
     """A layer's outputs, made by the workers."""
 
@@ -168,6 +180,12 @@ SCRIPTS = [
     spectral_norm,
     dropped_weights,
     averaged,
+    pytest.param(
+        compiled,
+        marks=pytest.mark.skipif(
+            torch.__version__ < torch.torch_version.TorchVersion("2.7"), reason="not left to us"
+        ),
+    ),
     workers,
 ]
 OPTIMISERS = {

@@ -7,8 +7,8 @@ errors. Other calls are those
 
 - with tensors of another dtype, device, layout or class, empty ones, and shapes that do not fit;
 - of a cell whose step is too small to gain;
-- under autocast, tracing, compilation, ``torch.func`` transforms, forward-mode differentiation and
-  dispatch modes.
+- in a graph that is traced or compiled, under autocast, ``torch.func`` transforms, forward-mode
+  differentiation and dispatch modes.
 
 So are gradients that are themselves to be differentiated (``create_graph=True``).
 
@@ -62,6 +62,17 @@ class _Accelerated:
         module = copy.copy(self)
         module.__class__ = _ORIGINALS[type(self)]
         return module
+
+
+_frames = torch._C._dynamo.eval_frame
+if hasattr(_frames, "set_code_exec_strategy"):  # since PyTorch 2.7
+    # `torch.compile` leaves layers out of its graphs and calls them as they are, but would go on
+    # compiling inside the call, where it finds PyTorch's layer (see `eager`). This call and all it
+    # makes are not compiled on their own; as part of a graph they are traced, like PyTorch's.
+    _frames.set_code_exec_strategy(
+        _Accelerated.forward.__code__,
+        _frames._FrameExecStrategy(_frames._FrameAction.SKIP, _frames._FrameAction.SKIP),
+    )
 
 
 class _Layer(_Accelerated):
