@@ -312,6 +312,22 @@ def graphs(keras):
     again = L.TimeDistributed(L.LeakyReLU(0.2))(again)
     yield "other layers", keras.Model(ids, L.Activation("softmax")(again)), IDS
 
+    pages, shape = np.stack([IDS[:4], IDS[3::-1], IDS[:4, ::-1]]), (3, 4, 5)
+    words, film = keras.Input((4, 5), dtype="int32"), keras.Input(shape)  # lines, frames
+    reader = keras.Sequential([keras.Input((5,)), L.Embedding(6, 4, mask_zero=True), L.LSTM(3)])
+    lines = [L.TimeDistributed(reader)(words)]
+    table = L.Embedding(6, 4, mask_zero=True)  # whose mask is lost if a wrapper holds it
+    tables = (table, L.Embedding(6, 4), L.TimeDistributed(L.Embedding(6, 4, mask_zero=True)))
+    for one in tables:
+        for inner in (L.GRU(3), L.Bidirectional(L.LSTM(2)), L.GlobalAveragePooling1D()):
+            lines += [L.TimeDistributed(inner)(one(words))]
+    yield "layers of steps", keras.Model(words, [*lines, L.GRU(2)(lines[0])]), pages
+    steps = film
+    for layer in (L.Conv1D(6, 2), L.LayerNormalization(), L.MaxPooling1D(2), L.Flatten()):
+        steps = L.TimeDistributed(layer)(steps)
+    frames = rng.standard_normal((2, *shape), np.float32)
+    yield "windows of steps", keras.Model(film, L.LSTM(3)(steps)), frames
+
     mask = keras.Input((None,), dtype="bool", name="mask")
     yield "a given mask", keras.Model([x, mask], L.GRU(3)(x, mask=mask)), [vectors, IDS != 0]
     outputs = L.GRU(3, return_state=True)(x, mask=mask, initial_state=w)
@@ -393,6 +409,21 @@ def test_stateful_layers_go_on_as_in_keras(keras, tmp_path, bidirectional):
     check(loaded.predict(both, 4), model.predict(both, 4, verbose=0))
     loaded.reset_states()
     assert loaded(x[0, :2]).shape == (2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
+def test_what_layers_of_single_steps_must_be(keras, tmp_path):
+    L, film = keras.layers, keras.Input(batch_shape=(2, 3, 4, 5))
+    keras.Model(film, L.TimeDistributed(L.LSTM(2, stateful=True))(film)).save(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match=r"stateful must be False in a layer of single steps"):
+        frkeras.load(tmp_path / "m.keras")
+    keras.Model(film, L.TimeDistributed(L.LSTM(2))(film)).save(tmp_path / "m.keras")
+    model = frkeras.load(tmp_path / "m.keras")
+    assert model(np.zeros((2, 0, 4, 5))).shape == (2, 0, 2)
+    for shape in ((2, 3), (2, 3, 5)):
+        with pytest.raises(ValueError, match=r"x must be "):
+            model(np.zeros(shape))
 
 
 LAYERS = {

@@ -124,6 +124,7 @@ class Layer:
 
     module = "keras.layers"
     takes_state = False  # whether a call may have an initial state
+    stateful = False  # whether it goes on where its last call ended
 
     def __init__(self, settings: Settings) -> None:
         self.name = settings.name

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from fastrnn.interop.keras.base import Layer, make_layer
+from fastrnn.interop.keras.base import Layer, Mask, Settings, make_layer
 from fastrnn.interop.keras.files import (
     Weights,
     open_weights,
@@ -21,6 +21,8 @@ from fastrnn.interop.keras.model import Call, KerasModel, Key, Submodel, keys, r
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    import numpy as np
 
 INPUT: Key = ("input", 0, 0)  # of a Sequential model
 
@@ -100,19 +102,49 @@ def _layers(configs: list[Any], weights: Weights) -> list[Layer]:
         group = _snake_case(kind) if isinstance(kind, str) else ""
         numbered = f"{group}_{seen[group]}" if seen[group] else group
         seen[group] += 1
-        if group and kind in MODELS:
-            layers.append(_submodel(one, weights[numbered]))
-        else:
-            layers.append(make_layer(one, weights, numbered, LAYERS))
+        layers.append(_layer(one, weights, numbered))
     return layers
 
 
-def _submodel(config: Mapping[str, Any], weights: Weights) -> Submodel:
+def _layer(config: Any, weights: Weights, group: str) -> Layer:
+    """Return a layer that may be a model, with the variables of its group."""
+    kind = _mapping(config).get("class_name")
+    if not isinstance(kind, str) or kind not in MODELS:
+        return make_layer(config, weights, group, LAYERS | {"TimeDistributed": TimeDistributed})
     name = _mapping(config.get("config")).get("name")
     try:
-        return Submodel(name, _model(config, weights))
+        return Submodel(name, _model(config, weights[group]))
     except ValueError as error:
         raise ValueError(f"model {name!r}: {error}") from error
+
+
+class TimeDistributed(Layer):
+    """Another layer, or a model, at every step; here beside what makes models.
+
+    It sees the steps of all sequences as so many examples.
+    """
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        super().__init__(settings)
+        self.layer = _layer(settings.take("layer"), weights, "layer")
+        if self.layer.stateful:
+            raise ValueError("stateful must be False in a layer of single steps, got True")
+
+    def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
+        super().widths(inputs)
+        outputs = self.layer.widths(inputs)
+        if len(outputs) != 1:
+            raise ValueError(f"layer {self.name!r} must have one output, got {len(outputs)}")
+        return outputs
+
+    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
+        if x.ndim < 3:
+            raise ValueError(f"x must be (B, T, ...) in layer {self.name!r}, got {x.shape}")
+        B, T = x.shape[:2]
+        # A mask of these steps says nothing of the steps that an example may have itself.
+        inner = None if mask is None or mask.ndim < 3 else mask.reshape(B * T, *mask.shape[2:])
+        y, _ = self.layer(x.reshape(B * T, *x.shape[2:]), inner)
+        return y.reshape(B, T, *y.shape[1:]), mask
 
 
 def _snake_case(kind: str) -> str:

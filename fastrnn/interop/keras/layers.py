@@ -18,7 +18,7 @@ from fastrnn._validation import (
 )
 from fastrnn.backends import active_backend
 from fastrnn.interop.keras.attention import ATTENTION
-from fastrnn.interop.keras.base import Layer, Mask, Settings, make_layer
+from fastrnn.interop.keras.base import Layer, Mask, Settings
 from fastrnn.interop.keras.normalization import NORMALIZATIONS
 from fastrnn.interop.keras.recurrent import RECURRENT, Bidirectional
 from fastrnn.interop.keras.shapes import SHAPES
@@ -100,19 +100,6 @@ class Dense(Layer):
         rows = x.reshape(-1, self.input_width)
         y = self.activation(active_backend().affine(rows, self.weight, self.bias))
         return y.reshape(*x.shape[:-1], self.output_width), mask
-
-
-class TimeDistributed(Layer):
-    """Another layer at every step, which for those it may hold is the layer itself."""
-
-    def __init__(self, settings: Settings, weights: Weights) -> None:
-        super().__init__(settings)
-        self.layer = make_layer(settings.take("layer"), weights, "layer", OF_STEPS)
-        self.input_width = self.layer.input_width
-        self.output_width = self.layer.output_width
-
-    def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
-        return self.layer(x, mask)
 
 
 class GlobalPooling(Layer):
@@ -306,7 +293,6 @@ LAYERS = (
         "Embedding": Embedding,
         "Masking": Masking,
         "Bidirectional": Bidirectional,
-        "TimeDistributed": TimeDistributed,
         "Dense": Dense,
         "Activation": Activation,
         "Rescaling": Rescaling,
@@ -317,8 +303,4 @@ LAYERS = (
         **dict.fromkeys(Merge.functions, Merge),
     }
 )
-# Those to which the steps are rows like others.
-OF_STEPS = {
-    name: LAYERS[name] for name in ("Activation", "Dense", "Dropout", "ELU", "LeakyReLU", "ReLU")
-}
 OPERATIONS = dict.fromkeys(Operation.kinds, Operation) | {"ConvertToTensor": Conversion}

@@ -179,6 +179,7 @@ class Submodel(Layer):
 
     def __init__(self, name: str | None, model: KerasModel) -> None:
         self.name, self.model = name, model
+        self.stateful = any(layer.stateful for layer in model.layers)
 
     def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
         if len(inputs) != len(self.model.input_names):

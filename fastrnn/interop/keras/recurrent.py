@@ -197,6 +197,7 @@ class Bidirectional(Layer):
                 "config": options | {"go_backwards": not self.forward.go_backwards}
             }
         self.backward = make_layer(backward, weights, "backward_layer", RECURRENT)
+        self.stateful = self.forward.stateful or self.backward.stateful
         for setting in ("return_sequences", "return_state"):
             if getattr(self.forward, setting) != getattr(self.backward, setting):
                 raise ValueError(f"{setting} must be the same in both directions")
