@@ -280,6 +280,24 @@ def graphs(keras):
     merged = L.Add()([L.GRU(4, return_sequences=True)(embedded), embedded])
     yield "masked merge", keras.Model(ids, L.GRU(2)(merged)), IDS
 
+    ops, states = keras.ops, L.GRU(4, return_sequences=True)(L.Masking()(x))
+    weights = ops.softmax(ops.matmul(x, ops.transpose(states, (0, 2, 1))) / 2, axis=-1)
+    looked = [states[:, -1], states[..., 1:3], states[:, 1::2], weights @ states, weights]
+    looked += [ops.stack([x, states], axis=1), ops.expand_dims(w, 1) - ops.square(w)]
+    looked += [ops.squeeze(L.RepeatVector(1)(w), 1), ops.concatenate([x, 1 - states], 1)]
+    reduced = [f(x * states, axis=(1, 2)) for f in (ops.max, ops.mean, ops.min, ops.sum)]
+    reduced += [f(x, axis=1, keepdims=True) for f in (ops.max, ops.mean, ops.min, ops.sum)]
+    looked += [*reduced, ops.exp(-ops.abs(states)), 2 / ops.exp(w)]
+    looked += [ops.maximum(x, states), ops.minimum(x, 0.5), ops.divide(ops.tanh(x), 3)]
+    looked += [L.GRU(2)(x + states), L.GRU(2)(ops.sigmoid(states)), L.Dense(2)(states[:, -1, :])]
+    yield "operators", keras.Model([x, w], looked), [vectors, wide]
+
+    scores = L.Dot((2, 2))([x, states])
+    context = L.Dot((2, 1))([scores, states])
+    dots = [scores, context, L.GRU(2)(context), L.Dot(1)([w, L.GRU(3)(x)])]
+    dots += [L.Dot(-1, normalize=True)([x, states]), L.Dot((1, 2))([L.Dense(4)(w), x])]
+    yield "dots", keras.Model([x, w], dots), [vectors, wide]
+
     inner = keras.Model(x, [L.GRU(3)(x), L.LSTM(3)(x)])
     chain = keras.Sequential([keras.Input((None, 4)), L.GRU(4, return_sequences=True)])
     yield "nested", keras.Model(x, L.Multiply()(inner(chain(L.Masking()(x))))), vectors
@@ -409,6 +427,42 @@ def test_stateful_layers_go_on_as_in_keras(keras, tmp_path, bidirectional):
     check(loaded.predict(both, 4), model.predict(both, 4, verbose=0))
     loaded.reset_states()
     assert loaded(x[0, :2]).shape == (2, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
+def test_operators_that_do_not_fit_are_refused(keras, tmp_path):
+    L, x, w = keras.layers, keras.Input((None, 4)), keras.Input((None,))
+    for output, shapes, message in (
+        (
+            L.Dense(1)(x[:, 3, :]),
+            [(2, 3, 4)],
+            r"operation 'get_item\w*' \(GetItem\): index 3 is out",
+        ),
+        (
+            x + w,
+            [(2, 3, 4), (2, 3)],
+            r"operation 'add\w*' \(Add\): operands could not be broadcast",
+        ),
+        (L.Dot((1, 1))([x, w]), [(2, 3, 4), (2, 4)], r"x must fit along the axes \(1, 1\) of 'dot"),
+    ):
+        keras.Model([x, w][: len(shapes)], output).save(tmp_path / "model.keras")
+        model = frkeras.load(tmp_path / "model.keras")
+        with pytest.raises(ValueError, match=message):
+            model([np.zeros(shape) for shape in shapes] if shapes[1:] else np.zeros(*shapes))
+    model = keras.Model(x, x[:, -1])
+    model.save(tmp_path / "model.keras")
+    y = frkeras.load(tmp_path / "model.keras")(np.zeros((2, 3, 4)))
+    assert y.dtype == np.float32  # as the model says, whatever it is given
+    model.save_weights(tmp_path / "model.weights.h5")
+    for key in (["a"], 1.5, {"class_name": "__slice__", "config": {"start": "0"}}, True):
+        config = json.loads(model.to_json())
+        config["config"]["layers"][-1]["inbound_nodes"][0]["args"][1] = key
+        with pytest.raises(ValueError, match=r"index must be integers and slices"):
+            frkeras.load(tmp_path / "model.weights.h5", config)
+    keras.Model(x, keras.ops.einsum("btd,bsd->bts", x, x)).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"\(Einsum\) is not supported here; .* Absolute, Add,"):
+        frkeras.load(tmp_path / "model.keras")
 
 
 @pytest.mark.slow

@@ -236,11 +236,10 @@ def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call
         raise ValueError(f"argument {used[0]} is not supported")
     if isinstance(layer, Operation) and mask is None and state is None:
         listed = arguments[0] if isinstance(arguments[0], list) else arguments
-        tensors = [value for value in listed if isinstance(value, Mapping)]
-        numbers = [value for value in listed if not isinstance(value, Mapping)]
-        return Call(
-            name, number, layer.of(len(tensors), numbers), [_tensor(value) for value in tensors]
-        )
+        tensors = [value for value in listed if _is_tensor(value)]
+        dtypes = [_mapping(value.get("config")).get("dtype") for value in tensors]
+        operation = layer.of([... if _is_tensor(value) else value for value in listed], dtypes)
+        return Call(name, number, operation, [_tensor(value) for value in tensors])
     x, *more = arguments
     if more and state is None:
         state, *more = more
@@ -304,10 +303,13 @@ def _ordered(calls: list[Call], given: list[Key]) -> tuple[list[Call], dict[Key,
 
 def _tensor(value: Any) -> Key:
     """Return the value that an argument of a call is."""
-    value = _mapping(value)
-    if value.get("class_name") != "__keras_tensor__":
+    if not _is_tensor(value):
         raise ValueError("arguments must be outputs of layers")
     return _as_key(_mapping(value.get("config")).get("keras_history"))
+
+
+def _is_tensor(value: Any) -> bool:
+    return _mapping(value).get("class_name") == "__keras_tensor__"
 
 
 def _mask(value: Any) -> Key | None:

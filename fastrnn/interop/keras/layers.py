@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import copy
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from fastrnn._validation import (
     check_non_negative_float,
 )
 from fastrnn.backends import active_backend
+from fastrnn.interop.keras.activations import ACTIVATIONS
 from fastrnn.interop.keras.attention import ATTENTION
 from fastrnn.interop.keras.base import Layer, Mask, Settings
 from fastrnn.interop.keras.normalization import NORMALIZATIONS
@@ -230,48 +232,158 @@ class Merge(Layer):
         return y, np.logical_or.reduce(mask)
 
 
+class Dot(Layer):
+    """Products of two inputs, summed over an axis of each: cosines with `normalize`."""
+
+    def __init__(self, settings: Settings, weights: Weights) -> None:
+        super().__init__(settings)
+        self.axes = settings.integers("axes")
+        self.normalize = settings.flag("normalize")
+
+    def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
+        if len(inputs) != 2:
+            raise ValueError(f"layer {self.name!r} must take two inputs, got {len(inputs)}")
+        return (None,)
+
+    def __call__(self, x: Sequence[np.ndarray], mask: Sequence[Mask]) -> tuple[np.ndarray, Mask]:
+        arrays = [check_array("x", array, self.dtype, (None,) * np.ndim(array)) for array in x]
+        found = ", ".join(str(array.shape) for array in arrays)
+        axes = self.axes * 2 if len(self.axes) == 1 else self.axes
+        moved = []
+        for array, axis in zip(arrays, axes, strict=True):
+            if not -array.ndim <= axis < array.ndim or axis % array.ndim == 0:
+                raise ValueError(f"x must have the axes {axes} of {self.name!r}, got {found}")
+            array = np.moveaxis(array, axis, -1)
+            if self.normalize:
+                square = np.square(array).sum(axis=-1, keepdims=True)
+                array = array / np.sqrt(np.maximum(square, self.dtype.type(1e-14)))
+            moved.append(array)
+        rows = [array.reshape(len(array), -1, array.shape[-1]) for array in moved]
+        if rows[0].shape[::2] != rows[1].shape[::2]:
+            raise ValueError(f"x must fit along the axes {axes} of {self.name!r}, got {found}")
+        shape = (len(rows[0]), *moved[0].shape[1:-1], *moved[1].shape[1:-1])
+        return (rows[0] @ rows[1].swapaxes(1, 2)).reshape(shape if shape[1:] else (-1, 1)), None
+
+
 class Operation(Layer):
-    """What functional models compute masks with, as ``Any(NotEqual(x, 0))``, all on bool arrays."""
+    """What a functional model computes by operators and functions, as ``x[:, -1]`` or ``x + y``.
+
+    Masks end here, but some are made here: ``Any(NotEqual(x, 0))``.
+    """
 
     module = "keras.src.ops.numpy"
+    # How many arguments there are, and the function of them.
     kinds = {
+        "Absolute": (1, lambda self, x: np.abs(x)),
+        "Add": (2, lambda self, x, y: x + y),
         "Any": (1, lambda self, x: x.any(axis=self.axis, keepdims=self.keepdims)),
         "Concatenate": (None, lambda self, *arrays: np.concatenate(arrays, axis=self.axis)),
         "ConvertToTensor": (1, lambda self, x: x),
+        "Divide": (2, lambda self, x, y: x / y),
+        "Exp": (1, lambda self, x: np.exp(x)),
         "ExpandDims": (1, lambda self, x: np.expand_dims(x, self.axis)),
+        "GetItem": (2, lambda self, x, key: x[key]),
         "LogicalOr": (2, lambda self, x, y: np.logical_or(x, y)),
+        "Matmul": (2, lambda self, x, y: x @ y),
+        "Max": (1, lambda self, x: x.max(axis=self.axis, keepdims=self.keepdims)),
+        "Maximum": (2, lambda self, x, y: np.maximum(x, y)),
+        "Mean": (1, lambda self, x: x.mean(axis=self.axis, keepdims=self.keepdims)),
+        "Min": (1, lambda self, x: x.min(axis=self.axis, keepdims=self.keepdims)),
+        "Minimum": (2, lambda self, x, y: np.minimum(x, y)),
+        "Multiply": (2, lambda self, x, y: x * y),
+        "Negative": (1, lambda self, x: -x),
         "NotEqual": (2, lambda self, x, y: x != y),
         "OnesLike": (1, lambda self, x: np.ones(x.shape, bool)),
+        "Sigmoid": (1, lambda self, x: ACTIVATIONS["sigmoid"](x)),
+        "Softmax": (1, lambda self, x: softmax(x, axis=self.axis)),
+        "Square": (1, lambda self, x: np.square(x)),
+        "Squeeze": (1, lambda self, x: np.squeeze(x, self.axis)),
+        "Stack": (None, lambda self, *arrays: np.stack(arrays, axis=self.axis)),
+        "Subtract": (2, lambda self, x, y: x - y),
+        "Sum": (1, lambda self, x: x.sum(axis=self.axis, keepdims=self.keepdims)),
+        "Tanh": (1, lambda self, x: np.tanh(x)),
+        "Transpose": (1, lambda self, x: x.transpose(self.axes)),
+        "TrueDivide": (2, lambda self, x, y: x / y),
         "ZerosLike": (1, lambda self, x: np.zeros(x.shape, bool)),
     }
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
-        self.name, self.kind, self.numbers = settings.name, settings.kind, ()
+        self.name, self.kind = settings.name, settings.kind
+        self.constants: dict[int, Any] = {}
+        self.dtypes: tuple[str | None, ...] = ()
         check_choice("dtype", settings.take("dtype") or "bool", ("bool",))
-        self.axis, self.keepdims = settings.take("axis", -1), settings.flag("keepdims")
-        if isinstance(self.axis, bool) or not isinstance(self.axis, int):
-            raise ValueError(f"axis must be an integer, got {self.axis!r:.80}")
+        self.axis = _axes("axis", settings.take("axis", -1))
+        self.axes = _axes("axes", settings.take("axes"))
+        self.keepdims = settings.flag("keepdims")
 
-    def of(self, inputs: int, numbers: Sequence[Any]) -> Operation:
-        """Return the operation on so many inputs and these numbers."""
-        known = all(type(number) in (int, float) for number in numbers)
-        if not inputs or not known or self.kinds[self.kind][0] not in (None, inputs + len(numbers)):
-            raise ValueError(f"arguments {list(numbers)!r:.80} are not supported")
+    def of(self, arguments: Sequence[Any], dtypes: Sequence[str | None]) -> Operation:
+        """Return the operation on these arguments, where an array stands as ..., of these types."""
+        constants = {k: value for k, value in enumerate(arguments) if value is not ...}
+        if self.kind == "GetItem" and 1 in constants:
+            constants[1] = _index(constants[1])
+        elif not all(type(value) in (int, float) for value in constants.values()):
+            raise ValueError(f"arguments {list(constants.values())!r:.80} are not supported")
+        count = self.kinds[self.kind][0]
+        if not dtypes or count not in (None, len(arguments)):
+            raise ValueError(f"arguments {list(constants.values())!r:.80} are not supported")
         operation = copy(self)
-        operation.numbers = tuple(numbers)
+        operation.constants, operation.dtypes = constants, tuple(dtypes)
         return operation
 
     def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
         return (None,)
 
     def __call__(self, x: Sequence[np.ndarray], mask: Any) -> tuple[np.ndarray, Mask]:
-        return self.kinds[self.kind][1](self, *x, *self.numbers), None
+        arguments: list[Any] = [
+            check_array("x", array, np.dtype(dtype), (None,) * np.ndim(array))
+            if dtype in ("float32", "float64")
+            else array
+            for array, dtype in zip(x, self.dtypes)
+        ]
+        for place, value in self.constants.items():
+            arguments.insert(place, value)
+        try:
+            with np.errstate(all="ignore"):  # as in Keras
+                return self.kinds[self.kind][1](self, *arguments), None
+        except (ValueError, TypeError, IndexError) as error:
+            raise ValueError(f"operation {self.name!r} ({self.kind}): {error}") from error
+
+
+def _axes(key: str, value: Any) -> int | tuple[int, ...] | None:
+    """Return a setting that is an axis, several, or None for all."""
+    values = value if isinstance(value, list) else [value]
+    if value is not None and not all(type(axis) is int for axis in values):
+        raise ValueError(f"{key} must be an integer, integers or None, got {value!r:.80}")
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _index(value: Any) -> Any:
+    """Return what stands in the brackets of ``x[...]``."""
+    if isinstance(value, list):
+        return tuple([_index(part) for part in value])
+    if value is None or type(value) is int:
+        return value
+    kind = value.get("class_name") if isinstance(value, Mapping) else None
+    if kind == "__ellipsis__":
+        return ...
+    parts = value.get("config") if kind == "__slice__" else None
+    if isinstance(parts, Mapping):
+        ends = [parts.get(key) for key in ("start", "stop", "step")]
+        if all(end is None or type(end) is int for end in ends):
+            return slice(*ends)
+    raise ValueError(f"index must be integers and slices, got {value!r:.80}")
 
 
 class Conversion(Operation):
     """What Keras calls an array that is one already."""
 
     module = "keras.src.ops.core"
+
+
+class Function(Operation):
+    """Those that Keras has among the activations."""
+
+    module = "keras.src.ops.nn"
 
 
 INFERENCE_IDENTITIES = (
@@ -294,6 +406,7 @@ LAYERS = (
         "Masking": Masking,
         "Bidirectional": Bidirectional,
         "Dense": Dense,
+        "Dot": Dot,
         "Activation": Activation,
         "Rescaling": Rescaling,
         "Softmax": Softmax,
@@ -303,4 +416,8 @@ LAYERS = (
         **dict.fromkeys(Merge.functions, Merge),
     }
 )
-OPERATIONS = dict.fromkeys(Operation.kinds, Operation) | {"ConvertToTensor": Conversion}
+OPERATIONS = (
+    dict.fromkeys(Operation.kinds, Operation)
+    | {"ConvertToTensor": Conversion}
+    | dict.fromkeys(("Sigmoid", "Softmax"), Function)
+)
