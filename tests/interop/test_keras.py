@@ -95,16 +95,87 @@ def test_weights_with_a_configuration():
         frkeras.load(FIXTURES / "classifier.keras", text)
 
 
-@pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize("config", [None, (FIXTURES / "classifier.json").read_text()])
-def test_files_of_keras_2_are_named(tmp_path, whole, config):
-    """What ``model.save("m.h5")`` and ``model.save_weights("m.h5")`` wrote."""
-    with h5py.File(tmp_path / "m.h5", "w") as file:
-        group = file.create_group("model_weights") if whole else file
-        group.attrs["layer_names"] = ["embedding", "lstm"]
-        group.create_group("embedding")
-    with pytest.raises(ValueError, match=r"format of Keras 3, got that of Keras 2"):
-        frkeras.load(tmp_path / "m.h5", config)
+@pytest.fixture
+def weights_of_keras_2(tmp_path):
+    """What ``model.save_weights("weights.h5")`` wrote, and ``model.to_json()``."""
+    with h5py.File(FIXTURES / "keras_2.h5") as whole, h5py.File(tmp_path / "m.h5", "w") as file:
+        for name in whole["model_weights"]:
+            whole.copy(f"model_weights/{name}", file)
+        file.attrs["layer_names"] = list(file)
+        file.attrs["keras_version"] = whole.attrs["keras_version"]
+        config = json.loads(whole.attrs["model_config"])
+    return tmp_path / "m.h5", json.dumps(config | {"keras_version": "2.15.0"})
+
+
+@pytest.mark.parametrize("form", ["whole", "archive", "weights", "weights and another file"])
+def test_files_of_keras_2(backend, form, weights_of_keras_2):
+    """Of masks that Keras 3 merges in another way, its hard sigmoid, its names of settings."""
+    path, config = weights_of_keras_2
+    with np.load(FIXTURES / "keras_2.npz") as stored:
+        x, expected = ([stored[f"{name}{k}"] for k in range(3)] for name in "xy")
+    match form:
+        case "whole":
+            model = frkeras.load(FIXTURES / "keras_2.h5")
+        case "archive":
+            model = frkeras.load(FIXTURES / "keras_2.keras")
+        case "weights":
+            model = frkeras.load(path, config)
+        case _:
+            model = frkeras.load(FIXTURES / "keras_2.h5", json.loads(config))
+    check(model(x), tuple(expected))
+    check(duplicate(model, "pickled")(x), tuple(expected))
+
+
+def test_weights_of_keras_2_need_a_configuration(weights_of_keras_2):
+    path, config = weights_of_keras_2
+    with pytest.raises(ValueError, match=r"config must be model.to_json\(\) for a file of weights"):
+        frkeras.load(path)
+    without = json.loads(config)
+    del without["keras_version"]
+    assert frkeras.load(path, without).input_names == ["source", "target", "chars"]
+
+
+def elsewhere(group):
+    group["lstm_cell"] = h5py.ExternalLink("other.h5", "/lstm")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g.pop("lstm"), r"layer 'lstm' \(LSTM\): .* must have 3 arrays, got \[\]"),
+        (lambda g: g["lstm"].attrs.pop("weight_names"), "must have 3 arrays, got"),
+        (lambda g: g["lstm"].attrs.update(weight_names=["lstm/x:0"] * 3), "must have .*/lstm/x:0"),
+        (lambda g: g["lstm"].attrs.update(weight_names=3), r"must have 3 arrays, got \['3'\]"),
+        (
+            lambda g: g["dense"].attrs.update(weight_names=[*g["dense"].attrs["weight_names"]] * 2),
+            r"/model_weights/dense must not have more arrays, got \['dense/kernel:0', ",
+        ),
+        (lambda g: g["lstm/lstm/lstm_cell"].pop("bias:0"), "weights must have .*/bias:0"),
+        (
+            lambda g: g["lstm"].attrs.update(weight_names=g["lstm"].attrs["weight_names"][::-1]),
+            r"bias:0 must be \('any', 16\), got \(16,\)",
+        ),
+        (
+            lambda g: g["lstm/lstm"].move("lstm_cell", "x") or elsewhere(g["lstm/lstm"]),
+            "weights must have .*/lstm_cell",
+        ),
+        (lambda g: g.file.attrs.update(model_config="{"), "model_config must be JSON"),
+        (lambda g: g.file.attrs.update(model_config=3), "weights must be a whole HDF5 file"),
+        (
+            lambda g: g.file.attrs.update(model_config="[]"),
+            "model must be Sequential or Functional",
+        ),
+        (lambda g: g.file.attrs.pop("model_config"), r"config must be model.to_json\(\)"),
+    ],
+)
+def test_damaged_files_of_keras_2_are_named(tmp_path, change, message):
+    path = tmp_path / "model.h5"
+    path.write_bytes((FIXTURES / "keras_2.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        group = file["model_weights"]
+        change(group)
+    with pytest.raises(ValueError, match=message):
+        frkeras.load(path)
 
 
 def test_rows_do_not_depend_on_masked_steps():
@@ -360,10 +431,12 @@ def test_graphs_predict_as_in_keras(keras, tmp_path):
         for weight in model.weights:
             weight.assign(rng.standard_normal(weight.shape) * 0.5)
         model.save(tmp_path / "model.keras")
+        model.save(tmp_path / "model.h5")
         model.save_weights(tmp_path / "model.weights.h5")
         expected = model.predict(x, verbose=0)
         for loaded in (
             frkeras.load(tmp_path / "model.keras"),
+            frkeras.load(tmp_path / "model.h5"),
             frkeras.load(tmp_path / "model.weights.h5", model.to_json()),
         ):
             actual = loaded(x)

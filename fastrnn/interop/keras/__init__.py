@@ -1,4 +1,4 @@
-"""Run models that Keras 3 saved, without Keras."""
+"""Run models that Keras saved, without Keras."""
 
 from fastrnn.interop.keras.config import load
 from fastrnn.interop.keras.model import KerasModel

@@ -44,6 +44,10 @@ def _hard_sigmoid(x: np.ndarray) -> np.ndarray:
     return np.clip(x / 6 + 0.5, 0, 1)
 
 
+def _hard_sigmoid_2(x: np.ndarray) -> np.ndarray:
+    return np.clip(0.2 * x + 0.5, 0, 1)  # of Keras 2
+
+
 def _softsign(x: np.ndarray) -> np.ndarray:
     return x / (1 + np.abs(x))
 
@@ -67,6 +71,7 @@ ACTIVATIONS = {
     "silu": _silu,
     "sigmoid": sigmoid,
     "hard_sigmoid": _hard_sigmoid,
+    "hard_sigmoid_2": _hard_sigmoid_2,
     "tanh": tanh,
     "softsign": _softsign,
     "softplus": _softplus,

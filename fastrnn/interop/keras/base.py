@@ -81,11 +81,13 @@ class Settings:
             raise ValueError(f"{key} must be integers, got {value!r:.80}")
         return tuple(values)
 
-    def last_axis(self, key: str) -> None:
-        """Take the setting that says which axis is the last, of several inputs."""
+    def last_axis(self, key: str) -> int:
+        """Return the setting that says which axis is the last, of several inputs."""
         axis, shapes = self.take(key, -1), self._shapes if isinstance(self._shapes, list) else []
-        if axis != -1 and axis not in [len(s) - 1 for s in shapes if isinstance(s, list)]:
+        known = [len(shape) - 1 for shape in shapes if isinstance(shape, list)] or [axis]
+        if type(axis) is not int or (axis != -1 and axis not in known):
             raise ValueError(f"{key} must be the last, got {axis!r:.80}")
+        return axis
 
     def channels_last(self) -> None:
         """Take the setting that says which axis is the last."""

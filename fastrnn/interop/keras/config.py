@@ -17,6 +17,13 @@ from fastrnn.interop.keras.files import (
     reading_weights,
 )
 from fastrnn.interop.keras.layers import LAYERS, OPERATIONS, Merge, Operation
+from fastrnn.interop.keras.legacy import (
+    LegacyWeights,
+    is_legacy,
+    modern,
+    stored_config,
+    stored_version,
+)
 from fastrnn.interop.keras.model import Call, KerasModel, Key, Submodel, keys, replaced
 
 if TYPE_CHECKING:
@@ -28,16 +35,17 @@ INPUT: Key = ("input", 0, 0)  # of a Sequential model
 
 
 def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = None) -> KerasModel:
-    """Load a Keras 3 model, without Keras.
+    """Load a model of Keras 3 or 2, without Keras.
 
     Sequential and functional models, also one in another, of the layers that docs/keras.md names.
 
     Parameters
     ----------
     path : path-like
-        A ``.keras`` or ``.weights.h5`` file. It may come from a stranger: it is read, not run.
+        A ``.keras``, ``.weights.h5`` or ``.h5`` file. It may come from a stranger: it is read, not
+        run.
     config : str or mapping, optional
-        What a ``.weights.h5`` file does not hold: ``model.to_json()``, or that as a dict.
+        What a file of weights alone does not hold: ``model.to_json()``, or that as a dict.
 
     Returns
     -------
@@ -50,7 +58,7 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
     TypeError
         If `config` is neither text nor a mapping.
     ValueError
-        If the file is truncated or is not what Keras 3 writes, or a layer or setting is not
+        If the file is truncated or is not what Keras writes, or a layer or setting is not
         supported; the message names it.
     """
     name = os.fsdecode(path)
@@ -60,18 +68,23 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
     if name.endswith(".keras"):
         if config is not None:
             raise ValueError("config must be None for a .keras file, which holds its own")
-        config, file = read_archive(path)
-    elif name.endswith(".h5"):
+        config, version, file = read_archive(path)
+    elif name.endswith((".h5", ".hdf5")):
         config = parse_json("config", config) if isinstance(config, str) else config
-        file = open_weights(path)
-        if config is None:
-            file.close()
-            raise ValueError("config must be model.to_json() for a .weights.h5 file, got None")
+        version, file = None, open_weights(path)
     else:
-        raise ValueError(f"path must end with .keras or .weights.h5, got {name!r}")
+        raise ValueError(f"path must end with .keras, .h5 or .hdf5, got {name!r}")
     with file, reading_weights():
         try:
-            return _model(config, Weights(file))
+            weights: Weights | LegacyWeights = Weights(file)["layers"]
+            if is_legacy(file):
+                config = stored_config(file) if config is None else config
+                if "module" not in _mapping(config):  # as in what Keras 3 writes to JSON
+                    version = stored_version(file)
+                weights = LegacyWeights(file)
+            if config is None and not name.endswith(".keras"):
+                raise ValueError("config must be model.to_json() for a file of weights, got None")
+            return _model(modern(config, version), weights)
         except RecursionError:
             raise ValueError("config must not be nested deeper than Python's stack") from None
 
@@ -86,7 +99,7 @@ def _model(config: Any, weights: Weights) -> KerasModel:
     configs = settings.get("layers") if isinstance(settings, Mapping) else None
     if not isinstance(configs, list) or not configs:
         raise ValueError("model must have a list of layers")
-    return MODELS[kind](settings, configs, _layers(configs, weights["layers"]))
+    return MODELS[kind](settings, configs, _layers(configs, weights))
 
 
 def _layers(configs: list[Any], weights: Weights) -> list[Layer]:
@@ -102,7 +115,9 @@ def _layers(configs: list[Any], weights: Weights) -> list[Layer]:
         group = _snake_case(kind) if isinstance(kind, str) else ""
         numbered = f"{group}_{seen[group]}" if seen[group] else group
         seen[group] += 1
-        layers.append(_layer(one, weights, numbered))
+        inside = weights.layer(str(_mapping(_mapping(one).get("config")).get("name")))
+        layers.append(_layer(one, inside, numbered))
+        inside.finish()
     return layers
 
 
@@ -113,7 +128,7 @@ def _layer(config: Any, weights: Weights, group: str) -> Layer:
         return make_layer(config, weights, group, LAYERS | {"TimeDistributed": TimeDistributed})
     name = _mapping(config.get("config")).get("name")
     try:
-        return Submodel(name, _model(config, weights[group]))
+        return Submodel(name, _model(config, weights[group]["layers"]))
     except ValueError as error:
         raise ValueError(f"model {name!r}: {error}") from error
 
@@ -126,6 +141,7 @@ class TimeDistributed(Layer):
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
+        self.masks_of_keras_2 = settings.flag("masks_of_keras_2")
         self.layer = _layer(settings.take("layer"), weights, "layer")
         if self.layer.stateful:
             raise ValueError("stateful must be False in a layer of single steps, got True")
@@ -143,8 +159,13 @@ class TimeDistributed(Layer):
         B, T = x.shape[:2]
         # A mask of these steps says nothing of the steps that an example may have itself.
         inner = None if mask is None or mask.ndim < 3 else mask.reshape(B * T, *mask.shape[2:])
-        y, _ = self.layer(x.reshape(B * T, *x.shape[2:]), inner)
-        return y.reshape(B, T, *y.shape[1:]), mask
+        y, after = self.layer(x.reshape(B * T, *x.shape[2:]), inner)
+        y = y.reshape(B, T, *y.shape[1:])
+        if self.masks_of_keras_2 and after is not None:
+            mask = after.reshape(B, T, *after.shape[1:])
+        elif self.masks_of_keras_2 and mask is not None and mask.ndim > 2:
+            mask = mask.any(axis=tuple(range(2, mask.ndim)))
+        return y, mask
 
 
 def _snake_case(kind: str) -> str:
@@ -254,8 +275,8 @@ def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call
         inputs,
         mask,
         [] if state is None else keys(replaced(state, _tensor)),
-        # Keras hands masks on by itself where a call has one argument alone.
-        unmasked=state is not None or (noted and mask is None),
+        # Keras 3 hands masks on by itself where a call has one argument alone.
+        unmasked=(state is not None and not node.get("keeps_mask")) or (noted and mask is None),
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading what Keras 3 writes; nothing in a file is trusted, and nothing is written to disk.
+"""Reading what Keras writes; nothing in a file is trusted, and nothing is written to disk.
 
 A ``.keras`` file is a zip archive of ``metadata.json``, ``config.json`` and ``model.weights.h5``; a
 ``.weights.h5`` file is the last of these alone. The HDF5 file has a group for each layer.
@@ -28,8 +28,8 @@ MOST_EXPANSION = 100
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def read_archive(path: str | os.PathLike[str]) -> tuple[Any, h5py.File]:
-    """Return the configuration and the open weights of a ``.keras`` file.
+def read_archive(path: str | os.PathLike[str]) -> tuple[Any, str, h5py.File]:
+    """Return the configuration, the version of Keras and the open weights of a ``.keras`` file.
 
     Raises
     ------
@@ -50,9 +50,9 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, h5py.File]:
         raise ValueError(f"{path} must be a .keras archive: {reason}") from error
     metadata = parse_json("metadata.json", members[0])
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
-    if not str(version).startswith("3."):
-        raise ValueError(f"keras_version must be 3.x, got {version!r}")
-    return parse_json("config.json", members[1]), open_weights(io.BytesIO(members[2]))
+    if not str(version).startswith(("2.", "3.")):
+        raise ValueError(f"keras_version must be 2.x or 3.x, got {version!r}")
+    return parse_json("config.json", members[1]), version, open_weights(io.BytesIO(members[2]))
 
 
 def _read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -86,16 +86,9 @@ def reading_weights() -> Iterator[None]:
 
 
 def open_weights(file: Any) -> h5py.File:
-    """Open an HDF5 file, a path or a file object; ValueError if it is none, or an older Keras's."""
+    """Open an HDF5 file, a path or a file object; ValueError if it is none."""
     with reading_weights():
-        opened = h5py.File(file, "r")
-        if "model_weights" in opened or "layer_names" in opened.attrs:
-            opened.close()
-            raise ValueError(
-                "weights must be in the format of Keras 3, got that of Keras 2: "
-                "let Keras load the model and save it as a .keras file"
-            )
-        return opened
+        return h5py.File(file, "r")
 
 
 class Weights:
@@ -116,6 +109,13 @@ class Weights:
         """Return the group of that name in this one."""
         return Weights(self._file, (*self._path, name))
 
+    def layer(self, name: str) -> Weights:
+        """Return where a layer of this name has its group, which is called by its kind."""
+        return self
+
+    def finish(self) -> None:
+        """Each call of `variables` refuses what it does not read."""
+
     def variables(
         self, shapes: Sequence[tuple[int | None, ...]], dtype: np.dtype
     ) -> list[np.ndarray]:
@@ -135,16 +135,16 @@ class Weights:
         """
         stored = self._file
         for name in (*self._path, "vars"):
-            stored = _member(stored, name, h5py.Group)
+            stored = member(stored, name, h5py.Group)
         if set(stored) != {str(k) for k in range(len(shapes))}:
             raise ValueError(f"{stored.name} must have {len(shapes)} arrays, got {sorted(stored)}")
         return [
-            _read(_member(stored, str(k), h5py.Dataset), shape, dtype)
+            read_array(member(stored, str(k), h5py.Dataset), shape, dtype)
             for k, shape in enumerate(shapes)
         ]
 
 
-def _member(group: h5py.Group, name: str, kind: type) -> Any:
+def member(group: h5py.Group, name: str, kind: type) -> Any:
     """Return a member that is in this file; links elsewhere are not followed."""
     path = f"{group.name.rstrip('/')}/{name}"
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -155,7 +155,8 @@ def _member(group: h5py.Group, name: str, kind: type) -> Any:
     return member
 
 
-def _read(dataset: h5py.Dataset, shape: tuple[int | None, ...], dtype: np.dtype) -> np.ndarray:
+def read_array(dataset: h5py.Dataset, shape: tuple[int | None, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an array of this shape, None for an axis of any size, that is stored in this file."""
     found = dataset.shape  # None where there is no data space
     fits = found is not None and len(found) == len(shape)
     if not fits or any(n not in (m, None) for m, n in zip(found, shape)):

@@ -202,8 +202,8 @@ class Merge(Layer):
         super().__init__(settings)
         self.kind = settings.kind
         self.concatenates = self.kind == "Concatenate"
-        if self.concatenates:
-            settings.last_axis("axis")
+        self.masks_of_keras_2 = settings.flag("masks_of_keras_2")
+        self.axis = settings.last_axis("axis") if self.concatenates else -1
 
     def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
         if len(inputs) < 2:
@@ -218,6 +218,8 @@ class Merge(Layer):
 
     def __call__(self, x: Sequence[np.ndarray], mask: Sequence[Mask]) -> tuple[np.ndarray, Mask]:
         shape = np.shape(x[0])
+        if self.axis not in (-1, len(shape) - 1):  # where the file does not tell the shapes
+            raise ValueError(f"axis of {self.name!r} must be the last of {shape}, got {self.axis}")
         shape = (*shape[:-1], None) if self.concatenates else (None,) * len(shape)
         arrays = [check_array("x", array, self.dtype, shape) for array in x]
         try:
@@ -225,6 +227,9 @@ class Merge(Layer):
         except ValueError:
             found = ", ".join(str(array.shape) for array in arrays)
             raise ValueError(f"layer {self.name!r} must have one shape, got {found}") from None
+        if self.masks_of_keras_2:
+            masks = [one for one in mask if one is not None]
+            return y, np.logical_and.reduce(masks) if masks else None
         if any(one is None for one in mask):
             # To Keras all steps count then that are put side by side.
             some = self.concatenates and any(one is not None for one in mask)
