@@ -396,6 +396,11 @@ def graphs(keras):
     pooled = [L.GlobalAveragePooling1D()(states), L.GlobalMaxPooling1D()(states)]
     yield "pooling", keras.Model(x, [L.Concatenate()(pooled)]), vectors
 
+    states = L.RNN(L.LSTMCell(3), return_sequences=True, return_state=True)(L.Masking()(x))
+    both = L.Bidirectional(L.RNN(L.GRUCell(2, reset_after=False), return_sequences=True))(states[0])
+    last = L.RNN(L.SimpleRNNCell(3), go_backwards=True)(both, initial_state=states[1])
+    yield "cells", keras.Model(x, [*states, both, last]), vectors
+
     dropped = L.GaussianNoise(0.1)(L.SpatialDropout1D(0.3)(embedded))
     again = L.GRU(2, return_sequences=True)(L.RepeatVector(3)(L.LSTM(3, dropout=0.5)(dropped)))
     again = L.TimeDistributed(L.LeakyReLU(0.2))(again)
@@ -551,6 +556,15 @@ def test_what_layers_of_single_steps_must_be(keras, tmp_path):
     for shape in ((2, 3), (2, 3, 5)):
         with pytest.raises(ValueError, match=r"x must be "):
             model(np.zeros(shape))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
+def test_several_cells_are_refused(keras, tmp_path):
+    cells = [keras.layers.LSTMCell(3), keras.layers.GRUCell(2)]
+    keras.Sequential([keras.Input((4, 2)), keras.layers.RNN(cells)]).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match=r"layer 'rnn\w*' \(RNN\) is not supported here"):
+        frkeras.load(tmp_path / "model.keras")
 
 
 LAYERS = {

@@ -152,6 +152,20 @@ class Layer:
         """Forget what a layer that is ``stateful`` has kept of the call before."""
 
 
+def _of_cell(config: Any) -> Any:
+    """Return the configuration of LSTM for one of RNN(LSTMCell), which has the same variables."""
+    settings = config.get("config") if isinstance(config, dict) else None
+    if not isinstance(settings, dict) or config.get("class_name") != "RNN":
+        return config
+    cell = settings.get("cell")
+    cell = cell if isinstance(cell, dict) and isinstance(cell.get("config"), dict) else {}
+    if cell.get("class_name") not in ("SimpleRNNCell", "LSTMCell", "GRUCell"):
+        return config
+    own = {key: value for key, value in settings.items() if key != "cell"}
+    kind = cell["class_name"].removesuffix("Cell")
+    return config | {"class_name": kind, "config": cell["config"] | own}
+
+
 def make_layer(
     config: Any, weights: Weights, group: str, allowed: Mapping[str, type[Layer]]
 ) -> Layer:
@@ -174,7 +188,7 @@ def make_layer(
         If the layer or a setting of it is not supported, or its variables do not fit; the message
         begins with the layer.
     """
-    settings = Settings(config)
+    settings = Settings(_of_cell(config))
     where = f"layer {settings.name!r} ({settings.kind})"
     known = isinstance(settings.kind, str) and settings.kind in allowed
     if not known or config.get("module") != allowed[settings.kind].module:

@@ -25,7 +25,7 @@ MODELS = ("Functional", "Model", "Sequential")
 # Layers that made other masks of those that they were given.
 MASKS_OF_KERAS_2 = (*Merge.functions, "TimeDistributed")
 # Their layers take states as further inputs.
-RECURRENT = ("Bidirectional", "GRU", "LSTM", "SimpleRNN")
+RECURRENT = ("Bidirectional", "GRU", "LSTM", "RNN", "SimpleRNN")
 
 
 def is_legacy(file: h5py.File) -> bool:
@@ -74,14 +74,14 @@ def _layer(config: Any, keras_2: bool) -> Any:
     module = OPERATIONS[kind].module if operation else "keras.layers"
     config, settings = {"module": module} | config, dict(settings)
     settings.pop("batch_input_shape", None)
-    for key in ("layer", "backward_layer"):
+    for key in ("layer", "backward_layer", "cell"):
         if key in settings:
             settings[key] = _layer(settings[key], keras_2)
     if keras_2:
         for key in ("activation", "recurrent_activation"):
             if settings.get(key) == "hard_sigmoid":
                 settings[key] = "hard_sigmoid_2"
-        if kind == "GRU":
+        if kind in ("GRU", "GRUCell"):
             settings.setdefault("reset_after", False)
         if kind == "LeakyReLU" and "alpha" in settings:
             settings["negative_slope"] = settings.pop("alpha")
