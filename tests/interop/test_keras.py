@@ -226,7 +226,7 @@ IDS = np.array(
 
 ACTIVATIONS = [
     "linear", "relu", "relu6", "leaky_relu", "elu", "selu", "gelu", "silu", "sigmoid", "tanh",
-    "hard_sigmoid", "softsign", "softplus", "softmax", "exponential",
+    "hard_sigmoid", "softsign", "softplus", "softmax", "exponential", "mish", "log_softmax",
 ]  # fmt: skip
 
 
@@ -565,6 +565,21 @@ def test_several_cells_are_refused(keras, tmp_path):
     keras.Sequential([keras.Input((4, 2)), keras.layers.RNN(cells)]).save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match=r"layer 'rnn\w*' \(RNN\) is not supported here"):
         frkeras.load(tmp_path / "model.keras")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision_runs_in_float32(keras, tmp_path, policy):
+    def model(dtype):
+        stack = [keras.layers.LSTM(4, dtype=dtype), keras.layers.Dense(2, dtype="float32")]
+        return keras.Sequential([keras.Input((5, 3)), *stack])
+
+    mixed, whole = model(policy), model("float32")
+    whole.set_weights(mixed.get_weights())
+    mixed.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).standard_normal((3, 5, 3), np.float32)
+    check(frkeras.load(tmp_path / "model.keras")(x), whole.predict(x, verbose=0))
 
 
 LAYERS = {

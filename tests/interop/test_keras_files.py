@@ -160,7 +160,7 @@ def layer(config, k):
         (lambda c: layer(c, 2)["config"].update(units=-3), "units must be a positive integer"),
         (lambda c: layer(c, 2)["config"].update(units=10**12), r"vars/0 must be \('any', 3"),
         (lambda c: layer(c, 2)["config"].update(units="3"), "units must be a positive integer"),
-        (lambda c: layer(c, 2)["config"].update(activation="mish"), "activation must be one of"),
+        (lambda c: layer(c, 2)["config"].update(activation="glu"), "activation must be one of"),
         (lambda c: layer(c, 2)["config"].update(activation={"a": 1}), "activation must be one of"),
         (lambda c: layer(c, 2)["config"].update(dtype="float16"), "dtype must be one of"),
         (lambda c: layer(c, 2)["config"].update(use_bias="yes"), "use_bias must be True or False"),

@@ -4,7 +4,7 @@ Source: https://keras.io/api/layers/activations/, with the defaults of their par
 """
 
 import numpy as np
-from scipy.special import erf, softmax
+from scipy.special import erf, log_softmax, softmax
 
 from fastrnn.cells.base import sigmoid
 from fastrnn.interop._cells import relu, tanh
@@ -56,6 +56,14 @@ def _softplus(x: np.ndarray) -> np.ndarray:
     return np.logaddexp(x, 0)
 
 
+def _mish(x: np.ndarray) -> np.ndarray:
+    return x * np.tanh(_softplus(x))
+
+
+def _log_softmax(x: np.ndarray) -> np.ndarray:
+    return log_softmax(x, axis=-1)
+
+
 def _softmax(x: np.ndarray) -> np.ndarray:
     return softmax(x, axis=-1)
 
@@ -75,6 +83,8 @@ ACTIVATIONS = {
     "tanh": tanh,
     "softsign": _softsign,
     "softplus": _softplus,
+    "mish": _mish,
     "softmax": _softmax,
+    "log_softmax": _log_softmax,
     "exponential": np.exp,
 }

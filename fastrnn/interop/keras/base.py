@@ -99,10 +99,12 @@ class Settings:
         return ACTIVATIONS[check_choice(key, "linear" if value is None else value, ACTIVATIONS)]
 
     def dtype(self) -> np.dtype:
-        """Return the dtype of weights and results."""
+        """Return the dtype of weights and results; mixed precision is that of its weights."""
         policy = self.take("dtype", "float32")
-        if isinstance(policy, dict) and policy.get("class_name") == "DTypePolicy":
+        if isinstance(policy, dict) and policy.get("class_name") in ("DTypePolicy", "Policy"):
             policy = dict(policy.get("config") or {}).get("name")
+        if policy in ("mixed_float16", "mixed_bfloat16"):
+            policy = "float32"
         return np.dtype(check_choice("dtype", policy, ("float32", "float64")))
 
     def finish(self) -> None:
