@@ -135,6 +135,19 @@ def test_weights_of_keras_2_need_a_configuration(weights_of_keras_2):
     assert frkeras.load(path, without).input_names == ["source", "target", "chars"]
 
 
+def test_names_of_activations_in_keras_2(weights_of_keras_2):
+    path, config = weights_of_keras_2
+    models = []
+    for name in ("swish", "silu"):
+        changed = json.loads(config)
+        layers = [one for one in changed["config"]["layers"] if one["class_name"] == "GRU"]
+        layers[0]["config"]["activation"] = name
+        models.append(frkeras.load(path, changed))
+    with np.load(FIXTURES / "keras_2.npz") as stored:
+        x = [stored[f"x{k}"] for k in range(3)]
+    np.testing.assert_array_equal(models[0](x)[1], models[1](x)[1])
+
+
 def elsewhere(group):
     group["lstm_cell"] = h5py.ExternalLink("other.h5", "/lstm")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MODELS = ("Functional", "Model", "Sequential")
+ACTIVATIONS_OF_KERAS_2 = {"hard_sigmoid": "hard_sigmoid_2", "swish": "silu"}
 # Layers that made other masks of those that they were given.
 MASKS_OF_KERAS_2 = (*Merge.functions, "TimeDistributed")
 # Their layers take states as further inputs.
@@ -79,8 +80,8 @@ def _layer(config: Any, keras_2: bool) -> Any:
             settings[key] = _layer(settings[key], keras_2)
     if keras_2:
         for key in ("activation", "recurrent_activation"):
-            if settings.get(key) == "hard_sigmoid":
-                settings[key] = "hard_sigmoid_2"
+            if isinstance(settings.get(key), str):
+                settings[key] = ACTIVATIONS_OF_KERAS_2.get(settings[key], settings[key])
         if kind in ("GRU", "GRUCell"):
             settings.setdefault("reset_after", False)
         if kind == "LeakyReLU" and "alpha" in settings:
