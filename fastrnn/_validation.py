@@ -234,6 +234,8 @@ def check_equal_lengths(name: str, lengths: np.ndarray, other: str, expected: np
 def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     """Return sequences of numbers as arrays, all (T_b,) or all (T_b, I) of one width I, T_b >= 0.
 
+    Those of an array, or of what NumPy makes one of, such as a table, are its rows.
+
     Raises
     ------
     TypeError
@@ -241,6 +243,8 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     ValueError
         If there are none, or one has another shape than the first.
     """
+    if hasattr(value, "__array__"):  # a data frame's own iterator gives the names of its columns
+        value = as_array(name, value)
     try:
         value = list(value)  # an iterator could be read once alone
     except TypeError:
@@ -251,14 +255,20 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     width = arrays[0].shape[1:]
     expected = _format(("T", *width)) if arrays[0].ndim in (1, 2) else "(T,) or (T, I)"
     for k, (array, sequence) in enumerate(zip(arrays, value)):
-        if array.dtype.kind not in "biuf":
-            raise TypeError(f"{name}[{k}] must be of numbers, got dtype {array.dtype}")
+        check_numbers(f"{name}[{k}]", array)
         if array.ndim not in (1, 2) or array.shape[1:] != width:
             alone = "" if array.ndim else "; put a single sequence into a list"
             raise ValueError(f"{name}[{k}] must be {expected}, got {_format(array.shape)}{alone}")
         if array.size == 0 and not isinstance(sequence, np.ndarray):
             arrays[k] = array.astype(np.int64)  # NumPy calls an empty list a float array
     return arrays
+
+
+def check_numbers(name: str, array: np.ndarray) -> None:
+    """Refuse an array that is not of real numbers; TypeError."""
+    if array.dtype.kind not in "biuf":
+        text = "; number the strings, as a Vocabulary does" if array.dtype.kind in "US" else ""
+        raise TypeError(f"{name} must be of numbers, got dtype {array.dtype}{text}")
 
 
 def check_ids(name: str, ids: Any, upper: int, *, copy: bool = False) -> np.ndarray:

@@ -24,6 +24,7 @@ from fastrnn._validation import (
     as_array,
     check_array,
     check_non_negative_int,
+    check_numbers,
     check_positive_int,
     check_probability,
     check_sequences,
@@ -170,10 +171,12 @@ class Batches(Sequence[tuple[Any, Any]]):
 
     Parameters
     ----------
-    inputs, targets : list of array_like, ndarray, or tuple of these
+    inputs, targets : list of array_like, array, or tuple of these
         One entry an example. A list holds sequences (see :func:`pad`), which a batch gives as
         :class:`Padded`; an array has the examples along its first axis, and a batch its rows, as
-        does a list of single numbers. A tuple of such gives a tuple.
+        does a list of single numbers. A tuple of such gives a tuple. What NumPy makes an array of,
+        such as a data frame or a column of one, is taken as that array; a column of sequences as
+        their list.
     batch_size : int
         Examples of a batch; the last one may have fewer.
     pool : int
@@ -256,13 +259,16 @@ def _examples(name: str, value: Any) -> Any:
     """Check examples, so that no batch of them can be refused."""
     if isinstance(value, tuple) and not isinstance(value, Padded):  # which is a batch already
         return tuple(_examples(f"{name}[{k}]", column) for k, column in enumerate(value))
+    if hasattr(value, "__array__"):  # such as a data frame, its column or a tensor
+        value = as_array(name, value)
+        if value.dtype == object and value.ndim:  # of sequences, or of one column's values
+            value = list(value)
     if isinstance(value, list) and value and np.isscalar(value[0]):
         value = as_array(name, value)
     if isinstance(value, list):
         return check_sequences(name, value) if value else value
     if isinstance(value, np.ndarray) and value.ndim:
-        if value.dtype.kind not in "biufO":  # objects may be sequences
-            raise TypeError(f"{name} must be of numbers, got dtype {value.dtype}")
+        check_numbers(name, value)
         return value
     raise TypeError(
         f"{name} must be a list of sequences or an array of examples, got {type(value).__name__}"

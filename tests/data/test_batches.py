@@ -284,3 +284,34 @@ def test_sizes_out_of_range_are_refused(name, value):
 def test_sequences_of_an_iterator_are_checked_too():
     with pytest.raises(ValueError, match=r"sequences\[1\] must be \(T,\), got \(1, 2\)"):
         pad(iter([[1], [[2, 3]]]))
+
+
+class Column:
+    """As a column of a data frame: no array, but NumPy makes one of it."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+    def __iter__(self):
+        return iter(["names", "of", "columns"])
+
+
+def test_tables_and_their_columns_are_arrays():
+    table, labels = np.arange(6.0).reshape(3, 2), np.array([2, 0, 1], object)
+    ((inputs, targets),) = Batches(Column(table), Column(labels), 3)
+    assert np.array_equal(inputs, table)
+    assert targets.tolist() == [2, 0, 1]
+    assert targets.dtype == np.int64
+    assert np.array_equal(pad(Column(table)).values, table.T)
+
+
+def test_a_column_of_sequences_is_their_list():
+    sequences = np.empty(3, object)
+    sequences[:] = [[1, 2, 3], [4], [5, 6]]
+    ((padded, _),) = Batches(Column(sequences), np.zeros(3), 3)
+    assert padded.lengths.tolist() == [3, 1, 2]
+    with pytest.raises(TypeError, match="number the strings, as a Vocabulary does"):
+        Batches(np.zeros(2), Column(np.array(["neg", "pos"], object)), 2)
