@@ -269,7 +269,12 @@ ONES = np.ones((4, 2, 3), int)
 @pytest.mark.parametrize(
     ("inputs", "targets", "error", "message"),
     [
-        (ONES[..., 0], ONES, ValueError, r"inputs must be \(T, B, 3\), got \(4, 2\)"),
+        (
+            ONES[..., 0],
+            ONES,
+            ValueError,
+            r"must be \(T, B, 3\), got \(4, 2\); a sequence is \(T, 3\)",
+        ),
         (ONES, ONES[..., :2], ValueError, r"targets must be \(T, B, 3\), got \(4, 2, 2\)"),
         (ONES, ONES[:3], ValueError, r"targets must be \(4, 2, 3\), as inputs, got \(3, 2, 3\)"),
         (ONES, 2 * ONES, ValueError, r"targets\[\.\.\., 1\] must be in 0\.\.1, got 2"),

@@ -384,7 +384,7 @@ REFUSED = {
     ),
     "numbers for vectors": (  # as many sequences as a vector is wide
         lambda: make("classifier, mean")[0].predict([np.zeros(4)] * I),
-        r"inputs must be \(T, B, 2\), got \(4, 2\)",
+        r"inputs must be \(T, B, 2\), got \(4, 2\); a sequence is \(T, 2\), one alone",
     ),
     "a text": (
         lambda: classifier().predict("hello"),
@@ -394,7 +394,10 @@ REFUSED = {
         lambda: classifier().predict(IDS[0]),
         r"inputs\[0\] must be .*, got \(\); put a single sequence into a list",
     ),
-    "vectors for ids": (lambda: classifier().predict(VECTORS), r"inputs must be \(T, B\), got"),
+    "vectors for ids": (
+        lambda: classifier().predict(VECTORS),
+        r"inputs must be \(T, B\), got .*; ids are .* for models with inputs='vectors'",
+    ),
     "unknown label": (
         lambda: classifier().loss(IDS, [0, 1, K]),
         r"targets must be in 0..2, got 3 at \(2,\)",
@@ -436,7 +439,10 @@ def test_wrong_arguments_are_named(name):
     [
         (lambda: classifier().loss(IDS, [0.0, 1.0, 2.0]), "targets must be integers"),
         (lambda: classifier(units=3), "units"),
-        (lambda: classifier().predict([[0.0, 1.0]]), "inputs must be castable to int64"),
+        (
+            lambda: classifier().predict([[0.0, 1.0]]),
+            "inputs must be castable to int64, got dtype float64; .* models with inputs='vectors'",
+        ),
         (lambda: Forecaster(H, inputs="ids"), "inputs"),
         (lambda: FeedForward(I, K, 5), "hidden_sizes must be a sequence of int, got int"),
     ],

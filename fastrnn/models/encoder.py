@@ -267,12 +267,19 @@ class Encoder(Module):
         """Return values and lengths; ids beyond an end become 0, so that they may be anything."""
         if not isinstance(inputs, Padded):
             return inputs, None
-        if self.inputs == "vectors":  # (T, B) would pass for one sequence
-            dtype, width = self.recurrent.dtype, self.recurrent.input_size
-            return check_array("inputs", inputs.values, dtype, ("T", "B", width)), inputs.lengths
-        ids = check_array("inputs", inputs.values, np.dtype(np.int64), ("T", "B"))
-        lengths = check_lengths(inputs.lengths, *ids.shape)
-        return np.where(Padded(ids, lengths).mask, ids, 0), lengths
+        shape, dtype = ("T", "B"), np.dtype(np.int64)
+        hint = "ids are integers (T,), vectors are for models with inputs='vectors'"
+        if self.inputs == "vectors":  # of which (T, B) would pass for one sequence
+            shape, dtype = (*shape, self.recurrent.input_size), self.recurrent.dtype
+            hint = f"a sequence is (T, {shape[2]}), one alone stands in a list"
+        try:
+            values = check_array("inputs", inputs.values, dtype, shape)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error}; {hint}") from None
+        if self.inputs == "vectors":
+            return values, inputs.lengths
+        lengths = check_lengths(inputs.lengths, *values.shape)
+        return np.where(Padded(values, lengths).mask, values, 0), lengths
 
     def stream(self, batch_size: int = 1) -> EncoderStream:
         """Return an object that reads one symbol or vector at a time and keeps the state."""

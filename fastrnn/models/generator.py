@@ -290,7 +290,10 @@ class SequenceGenerator(Model):
         whole = not isinstance(sequences, Padded)
         values = as_array(name, sequences if whole else sequences.values)
         if values.ndim != 3 or values.shape[2] != self.head.width:
-            raise ValueError(f"{name} must be (T, B, {self.head.width}), got {values.shape}")
+            K = self.head.width
+            raise ValueError(
+                f"{name} must be (T, B, {K}), got {values.shape}; a sequence is (T, {K})"
+            )
         T, B, _ = values.shape
         if whole:
             return Padded(self.head.check(name, values), np.full(B, T))
