@@ -15,9 +15,15 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from fastrnn.data import Batches, Windows
+from fastrnn.data import Batches, Padded, Windows
 from fastrnn.layers import LSTM
-from fastrnn.models import LanguageModel, Model, SequenceClassifier, SequenceGenerator
+from fastrnn.models import (
+    LanguageModel,
+    Model,
+    SequenceClassifier,
+    SequenceGenerator,
+    SequenceRegressor,
+)
 from fastrnn.optim import SGD, Adam, ExponentialDecay, clip_gradient_norm
 from fastrnn.parameters import Parameters
 from fastrnn.training import (
@@ -231,6 +237,31 @@ def test_divergence_stops_before_the_update(script, quantity, clip, tmp_path):
     assert saved["progress"]["step"] == trainer.step
     assert np.isfinite(saved["model"]["w"]).all()
     assert (tmp_path / "best").exists() == bool(trainer.history)
+
+
+@pytest.mark.parametrize("wrong", [math.nan, -math.inf, 1e40])
+@pytest.mark.parametrize("kind", [np.asarray, list])
+def test_data_that_are_not_finite_are_no_divergence(wrong, kind):
+    vectors = np.ones((4, 3, 2))
+    vectors[3, 2, 1] = wrong
+    model = SequenceRegressor(2, 3, inputs="vectors", seed=0)
+    with pytest.raises(FloatingPointError, match=r"step \d: inputs or targets hold NaN"):
+        fit(model, Batches(kind(vectors), np.ones(4), 2), 1)
+
+
+def test_validation_data_that_are_not_finite_are_no_divergence():
+    vectors = np.ones((4, 3, 2))
+    batches, validation = (Batches(x, np.ones(4), 2) for x in (vectors, vectors * math.nan))
+    model = SequenceRegressor(2, 3, inputs="vectors", seed=0)
+    with pytest.raises(FloatingPointError, match=r"validation loss .*: inputs or targets hold NaN"):
+        fit(model, batches, 1, validation=validation)
+
+
+def test_what_pads_may_be_anything_where_training_diverges():
+    padded = Padded(np.array([[[1.0]], [[np.nan]]]), np.array([1]))
+    model = SequenceRegressor(1, 3, inputs="vectors", seed=0)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        fit(model, [(padded, np.full(1, 3e38))], 2)
 
 
 def test_parameters_without_end_stop_training_after_the_epoch():

@@ -18,7 +18,7 @@ from fastrnn._validation import (
     check_positive_float,
     check_positive_int,
 )
-from fastrnn.data import Batches
+from fastrnn.data import Batches, Padded
 from fastrnn.models.base import Model
 from fastrnn.optim import Optimizer, clip_gradient_norm
 from fastrnn.training.callbacks import Callback
@@ -256,10 +256,11 @@ class Trainer:
         self.model.zero_gradients()
         loss, state, pullback = self.model.loss_vjp(inputs, targets, self.state)
         count = self.model.count(targets)
-        self._check_finite(loss, "loss")
+        self._check_finite(loss, "loss", (inputs, targets))
         pullback()
         limit = np.finfo(np.float64).max if self.clip is None else self.clip
-        self._check_finite(clip_gradient_norm(self.model.parameters, limit), "gradient norm")
+        norm = clip_gradient_norm(self.model.parameters, limit)
+        self._check_finite(norm, "gradient norm", (inputs, targets))
         self.optimizer.step()
         self.state = state
         self.loss_sum += loss * count
@@ -273,7 +274,7 @@ class Trainer:
         validation_loss = None
         if validation is not None:
             validation_loss = evaluate(self.model, self._until(interrupt, validation))
-            self._check_finite(validation_loss, "validation loss")
+            self._check_finite(validation_loss, "validation loss", validation)
         largest = np.abs(self.model.parameters.flat_values).max()
         self._check_finite(float(largest), "largest parameter")
         factor = self.optimizer.schedule(self.optimizer.steps - 1)
@@ -295,14 +296,21 @@ class Trainer:
             self._stop_if(interrupt)
             yield batch
 
-    def _check_finite(self, value: float, name: str) -> None:
-        if not math.isfinite(value):
-            rate = self.optimizer.learning_rate
-            clip = "clip the gradients" if self.clip is None else f"clip (now {self.clip:g}) harder"
+    def _check_finite(self, value: float, name: str, made_of: Any = ()) -> None:
+        if math.isfinite(value):
+            return
+        found = f"the {name} became {value} in epoch {self.epoch + 1}, step {self.step + 1}"
+        dtype = self.model.parameters.dtype
+        if not _is_finite(made_of, dtype):
             raise FloatingPointError(
-                f"training diverged: the {name} became {value} in epoch {self.epoch + 1}, "
-                f"step {self.step + 1}; take a lower learning rate (now {rate:g}) or {clip}"
+                f"{found}: inputs or targets hold NaN, infinity or what {dtype} has no room for; "
+                "leave it out, fill it in or scale it"
             )
+        rate = self.optimizer.learning_rate
+        clip = "clip the gradients" if self.clip is None else f"clip (now {self.clip:g}) harder"
+        raise FloatingPointError(
+            f"training diverged: {found}; take a lower learning rate (now {rate:g}) or {clip}"
+        )
 
     def _stop_if(self, interrupt: _DeferredInterrupt) -> None:
         if interrupt.requested:
@@ -380,6 +388,16 @@ def _check_validation(validation: Any) -> None:
     if isinstance(validation, (list, tuple)):
         for batch in validation:
             check_pair("a batch", batch)
+
+
+def _is_finite(data: Any, dtype: np.dtype) -> bool:
+    """Return whether all numbers of a batch, or of several, are finite in a model's dtype."""
+    if isinstance(data, Padded):
+        data = np.asarray(data.values)[data.mask]
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        return all(_is_finite(part, dtype) for part in data)
+    array = np.asarray(data)
+    return array.dtype.kind != "f" or bool(np.isfinite(array.astype(dtype)).all())
 
 
 def _check_axes(model: Model, batches: Any) -> None:
