@@ -121,7 +121,8 @@ def check_pair(name: str, value: Any) -> tuple[Any, Any]:
     except (TypeError, ValueError):
         size = f" of {len(value)}" if isinstance(value, Sized) else ""
         raise TypeError(
-            f"{name} must be a pair (inputs, targets), got {type(value).__name__}{size}"
+            f"{name} must be a pair (inputs, targets), got {type(value).__name__}{size}; "
+            "fastrnn.data.Batches makes pairs of examples, Windows of a long sequence"
         ) from None
     return inputs, targets
 

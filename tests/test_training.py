@@ -618,7 +618,11 @@ def test_the_progress_bar_counts_the_batches_of_an_epoch(monkeypatch):
     ("validation", "error", "message"),
     [
         (0.2, TypeError, "validation must be batches, pairs of inputs and targets, got float"),
-        (([1, 2, 3], [0, 1, 1]), TypeError, "a batch must be a pair .* got list of 3"),
+        (
+            ([1, 2, 3], [0, 1, 1]),
+            TypeError,
+            "must be a pair .* got list of 3; fastrnn.data.Batches",
+        ),
         ([], ValueError, "there is nothing to validate on"),
     ],
 )
