@@ -177,10 +177,11 @@ def check_array(
     fits = array.dtype is dtype and array.flags.c_contiguous and array.flags.aligned
     if fits and found == shape and not copy:  # as most are
         return array
+    if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
+        # First, since the shape of a text or of None says little.
+        raise TypeError(f"{name} must be castable to {dtype}, got dtype {array.dtype}")
     if found != shape and not _fits(found, shape):
         raise ValueError(f"{name} must be {_format(shape)}, got {_format(found)}")
-    if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
-        raise TypeError(f"{name} must be castable to {dtype}, got dtype {array.dtype}")
     if dtype.kind in "iu" and array.dtype not in (dtype, bool) and array.size:
         # NumPy would take them modulo 2 ** 32, or 2 ** 64.
         for number in (array.min(), array.max()):

@@ -221,6 +221,14 @@ def test_a_generator_is_no_array():
         fr.data.CharVocabulary("ab").decode(k for k in [0, 1])
 
 
+@pytest.mark.parametrize(("value", "kind"), [("a text", "<U6"), (None, "object")])
+def test_what_is_no_number_is_not_judged_by_its_shape(value, kind):
+    with pytest.raises(TypeError, match=f"^ids must be castable to int64, got dtype {kind}"):
+        fr.data.Windows(value, 1, 2)
+    with pytest.raises(TypeError, match=f"^x must be castable to float32, got dtype {kind}"):
+        fr.GRU(2, 3)(value)
+
+
 class Guarded:
     """As a tensor of PyTorch that requires gradients, or has a type that NumPy has not."""
 
