@@ -313,8 +313,9 @@ def as_array(name: str, value: Any) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError:
-        lists = type(value) in (list, tuple)
-        found = "lists of unequal lengths" if lists else type(value).__name__  # such as Padded
+        found = "lists of unequal lengths"
+        if type(value) not in (list, tuple):  # such as Padded
+            found = f"{type(value).__name__}, as a batch has of a list; np.array(...) of it is one"
         raise ValueError(f"{name} must be an array, got {found}") from None
     except (RuntimeError, TypeError) as error:  # such as PyTorch's, for a tensor in a graph
         kind = type(value).__name__

@@ -358,7 +358,7 @@ REFUSED = {
     ),
     "targets in a list": (
         lambda: evaluate(Forecaster(H, 2), Batches([[1, 2], [3]], [[1, 2], [3, 4]], 2)),
-        "targets must be an array, got Padded",
+        r"targets must be an array, got Padded, as a batch has of a list; np.array\(...\) of it",
     ),
     "loss": (lambda: FeedForward(I, K, loss="hinge"), "loss must be one of 'cross_entropy'"),
     "activation": (lambda: FeedForward(I, K, activation="sin"), "activation must be"),
@@ -395,8 +395,8 @@ REFUSED = {
         r"inputs\[0\] must be .*, got \(\); put a single sequence into a list",
     ),
     "vectors for ids": (
-        lambda: classifier().predict(VECTORS),
-        r"inputs must be \(T, B\), got .*; ids are .* for models with inputs='vectors'",
+        lambda: classifier().predict([np.zeros((2, I), int)]),
+        r"inputs must be \(T, B\), got \(2, 1, 2\); ids are .* for models with inputs='vectors'",
     ),
     "unknown label": (
         lambda: classifier().loss(IDS, [0, 1, K]),
