@@ -481,5 +481,5 @@ def test_fit_refuses_to_resume_what_is_no_run_of_its_model(tmp_path):
         fit_names(path, resume=path, optimizer="sgd")
     assert path.read_bytes() == before
     make_model().save(path)
-    with pytest.raises(CheckpointError, match=r"holds no run that could be resumed \(progress\)"):
+    with pytest.raises(CheckpointError, match=r"\(it has no progress: a Checkpoint saves runs"):
         fit_names(path, resume=path)

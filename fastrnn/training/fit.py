@@ -98,6 +98,10 @@ def fit(
 
 def restore(trainer: Trainer, sections: Sections, path: str | Path) -> None:
     """Put a trainer where the run of a checkpoint's sections was; `path` is for messages."""
+    if "progress" not in sections:
+        raise not_resumable(
+            path, "it has no progress: a Checkpoint saves runs, model.save does not"
+        )
     try:
         trainer.load_state_dict(sections)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
