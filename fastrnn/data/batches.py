@@ -116,7 +116,8 @@ def split(ids: np.ndarray, validation_fraction: float) -> tuple[np.ndarray, np.n
     if cut == 0 or len(ids) - cut == 1:
         raise ValueError(
             f"the text is too short for validation_fraction {fraction:g}: of {len(ids)} symbols it "
-            f"leaves {cut} to train on and {len(ids) - cut} to validate on (one has no next)"
+            f"leaves {cut} to train on and {len(ids) - cut} to validate on, of which the last has "
+            "no next; take a longer text or another fraction (0 validates on none)"
         )
     return ids[:cut], ids[cut:]
 
