@@ -371,7 +371,10 @@ REFUSED = {
         lambda: make("affine")[0].predict_proba(ROWS),
         "has no probabilities",
     ),
-    "empty": (lambda: classifier().predict([[1], []]), r"inputs\[1\] must have at least 1 step"),
+    "empty": (
+        lambda: classifier().predict([[1], []]),
+        r"inputs\[1\] must have at least 1 step, got none \(of 2 seq.*; leave out empty",
+    ),
     "none": (lambda: classifier().predict([]), "must be one sequence or more, got none"),
     "unknown id": (lambda: classifier().predict([[1, V]]), "ids must be in 0..6, got 7"),
     "mixed widths": (

@@ -68,7 +68,10 @@ def as_padded(
         inputs = pad(check_sequences(name, inputs))
     empty = np.flatnonzero(np.equal(inputs.lengths, 0))
     if empty.size and not may_be_empty:
-        raise ValueError(f"{name}[{empty[0]}] must have at least 1 step, got none")
+        raise ValueError(
+            f"{name}[{empty[0]}] must have at least 1 step, got none (of {len(inputs.lengths)} "
+            "sequences, in training those of a batch); leave out empty ones"
+        )
     return inputs
 
 
