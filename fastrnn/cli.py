@@ -99,10 +99,12 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _protect(args: argparse.Namespace, files: RunFiles) -> None:
-    """Refuse to write where somebody's file would be lost."""
+    """Refuse to write where somebody's file would be lost, or where none can be."""
     for path in files:
         if args.file is not None and path.exists() and path.samefile(args.file):
             raise ValueError(f"training would overwrite the text {path}; take another --output")
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; take another --output, such as {path / 'model'}")
     if args.force or (args.resume and files.last.exists()):
         return
     for path in files if args.plot else files[:-1]:

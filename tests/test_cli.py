@@ -385,6 +385,13 @@ def test_nothing_is_overwritten_unasked(run, name):
     assert Path(name).read_bytes() != b"precious"
 
 
+@pytest.mark.parametrize("option", ["--force", "--resume", "--plot"])
+def test_a_model_is_no_folder(run, option):
+    Path("m").mkdir()
+    refused = run("train", "text.txt", *OPTIONS, option, "--output", "m")
+    assert_refused(refused, "m is a folder; take another --output, such as m/model")
+
+
 def test_a_forced_run_leaves_nothing_of_the_other(run, model):
     options = [*OPTIONS, "--validation-fraction", 0, "--force", "--output", model]
     assert run("train", "text.txt", *options)[0] == 0
