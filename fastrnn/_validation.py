@@ -216,8 +216,10 @@ def check_lengths(
 ) -> np.ndarray:
     """Return the lengths of `B` sequences in `T` steps as contiguous int64 (B,), in `lowest`..T.
 
-    They are a copy, for the reason given at `check_ids`.
+    None is all T. They are a copy, for the reason given at `check_ids`.
     """
+    if lengths is None:
+        return np.full(B, T, np.int64)
     array = _as_integers(name, lengths).copy()
     if array.shape != (B,):
         raise ValueError(f"{name} must be ({B},), got {_format(array.shape)}")
@@ -225,6 +227,17 @@ def check_lengths(
         row = int(np.flatnonzero((array < lowest) | (array > T))[0])
         raise ValueError(f"{name} must be in {lowest}..{T}, got {array[row]} at row {row}")
     return np.require(array, np.int64, ("C", "A"))
+
+
+def check_padded(
+    name: str, value: Any, dtype: np.dtype, width: int, lengths: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return sequences (T, B, `width`), T >= 1, and their lengths (B,), each in 1..T; None is T."""
+    array = check_array(name, value, dtype, ("T", "B", width))
+    T, B = array.shape[:2]
+    if T == 0:
+        raise ValueError(f"{name} must have at least 1 step, got T = 0 in {array.shape}")
+    return array, check_lengths(lengths, T, B, lowest=1)
 
 
 def check_equal_lengths(name: str, lengths: np.ndarray, other: str, expected: np.ndarray) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from fastrnn._validation import (
     check_array,
     check_dtype,
-    check_lengths,
+    check_padded,
     check_positive_float,
     check_positive_int,
     check_seed,
@@ -152,12 +152,9 @@ class Attention(Module, ABC):
 
     def _check_memory(self, memory: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return the memory (B, T, memory_size), zero where it is not valid, and where it is."""
-        memory = check_array("memory", memory, self.dtype, ("T", "B", self.memory_size))
-        T, B = memory.shape[:2]
-        if T == 0:
-            raise ValueError(f"memory must have at least 1 step, got T = 0 in {memory.shape}")
-        lengths = check_lengths(np.full(B, T) if lengths is None else lengths, T, B, lowest=1)
-        valid = np.arange(T) < lengths[:, None]
+        size = self.memory_size
+        memory, lengths = check_padded("memory", memory, self.dtype, size, lengths)
+        valid = np.arange(len(memory)) < lengths[:, None]
         memory = memory.swapaxes(0, 1).copy()
         memory[~valid] = 0  # zero times NaN would be NaN
         return memory, valid

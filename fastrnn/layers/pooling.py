@@ -12,7 +12,7 @@ from fastrnn._validation import (
     check_array,
     check_bool,
     check_dtype,
-    check_lengths,
+    check_padded,
     check_positive_int,
     check_seed,
 )
@@ -87,11 +87,7 @@ class Pooling(Module, ABC):
         """Return the pooled (B, size) and ``d_x = adjoint(d_pooled)``."""
 
     def _check(self, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
-        x = check_array("x", x, self.dtype, ("T", "B", self.size))
-        T, B = x.shape[:2]
-        if T == 0:
-            raise ValueError(f"x must have at least 1 step, got T = 0 in {x.shape}")
-        return x, check_lengths(np.full(B, T) if lengths is None else lengths, T, B, lowest=1)
+        return check_padded("x", x, self.dtype, self.size, lengths)
 
 
 class LastPooling(Pooling):

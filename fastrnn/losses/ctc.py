@@ -79,7 +79,7 @@ def ctc(
         raise ValueError(f"logits must be (T, B, V) with all of them >= 1, got {logits.shape}")
     T, B, V = logits.shape
     blank = int(check_ids("blank", blank, V))
-    lengths = check_lengths(np.full(B, T) if lengths is None else lengths, T, B)
+    lengths = check_lengths(lengths, T, B)
     targets, target_lengths = _check_targets(targets, target_lengths, B, V, blank)
     _refuse_long(targets, target_lengths, lengths)
     weights = 1 / (B * np.maximum(1, target_lengths))
@@ -98,7 +98,7 @@ def _check_targets(
     if targets.ndim != 2 or targets.shape[1] != B:
         raise ValueError(f"targets must be (S, {B}), got {targets.shape}")
     S = len(targets)
-    lengths = check_lengths(np.full(B, S) if lengths is None else lengths, S, B, "target_lengths")
+    lengths = check_lengths(lengths, S, B, "target_lengths")
     valid = np.arange(S)[:, None] < lengths
     targets = check_ids("targets", np.where(valid, targets, np.zeros_like(targets)), V)
     blanks = np.argwhere(valid & (targets == blank))

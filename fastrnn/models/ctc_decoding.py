@@ -144,7 +144,7 @@ def _sequences(logits: ArrayLike, lengths: ArrayLike | None, blank: int) -> list
     logits = check_array("logits", logits, np.dtype(np.float64), ("T", "B", "V"))
     T, B, V = logits.shape
     check_ids("blank", blank, V)
-    lengths = check_lengths(np.full(B, T) if lengths is None else lengths, T, B)
+    lengths = check_lengths(lengths, T, B)
     sequences = [logits[:length, b] for b, length in enumerate(lengths)]
     for b, frames in enumerate(sequences):
         if not np.isfinite(frames.max(axis=1)).all():
