@@ -14,7 +14,6 @@ cdef extern from "fastrnn_kernels.h" nogil:
         FR_MAX_GATES
         FR_MAX_STAGES
         FR_MAX_VECTORS
-        FR_OPERAND_H
         FR_OPERAND_EXTRA
         FR_WEIGHT_HH
         FR_WEIGHT_HR
@@ -27,22 +26,22 @@ cdef extern from "fastrnn_kernels.h" nogil:
         fr_index gates_row, gates_slot
         const void *bias
         fr_index bias_slot
-        const void *state[2]
-        fr_index state_row[2]
-        void *next[2]
-        fr_index next_row[2]
+        const void *state[FR_MAX_STATES]
+        fr_index state_row[FR_MAX_STATES]
+        void *next[FR_MAX_STATES]
+        fr_index next_row[FR_MAX_STATES]
         void *out
         fr_index out_row
         void *extra
         fr_index extra_row
         const void *d_out
         fr_index d_out_row
-        void *d_state[2]
-        fr_index d_state_row[2]
+        void *d_state[FR_MAX_STATES]
+        fr_index d_state_row[FR_MAX_STATES]
         void *d_extra
         fr_index d_extra_row
-        const void *vector[6]
-        void *d_vector[6]
+        const void *vector[FR_MAX_VECTORS]
+        void *d_vector[FR_MAX_VECTORS]
         fr_index vector_slot
         double cell_clip
         int keep
@@ -53,7 +52,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
         int operand
         int weight
         int first_gate, gates
-        int slot[4]
+        int slot[FR_MAX_GATES]
         fr_pointwise forward, adjoint
 
     ctypedef struct fr_vector:
@@ -64,8 +63,8 @@ cdef extern from "fastrnn_kernels.h" nogil:
         const char *name
         int states, gates, slots, stages
         int d_state_direct, whole_rows
-        fr_stage stage[2]
-        fr_vector vector[6]
+        fr_stage stage[FR_MAX_STAGES]
+        fr_vector vector[FR_MAX_VECTORS]
 
     ctypedef struct fr_product:
         fr_index rows, cols, depth

@@ -1,7 +1,15 @@
 """What `loops.pyx` runs; `scan.pyx` fills it in."""
 from libc.stdint cimport int64_t
 
-from fastrnn._core.kernels cimport atomic_int, atomic_ptrdiff_t, fr_cell, fr_kernels
+from fastrnn._core.kernels cimport (
+    FR_MAX_STAGES,
+    FR_MAX_STATES,
+    FR_MAX_VECTORS,
+    atomic_int,
+    atomic_ptrdiff_t,
+    fr_cell,
+    fr_kernels,
+)
 
 cdef struct StageWeights:
     char *weight                # (gates * units, depth), block first_gate and on
@@ -36,16 +44,16 @@ cdef struct Run:
     char *weight_ih
     char *packed_ih             # for the input product, or its adjoint; NULL where rows are few
     Py_ssize_t panel_ih
-    StageWeights stage[2]
+    StageWeights stage[FR_MAX_STAGES]
     char *gates
     char *bias
-    char *state[2]
-    char *initial[2]
-    char *final[2]
-    Py_ssize_t width[2]
+    char *state[FR_MAX_STATES]
+    char *initial[FR_MAX_STATES]
+    char *final[FR_MAX_STATES]
+    Py_ssize_t width[FR_MAX_STATES]
     # Elements from one row to the next: widths, padded.
     Py_ssize_t gates_row, extra_row
-    Py_ssize_t state_row[2]
+    Py_ssize_t state_row[FR_MAX_STATES]
     char *extra
     char *out
     Py_ssize_t out_row
@@ -55,27 +63,27 @@ cdef struct Run:
     bint backwards
     # options; NULL and infinity where they are not asked for
     double cell_clip
-    char *vector[6]             # the cell's own parameters
+    char *vector[FR_MAX_VECTORS]  # the cell's own parameters
     char *recurrent_mask        # (B, P)
     char *masked                # laid out like state[0]: what it leaves of the operands
-    char *zoneout[2]            # (N, width), or one row for all
-    Py_ssize_t zoneout_row[2]
+    char *zoneout[FR_MAX_STATES]  # (N, width), or one row for all
+    Py_ssize_t zoneout_row[FR_MAX_STATES]
     # adjoint
     char *d_out
     Py_ssize_t d_out_row
-    char *d_state[2]
+    char *d_state[FR_MAX_STATES]
     char *d_extra
     char *d_x
     char *d_table
     char *d_table_product
     char *d_weight_ih
     char *d_bias_ih
-    char *d_stage_weight[2]
-    char *d_stage_bias[2]
+    char *d_stage_weight[FR_MAX_STAGES]
+    char *d_stage_bias[FR_MAX_STAGES]
     char *workspace             # FR_WORKSPACE bytes a thread
     atomic_ptrdiff_t done       # rows that the loop back has passed, for who follows it
     char *d_masked
-    char *d_kept[2]             # what zoneout hands past a step
+    char *d_kept[FR_MAX_STATES]  # what zoneout hands past a step
     char *d_vectors             # (2, tasks, vector_size): a sum for each task, and of its blocks
     Py_ssize_t vector_size
     # interruption: steps from this one on, and products, are left out; one thread writes, others

@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memset
 
 from fastrnn._core.arrays cimport check_number, checked, data, matrix
 from fastrnn._core.kernels cimport (
+    FR_MAX_STATES,
     FR_MAX_VECTORS,
     FR_OPERAND_EXTRA,
     FR_WEIGHT_HR,
@@ -58,9 +59,6 @@ cdef extern from *:
     """
     bint fr_sole_reference(PyObject *)
 
-cdef enum:
-    MAX_STATES = 2
-
 
 cdef struct Layer:
     Py_ssize_t inputs
@@ -69,8 +67,8 @@ cdef struct Layer:
     char *weight_hr
     char *bias_ih               # NULL without biases
     char *bias_hh
-    char *vector[6]             # the cell's own parameters
-    char *state[MAX_STATES]     # (B, width) each
+    char *vector[FR_MAX_VECTORS]  # the cell's own parameters
+    char *state[FR_MAX_STATES]  # (B, width) each
     char *x                     # (B, inputs)
     char *out                   # (B, P), or NULL: the next layer reads the state
 
@@ -81,12 +79,12 @@ cdef struct Stack:
     const fr_cell *cell
     Layer *layers
     Py_ssize_t n_layers, B, H, P, item
-    Py_ssize_t width[MAX_STATES]
+    Py_ssize_t width[FR_MAX_STATES]
     bint descending
     char *gates                 # (B, slots, H)
     char *extra                 # (B, H), operand of a second stage
-    char *zoneout[MAX_STATES]   # masks (width,), or NULL
-    char *before[MAX_STATES]    # the states of all rows before the step, where there is zoneout
+    char *zoneout[FR_MAX_STATES]  # masks (width,), or NULL
+    char *before[FR_MAX_STATES]  # the states of all rows before the step, with zoneout
     double cell_clip
 
 
