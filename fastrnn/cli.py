@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastrnn._arguments import (
+from fastrnn._cli_parser import (
     SAMPLE_LENGTH,
     SAMPLE_TEMPERATURE,
     make_parser,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fastrnn import cli, set_num_threads, use_backend
-from fastrnn._arguments import DEFAULT_OUTPUT, make_parser
+from fastrnn._cli_parser import DEFAULT_OUTPUT, make_parser
 from fastrnn.training import load_checkpoint, save_checkpoint
 from fastrnn.training import run as training_run
 

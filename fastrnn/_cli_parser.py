@@ -1,4 +1,4 @@
-"""What the command ``fastrnn`` accepts, and the words in which it explains it."""
+"""The parser of the command ``fastrnn``: what it accepts, and the words in which it explains it."""
 
 from __future__ import annotations
 
