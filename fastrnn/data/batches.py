@@ -267,6 +267,11 @@ def _examples(name: str, value: Any) -> Any:
     if isinstance(value, list) and value and np.isscalar(value[0]):
         value = as_array(name, value)
     if isinstance(value, list):
+        if value and getattr(value[0], "ndim", 0) > 2:
+            raise ValueError(
+                f"{name}[0] must be (T,) or (T, I), got {value[0].shape}; pictures and the like "
+                "are an array, with examples along its first axis: np.stack(...) makes it of a list"
+            )
         return check_sequences(name, value) if value else value
     if isinstance(value, np.ndarray) and value.ndim:
         check_numbers(name, value)

@@ -143,6 +143,11 @@ def test_batches_refuse_before_the_first_is_made(sequences, error, message):
         Batches(np.zeros(count), (sequences, np.zeros(count)), 2)
 
 
+def test_a_list_of_pictures_is_no_list_of_sequences():
+    with pytest.raises(ValueError, match=r"inputs\[0\] must be .*, got \(4, 4, 3\); .* np.stack"):
+        Batches([np.zeros((4, 4, 3))] * 2, [0, 1], 2)
+
+
 @pytest.mark.parametrize("labels", [["neg", "pos"], np.array(["neg", "pos"]), [1j, 2j]])
 def test_examples_are_numbers(labels):
     with pytest.raises(TypeError, match=r"targets must be of numbers, got dtype (<U3|complex128)"):
