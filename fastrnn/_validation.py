@@ -282,8 +282,9 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
 def check_numbers(name: str, array: np.ndarray) -> None:
     """Refuse an array that is not of real numbers; TypeError."""
     if array.dtype.kind not in "biuf":
-        text = "; number the strings, as a Vocabulary does" if array.dtype.kind in "US" else ""
-        raise TypeError(f"{name} must be of numbers, got dtype {array.dtype}{text}")
+        strings = array.dtype.kind in "US"
+        hint = "; make numbers of strings, as a Vocabulary does of words" if strings else ""
+        raise TypeError(f"{name} must be of numbers, got dtype {array.dtype}{hint}")
 
 
 def check_ids(name: str, ids: Any, upper: int, *, copy: bool = False) -> np.ndarray:

@@ -319,5 +319,5 @@ def test_a_column_of_sequences_is_their_list():
     sequences[:] = [[1, 2, 3], [4], [5, 6]]
     ((padded, _),) = Batches(Column(sequences), np.zeros(3), 3)
     assert padded.lengths.tolist() == [3, 1, 2]
-    with pytest.raises(TypeError, match="number the strings, as a Vocabulary does"):
+    with pytest.raises(TypeError, match="make numbers of strings, as a Vocabulary does"):
         Batches(np.zeros(2), Column(np.array(["neg", "pos"], object)), 2)
