@@ -521,6 +521,9 @@ class RNNTagger(_Labels):
     def _check_y(self, y: Any) -> list[np.ndarray]:
         if y is None:
             raise TypeError("y must be labels for each sequence, got NoneType")
+        for k, labels in enumerate(y):
+            if np.isscalar(labels):
+                raise ValueError(f"y[{k}] must be a label for each step, got one, {labels!r:.80}")
         return [column_or_1d(labels) for labels in y]
 
     def _targets(self, y: Any, classes: Any) -> tuple[np.ndarray, list[np.ndarray]]:

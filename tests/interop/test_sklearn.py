@@ -388,5 +388,7 @@ def test_a_tagger_wants_labels_for_each_step():
 
 
 def test_a_tagger_wants_labels_for_each_sequence():
+    with pytest.raises(ValueError, match=r"y\[0\] must be a label for each step, got one, 'a'"):
+        RNNTagger(**SMALL).fit(SEQUENCES, ["a"] * len(SEQUENCES))
     with pytest.raises(TypeError, match="y must be labels for each sequence, got NoneType"):
         RNNTagger(4).fit([np.zeros((3, 2))], None)
