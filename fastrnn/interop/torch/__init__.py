@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from contextlib import suppress
 from itertools import accumulate
 from operator import is_
 from typing import Any, TypeVar
@@ -64,14 +65,15 @@ class _Accelerated:
         return module
 
 
-_frames = torch._C._dynamo.eval_frame
-if hasattr(_frames, "set_code_exec_strategy"):  # since PyTorch 2.7
-    # `torch.compile` leaves layers out of its graphs and calls them as they are, but would go on
-    # compiling inside the call, where it finds PyTorch's layer (see `eager`). This call and all it
-    # makes are not compiled on their own; as part of a graph they are traced, like PyTorch's.
+# `torch.compile` leaves layers out of its graphs and calls them as they are, but would go on
+# compiling inside the call, where it finds PyTorch's layer (see `eager`). This call and all it
+# makes are not compiled on their own; as part of a graph they are traced, like PyTorch's. Without
+# these names, which PyTorch has since 2.7 and calls its own, compiled models keep PyTorch's layers.
+with suppress(AttributeError, TypeError):
+    _frames = torch._C._dynamo.eval_frame
+    _skip = _frames._FrameAction.SKIP
     _frames.set_code_exec_strategy(
-        _Accelerated.forward.__code__,
-        _frames._FrameExecStrategy(_frames._FrameAction.SKIP, _frames._FrameAction.SKIP),
+        _Accelerated.forward.__code__, _frames._FrameExecStrategy(_skip, _skip)
     )
 
 
