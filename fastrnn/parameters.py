@@ -73,7 +73,7 @@ class Parameters(Mapping[str, np.ndarray]):
         self.gradients: Mapping[str, np.ndarray] = MappingProxyType(self._gradient_views)
         size = sum(_padded(math.prod(shape), dtype) for shape in self._shapes.values())
         try:
-            buffers = _aligned_zeros(size, dtype), _aligned_zeros(size, dtype)
+            buffers = aligned_zeros(size, dtype), aligned_zeros(size, dtype)
         except (MemoryError, ValueError, OverflowError):
             name = max(self._shapes, key=lambda name: math.prod(self._shapes[name]))
             found = f"{size:,} of {dtype}, {name} {self._shapes[name]} the largest"
@@ -121,7 +121,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
     def new_buffer(self) -> np.ndarray:
         """Return zeros laid out like ``flat_values``, such as an optimiser's moments."""
-        return _aligned_zeros(self.flat_values.size, self.dtype)
+        return aligned_zeros(self.flat_values.size, self.dtype)
 
     def views(self, buffer: np.ndarray) -> dict[str, np.ndarray]:
         """Return the arrays of a buffer that is laid out like ``flat_values``, by name."""
@@ -303,8 +303,8 @@ def _padded(size: int, dtype: np.dtype) -> int:
     return -(-size // block) * block
 
 
-def _aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
-    """Zeros of shape (size,) that start at a multiple of the alignment."""
+def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:
+    """Return zeros (size,) that start at a multiple of the alignment."""
     raw = np.zeros(size * dtype.itemsize + _ALIGNMENT_BYTES, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT_BYTES
     return raw[start : start + size * dtype.itemsize].view(dtype)

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastrnn._validation import as_array, check_array, check_output, check_positive_int
 from fastrnn.backends import active_backend
+from fastrnn.parameters import aligned_zeros
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -52,7 +53,7 @@ class Stream:
         self.layer = layer
         self.batch_size = check_positive_int("batch_size", batch_size)
         try:
-            self._states = tuple(layer.initial_state(self.batch_size))
+            self._states = tuple(map(_aligned, layer.initial_state(self.batch_size)))
         except (MemoryError, ValueError):  # the latter where no array can be so large
             raise MemoryError(
                 f"batch_size must be as many sequences as fit into memory, got {batch_size}"
@@ -133,3 +134,10 @@ def _check(layer: Recurrent, B: int, x: Any, out: Any) -> tuple[np.ndarray, np.n
     if out is not None:
         check_output("out", out, layer.dtype, (*leading, layer.output_size))
     return rows, out
+
+
+def _aligned(array: np.ndarray) -> np.ndarray:
+    """Return a copy that begins at a line of the cache, as each step will read and write it."""
+    copy = aligned_zeros(array.size, array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy

@@ -161,6 +161,43 @@ def test_threads_change_nothing(compiled_backend, set_threads, options, B):
         assert_close(array, results[1][name], TOLERANCES["float64"], name)
 
 
+# Up to 26 rows, a fifth of 130 units, are multiplied by weights that are not packed.
+@pytest.mark.parametrize(("T", "B"), [(1, 26), (2, 13), (5, 5), (13, 2), (3, 9)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        fr.RNN(40, 130, dtype="float64", seed=1),
+        fr.GRU(7, 130, reset_after=False, dtype="float64", seed=1),
+        fr.LSTM(130, 130, proj_size=70, bidirectional=True, dtype="float64", seed=1),
+        fr.LSTM(40, 130, recurrent_dropout=0.3, layer_norm=True, dtype="float64", seed=1),
+    ],
+    ids=["RNN", "reset before", "projected", "layer norm"],
+)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_few_rows(compiled_backend, set_threads, threads, layer, T, B):
+    set_threads(threads)
+    results = []
+    for backend in ("compiled", "reference"):
+        call = random_call(layer, T, B, [T] * (B - 1) + [T // 2])
+        layer.generator.bit_generator.state = np.random.default_rng(2).bit_generator.state
+        with fr.use_backend(backend):
+            results.append(run(layer, call))
+    for name, array in results[0].items():
+        assert_close(array, results[1][name], TOLERANCES["float64"], name)
+
+
+def test_bits_of_few_rows_are_their_own(compiled_backend):
+    layer, dense = fr.LSTM(100, 130, seed=1), fr.Dense(100, 130, seed=1)
+    x = np.random.default_rng(0).standard_normal((1, 20, 100)).astype(np.float32)
+    output, _, pullback = layer.vjp(x)
+    d_x, _ = pullback(output)
+    for B in range(2, 20):
+        part, _, pullback = layer.vjp(x[:, :B])
+        np.testing.assert_array_equal(part, output[:, :B])
+        np.testing.assert_array_equal(pullback(part)[0], d_x[:, :B])
+        np.testing.assert_array_equal(dense(x[0, :B]), dense(x[0])[:B])
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -35,6 +35,7 @@ from fastrnn._core.kernels cimport (
     thread_count,
     vectors_of,
 )
+from fastrnn._core.memory cimport Block, allocate
 
 import numpy as np
 
@@ -395,10 +396,14 @@ cdef class Stepper:
         return data(checked(name, named[name], self.typenum, rows, columns))
 
     cdef char *zeros(self, Py_ssize_t n) except NULL:
-        """Memory of so many elements, as long as the weights stay where they are."""
-        array = np.zeros(max(n, 1), self.states[0].dtype)
-        self.owners.append(array)
-        return data(array)
+        """Memory of so many elements, as long as the weights stay where they are.
+
+        It begins at a line of the cache: in the middle of one, a step of 64 units took 0.1 us more.
+        """
+        cdef Block block = allocate(n * self.stack.item)
+        self.owners.append(block)
+        memset(block.start, 0, n * self.stack.item)
+        return block.start
 
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""

@@ -54,6 +54,7 @@ INLINE void FN(store_or_add)(real *p, V v, fr_index n, int add) {
 
 /* clang-format off */
 #include "math.inc.h"
+#include "thin.inc.h"
 #include "gemm.inc.h"
 #include "passes.inc.h"
 #include "masks.inc.h"
