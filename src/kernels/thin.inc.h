@@ -1,7 +1,9 @@
 /* Thin products: few rows, by a weight W that is read where it is. See fr_thin.
  *
  * At one row they are bound by reading W. A few rows share what is read, THIN_ROWS at a time, and
- * take less than packing W would. */
+ * take less than packing W would.
+ */
+
 /* A block of a thin product: `xs` rows of y from `row` on, and `m` of `ws` columns from i on. Rows
  * of W share the loads of x, and those of x the loads of W. */
 INLINE void FN(thin_block)(const int terms, const int xs, const int ws, const int m,

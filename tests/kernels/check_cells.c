@@ -152,9 +152,13 @@ static void check_cell(int which, fr_index units, int bare, double worst[2]) {
     const fr_kernels *tested = K, *model = fr_kernels_scalar[1];
     const fr_cell *cell = &tested->cells[which], *model_cell = &model->cells[which];
     step s = {0};
+    /* The elements of a short row might be almost equal: to divide by their deviation would then make
+     * more of their rounding. So they are set apart. */
+    const int is_short = cell->whole_rows && units < 7;
+    const double apart = is_short ? 6 : 0;
     for (fr_index i = 0; i < ROWS; i++)
         for (fr_index j = 0; j < units; j++) {
-            for (int n = 0; n < INPUTS; n++) s.inputs[n][i][j] = real_number();
+            for (int n = 0; n < INPUTS; n++) s.inputs[n][i][j] = real_number() + apart * (double)j;
             for (int n = 0; n < cell->states; n++) s.d_next[n][i][j] = real_number();
         }
     step plain = s;
@@ -162,23 +166,20 @@ static void check_cell(int which, fr_index units, int bare, double worst[2]) {
     run(cell, units, bare, 1, &s);
     expect(memcmp(plain.next, s.next, sizeof s.next) == 0, "%s depends on keep", cell->name);
 
-    /* The elements of a short row may be almost equal: to divide by their deviation then makes
-     * more of their rounding, and its slope bends too sharply for differences. */
-    const int sharp = cell->whole_rows && units < 7;
     K = model;
     run(model_cell, units, 1, 0, &plain);
     for (int input = 0; input < STATES + cell->states; input++) {
         const int direct = input != STATES || cell->d_state_direct;
         /* A cell that normalises its products puts what it makes of them into further slots. */
         const int made = cell->whole_rows && input >= 2 * cell->gates && input < 3 * cell->gates;
-        if (direct && !made && !sharp && (input < cell->slots || input >= STATES))
+        /* The norm of a short row bends too sharply for differences. */
+        if (direct && !made && !is_short && (input < cell->slots || input >= STATES))
             check_adjoint(model_cell, units, &s, input, &worst[1]);
     }
-    double off = 0;
     for (int n = 0; n < cell->states; n++)
         for (fr_index i = 0; i < ROWS; i++)
-            for (fr_index j = 0; j < units; j++) grow(&off, s.next[n][i][j], plain.next[n][i][j]);
-    worst[0] = fmax(worst[0], sharp ? off / 100 : off);
+            for (fr_index j = 0; j < units; j++)
+                grow(&worst[0], s.next[n][i][j], plain.next[n][i][j]);
     K = tested;
 }
 
