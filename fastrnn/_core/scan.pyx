@@ -57,11 +57,10 @@ cdef Py_ssize_t LARGE_FOR_UNITS = 1 << 18
 cdef Py_ssize_t ROWS_A_STEP = 16
 cdef Py_ssize_t LARGE_WEIGHT = 1 << 21
 cdef Py_ssize_t CHUNK_ROWS = 512
-# So many steps of one sequence pay for a copy of the weights that they read faster; where the gain
-# is small, with rows that are whole lines of the cache and more than L1 keeps any of, so many more.
+# So many steps of one sequence pay for a copy of the weights that they read faster, transposed up
+# to a size of which L1 keeps a part.
 cdef Py_ssize_t STEPS_TO_COPY = 16
-cdef Py_ssize_t STEPS_TO_COPY_LARGE = 64
-cdef Py_ssize_t LARGE_FOR_L1 = 1 << 16
+cdef Py_ssize_t MOST_TRANSPOSED = 80 * 1024
 
 
 cdef cnp.ndarray strided(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns,
@@ -218,7 +217,7 @@ cdef class Scan:
 
         A vector that lies in two lines of the cache is read twice: rows become whole lines. A
         product with the transpose adds no lanes of vectors up, and so gains from what L1 keeps of
-        it (64 units: tanh RNN 0.19 to 0.16 us a step, GRU 0.57 to 0.49, LSTM 0.78 to 0.68).
+        it (Zen 5, LSTM with 64 units: 0.31 to 0.22 us a step; with 96 there is nothing to gain).
         """
         cdef Run *r = &self.run
         cdef StageWeights *w
@@ -231,8 +230,7 @@ cdef class Scan:
             rows = r.cell.stage[k].gates * w.units
             size = rows * w.depth * r.item
             whole = w.depth * r.item % 64 == 0
-            if size <= FR_WORKSPACE and (r.T >= STEPS_TO_COPY_LARGE or size <= LARGE_FOR_L1
-                                         or not whole):
+            if size <= MOST_TRANSPOSED:
                 w.transposed_row = padded(rows, r.item)
                 w.transposed = self.new(w.depth, w.transposed_row)
                 r.kernels.transpose(rows, w.depth, w.weight, w.row, w.transposed,

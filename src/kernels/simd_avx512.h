@@ -9,6 +9,8 @@
 #define TILE_VECTORS 2
 /* Rows of a thin product by 4 rows of the weight, or 2 by 8: 16 accumulators. */
 #define THIN_ROWS 4
+/* Vectors of one row of x that stay in registers, or of sums over the rows of the weight. */
+#define ROW_VECTORS 16
 /* Has GCC read v once, not from memory for each of its uses. */
 #define v_keep(v) __asm__("" : "+v"(v))
 

@@ -12,6 +12,7 @@
 #undef TILE_VECTORS
 #undef TILE_COLS
 #undef THIN_ROWS
+#undef ROW_VECTORS
 #undef v_keep
 #undef v_set1
 #undef v_load

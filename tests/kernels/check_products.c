@@ -129,14 +129,17 @@ static void check_thin(fr_index rows, fr_index n, fr_index k) {
         for (fr_index row = 0; row < rows; row++)
             for (fr_index i = 0; i < n; i++)
                 for (fr_index j = 0; j < k; j++) {
-                    add(expected_y, row, i, terms * at(w, i, j) * at(x, row, j));
+                    const int times = terms == 2 && j < k / 3 ? 2 : 1;
+                    add(expected_y, row, i, times * at(w, i, j) * at(x, row, j));
                     add(expected_z, row, j, at(w, i, j) * at(back, row, i));
                 }
         const fr_term term = {.w = w.data, .w_row = w.row, .x = x.data, .x_row = x.row, .k = k};
+        fr_term part = term;
+        part.k = k / 3;
         fr_thin p = {.rows = rows,
                      .n = n,
                      .terms = terms,
-                     .term = {term, term},
+                     .term = {terms == 2 ? part : term, term},
                      .add = addend_data(addend, y, bias),
                      .add_row = addend == C_ITSELF ? y.row : 0,
                      .y = y.data,
@@ -146,6 +149,7 @@ static void check_thin(fr_index rows, fr_index n, fr_index k) {
         expect(same_bits(y, expected_y, rows), "thin (%td, %td, %td), variant %d", rows, n, k,
                variant);
         p.terms = 1;
+        p.term[0].k = k;
         p.term[0].x = back.data;
         p.term[0].x_row = back.row;
         p.add = addend_data(addend, z, bias);
@@ -246,7 +250,14 @@ void check_products(void) {
         for (size_t n = 0; n < sizeof ns / sizeof *ns; n++)
             for (size_t k = 0; k < sizeof ks / sizeof *ks; k++) check_thin(rows, ns[n], ks[k]);
     check_thin(6, 300, 70); /* more than a part of W */
+    for (fr_index k = 8; k < 300; k += 8) {
+        const fr_index n = 65536 / K->item_size / k + 5; /* more than L1 keeps */
+        check_thin(1, n, k - 3);
+        check_thin(1, n, k);
+    }
+    check_thin(1, 65537, 1);
     check_thin_rows_alone(300, 70);
+    check_thin_rows_alone(30, 700);
     for (fr_index n = 0; n < 18; n++)
         for (fr_index k = 0; k < 140; k++) check_columns(n, k);
 }
