@@ -4,13 +4,12 @@
 #endif
 #include <immintrin.h>
 
+#define V_REGISTERS 16
 /* 6 x 2 accumulators, 2 vectors of b, 1 of a: 15 of the 16 registers. */
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
 /* Rows of a thin product by 4 of the weight: 12 accumulators, 3 vectors of x, 1 of the weight. */
 #define THIN_ROWS 3
-/* Vectors of one row of x that stay in registers, or of sums over the rows of the weight. */
-#define ROW_VECTORS 8
 /* Has GCC read v once, not from memory for each of its uses. */
 #define v_keep(v) __asm__("" : "+x"(v))
 

@@ -4,13 +4,12 @@
 #endif
 #include <immintrin.h>
 
+#define V_REGISTERS 32
 /* 12 x 2 accumulators, 2 vectors of b, 1 of a: 27 of the 32 registers. */
 #define TILE_ROWS 12
 #define TILE_VECTORS 2
 /* Rows of a thin product by 4 rows of the weight, or 2 by 8: 16 accumulators. */
 #define THIN_ROWS 4
-/* Vectors of one row of x that stay in registers, or of sums over the rows of the weight. */
-#define ROW_VECTORS 16
 /* Has GCC read v once, not from memory for each of its uses. */
 #define v_keep(v) __asm__("" : "+v"(v))
 

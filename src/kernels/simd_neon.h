@@ -4,12 +4,11 @@
 #endif
 #include <arm_neon.h>
 
+#define V_REGISTERS 32
 /* 6 x 4 accumulators, 4 vectors of b, 1 of a: 29 of the 32 registers. */
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
 #define THIN_ROWS 4
-/* Vectors of one row of x that stay in registers, or of sums over the rows of the weight. */
-#define ROW_VECTORS 16
 /* Has GCC read v once, not from memory for each of its uses. */
 #define v_keep(v) __asm__("" : "+w"(v))
 

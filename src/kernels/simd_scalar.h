@@ -2,10 +2,10 @@
 #include <string.h>
 
 #define V_WIDTH 1
+#define V_REGISTERS 16
 #define TILE_ROWS 4
 #define TILE_VECTORS 4
 #define THIN_ROWS 3
-#define ROW_VECTORS 8
 #define v_keep(v) ((void)(v))
 #define V real
 #define v_set1(x) (x)

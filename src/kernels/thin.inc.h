@@ -3,6 +3,8 @@
  * At one row they are bound by reading W. A few rows share what is read, THIN_ROWS at a time, and
  * take less than packing W would.
  */
+/* Vectors of one row of x that stay in registers, or of sums over the rows of W. */
+#define ROW_VECTORS (V_REGISTERS / 2)
 
 /* A block of a thin product: `xs` rows of y from `row` on, and `m` of `ws` columns from i on. Rows
  * of W share the loads of x, and those of x the loads of W. */
@@ -308,3 +310,4 @@ static void FN(thin_transposed)(const fr_thin *p) {
 #undef MOST_STRIPS
 #undef MANY_STRIPS
 #undef FEW_STRIPS
+#undef ROW_VECTORS

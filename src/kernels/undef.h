@@ -8,11 +8,11 @@
 #undef V
 #undef V_WIDTH
 #undef V_MASK
+#undef V_REGISTERS
 #undef TILE_ROWS
 #undef TILE_VECTORS
 #undef TILE_COLS
 #undef THIN_ROWS
-#undef ROW_VECTORS
 #undef v_keep
 #undef v_set1
 #undef v_load
