@@ -146,7 +146,7 @@ typedef struct {
  * the time of 20 rows; sums over a depth of 64 then take half as long, over one of 256 and more
  * five sixths. */
 static inline fr_index fr_few_rows(fr_index depth) {
-    return depth < 20 ? 4 : depth < 320 ? depth / 5 : 64;
+    return depth < 20 ? 4 : depth < 640 ? depth / 5 : 128;
 }
 
 enum { FR_WORKSPACE = 512 * 1024 }; /* bytes that stay in L2 */
