@@ -173,13 +173,14 @@ static void FN(thin_row)(const fr_thin *p) {
 #else
 #define ROWS_OF(TERMS) ROWS(TERMS, 1, 1, 1) ROWS(TERMS, 2, 2, 1) ROWS(TERMS, 3, 3, 1)
 #endif
-ROWS_OF(1) ROWS_OF(2)
+#define ALL_ROWS ROWS_OF(1) ROWS_OF(2)
+ALL_ROWS
 /* clang-format on */
 #undef ROWS
 
-    /* Rows of x that do not pass together have W in parts that stay in L1. A row's bits do not depend on
+/* Rows of x that do not pass together have W in parts that stay in L1. A row's bits do not depend on
  * those beside it. */
-    static void FN(thin)(const fr_thin *p) {
+static void FN(thin)(const fr_thin *p) {
     enum { LOG_PART = 14, L1 = 64 * 1024 };
     const fr_index k = p->terms > 1 && p->term[1].k > p->term[0].k ? p->term[1].k : p->term[0].k;
     const fr_index size = p->n * p->terms * k * (fr_index)sizeof(real);
@@ -200,11 +201,12 @@ ROWS_OF(1) ROWS_OF(2)
     case 8 * TERMS + KIND:                                                                         \
         FN(thin_rows_##TERMS##_##KIND)(p, row, i, n);                                              \
         break;
-            switch (8 * p->terms + (is_long ? 0 : xs)) { ROWS_OF(1) ROWS_OF(2) }
+            switch (8 * p->terms + (is_long ? 0 : xs)) { ALL_ROWS }
 #undef ROWS
         }
     }
 }
+#undef ALL_ROWS
 #undef ROWS_OF
 
 /* A block of a thin product with the transpose: `xs` rows of y from `row` on, `vectors` vectors of
