@@ -67,7 +67,7 @@ def reading_seconds(size: int) -> float:
     with use_threads(1):
         return min(
             whole - call
-            for columns in (512, 1008)
+            for columns in (128, 256, 512, 1008)
             for whole, call in zip(seconds(size // (4 * columns), columns), seconds(4, columns))
         )
 
