@@ -122,6 +122,7 @@ static void check_thin(fr_index rows, fr_index n, fr_index k) {
     const matrix back = drawn(rows, n, small_integer);
     for (int variant = 0; variant < 4 * ADDENDS; variant++) {
         const int addend = variant >> 2, descending = variant >> 1 & 1, terms = 1 + (variant & 1);
+        const fr_index first_k = terms == 1 || descending ? k : k / 3;
         const matrix bias = drawn(1, n + k, small_integer);
         const matrix y = drawn(rows, n, small_integer), z = drawn(rows, k, small_integer);
         const matrix expected_y = addend_of(addend, y, bias),
@@ -129,17 +130,17 @@ static void check_thin(fr_index rows, fr_index n, fr_index k) {
         for (fr_index row = 0; row < rows; row++)
             for (fr_index i = 0; i < n; i++)
                 for (fr_index j = 0; j < k; j++) {
-                    const int times = terms == 2 && j < k / 3 ? 2 : 1;
+                    const int times = terms == 2 && j < first_k ? 2 : 1;
                     add(expected_y, row, i, times * at(w, i, j) * at(x, row, j));
                     add(expected_z, row, j, at(w, i, j) * at(back, row, i));
                 }
         const fr_term term = {.w = w.data, .w_row = w.row, .x = x.data, .x_row = x.row, .k = k};
-        fr_term part = term;
-        part.k = k / 3;
+        fr_term first = term;
+        first.k = first_k;
         fr_thin p = {.rows = rows,
                      .n = n,
                      .terms = terms,
-                     .term = {terms == 2 ? part : term, term},
+                     .term = {first, term},
                      .add = addend_data(addend, y, bias),
                      .add_row = addend == C_ITSELF ? y.row : 0,
                      .y = y.data,
