@@ -1,9 +1,8 @@
-"""Makes the tests run against the installed package.
+"""Makes the tests and the benchmarks run against the installed package.
 
-``python -m pytest`` puts this folder first on ``sys.path``, and with it the sources, which hold no
-compiled extension after ``pip install .``. Where they hold none and ``fastrnn`` is installed
-elsewhere, this folder leaves the path; after ``pip install -e .`` or ``build_ext --inplace`` it
-stays.
+``python -m`` puts this folder first on ``sys.path``, and with it the sources, which hold no compiled
+extension after ``pip install .``. Where they hold none and ``fastrnn`` is installed elsewhere, this
+folder goes to the end of the path; after ``pip install -e .`` or ``build_ext --inplace`` it stays.
 """
 
 import os
@@ -15,12 +14,12 @@ ROOT = Path(__file__).resolve().parent
 
 
 def use_installed_package() -> None:
-    """Take this folder off the path where it hides an installed fastrnn."""
+    """Put this folder last on the path where it hides an installed fastrnn."""
     if any((ROOT / "fastrnn" / "_core").glob("*.so")):
         return
     others = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
     if PathFinder.find_spec("fastrnn", others):
-        sys.path[:] = others
+        sys.path[:] = [*others, str(ROOT)]
         os.environ["PYTHONSAFEPATH"] = "1"  # the same for the processes that tests start
 
 

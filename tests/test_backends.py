@@ -1,8 +1,10 @@
 """The choice of a backend."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def test_as_a_context_manager_it_is_restored():
 
 
 def active_in_a_new_process(code="", **environment):
-    """Return the name of the backend, or the last line of the error."""
+    """Return the name of the backend, or the error; and what was said on the way."""
     script = f"{code}\nfrom fastrnn import backends\nprint(backends.active_backend().__name__)"
     inherited = {key: value for key, value in os.environ.items() if key != "FASTRNN_BACKEND"}
     run = subprocess.run(
@@ -35,7 +37,8 @@ def active_in_a_new_process(code="", **environment):
         text=True,
         check=False,
     )
-    return (run.stdout + run.stderr).strip().splitlines()[-1].removeprefix("fastrnn.backends.")
+    result = (run.stdout or run.stderr).strip().splitlines()[-1]
+    return result.removeprefix("fastrnn.backends."), run.stderr
 
 
 # Makes the extension look as if it were not built.
@@ -43,28 +46,42 @@ ABSENT = "import sys; sys.modules['fastrnn._core.scan'] = None"
 
 
 def test_the_environment_chooses():
-    assert active_in_a_new_process(FASTRNN_BACKEND="reference") == "reference"
-    error = active_in_a_new_process(FASTRNN_BACKEND="gpu")
+    assert active_in_a_new_process(ABSENT, FASTRNN_BACKEND="reference") == ("reference", "")
+    error, _ = active_in_a_new_process(FASTRNN_BACKEND="gpu")
     assert error.startswith("ValueError: FASTRNN_BACKEND must be one of")
 
 
 def test_a_call_chooses_for_all_that_follow():
     code = "import fastrnn as fr; fr.use_backend('reference')"
-    assert active_in_a_new_process(code) == "reference"
+    assert active_in_a_new_process(code) == ("reference", "")
 
 
-def test_without_the_extension_the_reference_is_the_default():
-    assert active_in_a_new_process(ABSENT) == "reference"
-    error = active_in_a_new_process(ABSENT, FASTRNN_BACKEND="compiled")
+def test_without_the_extension_the_reference_runs_with_a_warning():
+    name, warning = active_in_a_new_process(ABSENT)
+    assert name == "reference"
+    assert "RuntimeWarning: the compiled backend does not import" in warning
+    assert "NumPy runs in its place" in warning
+    error, _ = active_in_a_new_process(ABSENT, FASTRNN_BACKEND="compiled")
     assert error.startswith("ImportError: the compiled backend does not import")
     assert "python -m pip install" in error
+
+
+def test_in_the_folder_of_the_sources_the_error_says_so(tmp_path):
+    package = Path(fr.__file__).parent
+    ignore = shutil.ignore_patterns("*.so", "__pycache__")
+    shutil.copytree(package, tmp_path / "fastrnn", ignore=ignore)
+    (tmp_path / "setup.py").touch()
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r})"
+    name, warning = active_in_a_new_process(code)
+    assert name == "reference"
+    assert f"{tmp_path} holds the sources: start Python in another folder" in warning
 
 
 @pytest.mark.skipif(
     os.environ.get("FASTRNN_BACKEND") == "reference", reason="the extension may not be built"
 )
 def test_compiled_is_the_default():
-    assert active_in_a_new_process() == "compiled"
+    assert active_in_a_new_process() == ("compiled", "")
 
 
 LAYERS = {

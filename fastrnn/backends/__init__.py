@@ -1,11 +1,13 @@
 """Backends: who runs the time loop and the passes over whole buffers; both modules export the same.
 
 The environment variable ``FASTRNN_BACKEND`` chooses one; without it the compiled one runs where its
-extension imports, and the NumPy reference where it does not.
+extension imports, and the NumPy reference, with a warning, where it does not.
 """
 
 import importlib
 import os
+import warnings
+from pathlib import Path
 from types import ModuleType
 
 from fastrnn._validation import check_choice
@@ -67,7 +69,13 @@ def _default() -> ModuleType:
         return _load(check_choice("FASTRNN_BACKEND", name, BACKENDS))
     try:
         return _load("compiled")
-    except ImportError:
+    except ImportError as error:
+        warnings.warn(
+            f"{error}; NumPy runs in its place, many times slower "
+            "(FASTRNN_BACKEND=reference chooses it without this warning)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
         return _load("reference")
 
 
@@ -75,6 +83,15 @@ def _load(name: str) -> ModuleType:
     try:
         return importlib.import_module(f".{name}", __name__)
     except ImportError as error:
-        raise ImportError(
-            f"the {name} backend does not import ({error}); build it with `python -m pip install .`"
-        ) from error
+        raise ImportError(f"the {name} backend does not import ({error}); {_remedy()}") from error
+
+
+def _remedy() -> str:
+    """Return what makes the extension import."""
+    folder = Path(__file__).resolve().parents[2]
+    if (folder / "setup.py").exists():
+        return (
+            f"{folder} holds the sources: start Python in another folder, where it finds the "
+            "installed package, or build the extension here with `python -m pip install -e .`"
+        )
+    return "build it with `python -m pip install .` in the sources, with a C compiler"
