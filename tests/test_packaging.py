@@ -40,6 +40,13 @@ def test_extension_is_compiled(name):
 
 
 @compiled
+def test_recurrent_layer_is_compiled_where_it_is_not_edited():
+    module = importlib.import_module("fastrnn.layers.recurrent")
+    is_source = (PACKAGE.parent / "setup.py").exists()
+    assert module.__file__.endswith((".py",) if is_source else tuple(EXTENSION_SUFFIXES))
+
+
+@compiled
 @pytest.mark.parametrize("name", EXTENSIONS)
 def test_stub_names_what_the_extension_has(name):
     module = importlib.import_module(f"fastrnn._core.{name}")
