@@ -174,7 +174,7 @@ def check_array(
     """
     array = value if type(value) is np.ndarray else as_array(name, value)
     found = array.shape
-    fits = array.dtype is dtype and array.flags.c_contiguous and array.flags.aligned
+    fits = array.dtype is dtype and array.flags.carray  # C-contiguous, aligned and writable
     if fits and found == shape and not copy:  # as most are
         return array
     if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
@@ -195,8 +195,8 @@ def check_array(
 def check_floats(name: str, value: Any) -> np.ndarray:
     """Return float32 of any shape as it is, and everything else that is real as float64."""
     array = as_array(name, value)
-    dtype = np.float32 if array.dtype == np.float32 else np.float64
-    return check_array(name, array, np.dtype(dtype), array.shape)
+    float32, float64 = FLOAT_DTYPES
+    return check_array(name, array, float32 if array.dtype == float32 else float64, array.shape)
 
 
 def check_output(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
@@ -296,7 +296,7 @@ def check_ids(name: str, ids: Any, upper: int, *, copy: bool = False) -> np.ndar
     array = _as_integers(name, ids)
     if copy:
         array = array.copy()
-    if array.dtype == np.int64 and array.flags.c_contiguous and array.flags.aligned and array.size:
+    if array.dtype == np.int64 and array.flags.carray and array.size:
         # The common case in one pass: a negative number is a large one without its sign.
         unsigned = array.view(np.uint64)
         if unsigned.item(unsigned.argmax()) < upper:
