@@ -1,8 +1,9 @@
 """Makes the tests and the benchmarks run against the installed package.
 
-``python -m`` puts this folder first on ``sys.path``, and with it the sources, which hold no compiled
-extension after ``pip install .``. Where they hold none and ``fastrnn`` is installed elsewhere, this
-folder goes to the end of the path; after ``pip install -e .`` or ``build_ext --inplace`` it stays.
+``python -m`` puts this folder first on ``sys.path``, and with it the sources, which hold no
+compiled extension after ``pip install .``. Where they hold none and ``fastrnn`` is installed
+elsewhere, this folder goes to the end of the path; after ``pip install -e .`` or ``build_ext
+--inplace`` it stays.
 """
 
 import os
