@@ -87,8 +87,9 @@ def _config() -> dict[str, Any]:
 
     from fastrnn.backends import active_backend
 
+    backend = active_backend().__name__.rpartition(".")[2]
     # The compiled backend calls SciPy's BLAS, the reference NumPy's.
-    provider = np if _kernels is None else scipy
+    provider = scipy if backend == "compiled" else np
     blas = provider.show_config(mode="dicts")["Build Dependencies"]["blas"]
     return {
         "fastrnn": __version__,
@@ -98,7 +99,7 @@ def _config() -> dict[str, Any]:
         "Cython": "none" if _kernels is None else _kernels.cython_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "BLAS": f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip(),
-        "backend": active_backend().__name__.rpartition(".")[2],
+        "backend": backend,
         "instruction set": "none" if _kernels is None else _kernels.isa(),
         "available": () if _kernels is None else _kernels.available_isas(),
         "threads": get_num_threads(),

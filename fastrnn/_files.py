@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -20,7 +21,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     Parameters
     ----------
     path : str or Path
-        Replaced if it is a regular file; of a symbolic link, where it points to.
+        Replaced if it is a regular file, with its permissions; of a symbolic link, where it points
+        to.
     data : bytes
 
     Raises
@@ -35,12 +37,13 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     # another process or thread is writing.
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        file = open(temporary, "ab")  # noqa: SIM115 - closed below
-        if not _is_locked(file, temporary):
-            file.close()
+        file = _open_locked(temporary)
+        if file is None:
             temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-            file = open(temporary, "xb")  # noqa: SIM115
+            file = open(temporary, "xb")  # noqa: SIM115 - closed below
         with file:
+            if path.exists():
+                shutil.copymode(path, temporary)
             file.truncate(0)
             file.write(data)
             file.flush()
@@ -52,7 +55,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
         if isinstance(error, OSError):  # about the file that was asked for
             raise OSError(error.errno, error.strerror, str(given)) from None
         raise
-    if fcntl is not None:  # elsewhere a directory cannot be opened
+    with suppress(OSError):  # a directory that cannot be read; the file is written all the same
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -60,12 +63,21 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             os.close(directory)
 
 
-def _is_locked(file: BinaryIO, path: Path) -> bool:
-    """Lock an open file; return False where another has, or has moved it from its path."""
-    if fcntl is None:
-        return True
+def _open_locked(path: Path) -> BinaryIO | None:
+    """Open a new or old file to write and lock it; None where it is another's, or a link."""
+    flags = os.O_WRONLY | os.O_CREAT
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # a pipe would wait for its reader
+        flags |= getattr(os, name, 0)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+        file = os.fdopen(os.open(path, flags, 0o666), "wb")
     except OSError:
-        return False
+        return None
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(file.fileno()), os.lstat(path)):  # nobody has moved it
+            return file
+    except OSError:
+        pass
+    file.close()
+    return None

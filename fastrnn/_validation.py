@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+INT64 = np.dtype(np.int64)  # not the other type of C that is as long, as an array("q") has it
 
 
 def check_positive_int(name: str, value: Any) -> int:
@@ -296,7 +297,7 @@ def check_ids(name: str, ids: Any, upper: int, *, copy: bool = False) -> np.ndar
     array = _as_integers(name, ids)
     if copy:
         array = array.copy()
-    if array.dtype == np.int64 and array.flags.carray and array.size:
+    if array.dtype is INT64 and array.flags.carray and array.size:
         # The common case in one pass: a negative number is a large one without its sign.
         unsigned = array.view(np.uint64)
         if unsigned.item(unsigned.argmax()) < upper:

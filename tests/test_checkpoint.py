@@ -77,6 +77,32 @@ def test_a_link_stays_one(tmp_path):
     assert_same(load_checkpoint(tmp_path / "folder" / "file"), SECTIONS)
 
 
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_what_lies_at_the_place_of_the_temporary_file_is_left_alone(tmp_path, kind):
+    victim, temporary = tmp_path / "victim", tmp_path / ".file.tmp"
+    victim.write_text("mine")
+    if kind == "link":
+        temporary.symlink_to(victim)
+    elif kind == "pipe":
+        os.mkfifo(temporary)
+    else:
+        temporary.mkdir()
+    before = temporary.lstat()
+    save_checkpoint(tmp_path / "file", SECTIONS)
+    assert_same(load_checkpoint(tmp_path / "file"), SECTIONS)
+    assert not (tmp_path / "file").is_symlink()
+    assert victim.read_text() == "mine"
+    assert os.path.samestat(temporary.lstat(), before)
+
+
+def test_a_file_keeps_its_permissions(tmp_path):
+    path = tmp_path / "file"
+    save_checkpoint(path, SECTIONS)
+    path.chmod(0o640)
+    save_checkpoint(path, SECTIONS)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
 @pytest.mark.parametrize(("old", "new"), [(b'"shape":[2,3]', b'"shape":[3,2]'), (b"F32", b"I32")])
 def test_another_shape_or_type_of_the_same_bytes_is_damage(tmp_path, old, new):
     path = tmp_path / "file"

@@ -4,7 +4,9 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy
 
 import fastrnn as fr
 from fastrnn import _config
@@ -140,6 +142,14 @@ def test_show_config_prints_what_it_returns(capsys):
         assert line.startswith(name)
         assert line.endswith(", ".join(value) if isinstance(value, tuple) else str(value))
     assert config["fastrnn"] == fr.__version__
+
+
+def test_the_blas_is_that_of_the_backend(backend, monkeypatch):
+    for module in (np, scipy):
+        tables = {"Build Dependencies": {"blas": {"name": module.__name__, "version": "1"}}}
+        monkeypatch.setattr(module, "show_config", lambda mode, tables=tables: tables)
+    config = fr.show_config(mode="dicts")
+    assert config["BLAS"] == ("scipy 1" if config["backend"] == "compiled" else "numpy 1")
 
 
 def test_versions_are_numbers():

@@ -71,6 +71,18 @@ def test_ids_may_be_overwritten_after_vjp(backend):
     assert np.abs(layer.gradients["weight_ih_l0"][:, :T]).max(axis=0).min() > 0
 
 
+@pytest.mark.parametrize("dtype", ["l", "q", ">i8", "u1", "i2"])  # two of them int64, in C's words
+def test_ids_of_every_type(backend, dtype):
+    ids = np.array([2, 0, 1], dtype)
+    layer = fr.GRU(FEW, H, seed=0)
+    assert_close(layer.on_ids(ids, None)[0], layer.on_ids([2, 0, 1], None)[0], 0)
+
+
+def test_no_ids_are_refused_by_their_name():
+    with pytest.raises(ValueError, match="ids must have at least 1 step"):
+        fr.GRU(FEW, H).on_ids(np.zeros((0, 2), int), None)
+
+
 @pytest.mark.parametrize("ids", [[[FEW]], [[-1]], [[[0]]], 0, [[0.5]], np.zeros((0, 2), int)])
 def test_ids_without_a_vector_are_refused(backend, ids):
     with pytest.raises((ValueError, TypeError), match="must"):

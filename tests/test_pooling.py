@@ -171,6 +171,11 @@ def test_streams_take_lists_and_refuse_other_shapes():
         MeanPooling(W).stream(B).step(np.zeros((1, W)))
 
 
+def test_two_directions_are_of_one_width():
+    with pytest.raises(ValueError, match="size must be even for two directions, got 5"):
+        LastPooling(5, bidirectional=True)
+
+
 def test_both_ends_do_not_stream():
     with pytest.raises(ValueError, match="cannot stream"):
         LastPooling(W, True).stream(1)

@@ -347,6 +347,17 @@ def test_an_interrupt_around_validation_can_be_resumed(moment):
     assert trainer.step == 3
 
 
+def test_an_interrupt_after_the_last_step_is_not_lost():
+    class Late(Callback):
+        def on_train_end(self, trainer):
+            signal.raise_signal(signal.SIGINT)
+
+    trainer = make_scripted(Late())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(BATCHES, 1)
+    assert trainer.epoch == 1
+
+
 class Raise(Callback):
     """Fail at one event."""
 

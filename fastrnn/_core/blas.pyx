@@ -73,6 +73,7 @@ cdef str find_thread_control():
         set_threads = <thread_setter>dlsym(library, name.format("set").encode())
         if get_threads != NULL and set_threads != NULL:
             return "OpenBLAS"
+    get_threads = set_threads = NULL
     return "unknown"
 
 

@@ -4,7 +4,7 @@ The equations and names stand in fastrnn/backends/ctc.py. Sequences are divided 
 with a workspace of its own, so results do not depend on their number.
 """
 cimport numpy as cnp
-from libc.math cimport INFINITY, log
+from libc.math cimport INFINITY, NAN, isfinite, log
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
@@ -162,6 +162,11 @@ cdef void align(Batch *batch, Py_ssize_t b, int rank, const real *logits,
     log_sums(1, now + L - 1, -1, skip + L, terms, beta)
     log_p = beta[0]
     batch.losses[b] = -log_p
+    if not isfinite(log_p):
+        for t in range(T):
+            for k in range(V):
+                d_logits[t * row + k] = NAN
+        return
 
     for t in range(T - 1, -1, -1):
         now = alpha + t * width

@@ -86,6 +86,8 @@ def _align(log_y: np.ndarray, target: np.ndarray, blank: int) -> tuple[float, np
         reached = np.logaddexp(before, _moved(before, 1))
         alpha[t] = np.logaddexp(reached, _moved(before, 2) + skip) + emitted[t]
     log_p = np.logaddexp.reduce(alpha[-1, -2:])
+    if not np.isfinite(log_p):
+        return -log_p, np.full_like(log_y, np.nan)
 
     beta = np.full((T, L), -np.inf)
     beta[-1, -2:] = 0

@@ -88,7 +88,7 @@ class Embedding(Module):
         ValueError, TypeError
             As for a call; the pullback for another shape or type.
         """
-        ids = np.array(check_ids("ids", ids, self.num_embeddings))
+        ids = check_ids("ids", ids, self.num_embeddings, copy=True)
 
         def adjoint(d_output: ArrayLike) -> None:
             shape = (*ids.shape, self.embedding_dim)

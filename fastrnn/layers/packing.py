@@ -27,8 +27,8 @@ class Packing:
     batch_first : bool
     lengths : array_like of int or None, shape (B,)
         Valid steps of each sequence, each in 0..T. None: all T.
-    name : str
-        What the caller calls the lengths.
+    names : pair of str
+        What the caller calls the arrays and the lengths.
 
     Attributes
     ----------
@@ -50,19 +50,19 @@ class Packing:
         shape: tuple[int, ...],
         batch_first: bool,
         lengths: ArrayLike | None = None,
-        name: str = "lengths",
+        names: tuple[str, str] = ("x", "lengths"),
     ) -> None:
         self._shape = shape
         self._batch_first = batch_first and len(shape) == 2
         T, B = shape[::-1] if self._batch_first else (shape[0], 1) if len(shape) == 1 else shape
         if T == 0:
-            raise ValueError(f"x must have at least 1 step, got T = 0 in {shape}")
+            raise ValueError(f"{names[0]} must have at least 1 step, got T = 0 in {shape}")
         self.B = B
         self._order = self._rows = None
         if lengths is None:
             self.offsets = _even_offsets(T, B)
             return
-        lengths = check_lengths(lengths, T, B, name)
+        lengths = check_lengths(lengths, T, B, names[1])
         self._order = np.argsort(-lengths, kind="stable")
         running = np.arange(lengths.max(initial=0))[:, None] < lengths[self._order]
         self.offsets = np.zeros(len(running) + 1, np.int64)

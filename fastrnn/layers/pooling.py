@@ -112,6 +112,8 @@ class LastPooling(Pooling):
     ) -> None:
         super().__init__(size, dtype)
         self.bidirectional = check_bool("bidirectional", bidirectional)
+        if self.bidirectional and self.size % 2:
+            raise ValueError(f"size must be even for two directions, got {size}")
 
     def stream(self, batch_size: int) -> PoolingStream:
         if self.bidirectional:

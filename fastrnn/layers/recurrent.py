@@ -467,7 +467,7 @@ class Recurrent(Module):
         ids = check_ids("ids", ids, symbols, copy=True)
         if ids.ndim not in (1, 2):
             raise ValueError(f"ids must be (T, B) or (T,), got {ids.shape}")
-        packing = Packing(ids.shape, self.batch_first, lengths)
+        packing = Packing(ids.shape, self.batch_first, lengths, ("ids", "lengths"))
         rows = packing.pack(ids[..., None]).reshape(-1)
         return self._run_rows(rows, packing, ids.ndim == 1, state, keep_tape, embedding)
 

@@ -428,9 +428,11 @@ class _DeferredInterrupt:
             signal.signal(signal.SIGINT, self._request)
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self.requested and kind is None:  # it came when nobody looked any more
+            raise KeyboardInterrupt
 
     def _request(self, number: int, frame: object) -> None:
         self.requested = True

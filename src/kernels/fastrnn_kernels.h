@@ -35,7 +35,7 @@ enum {
  *                                adjoint: activations in, gradients of the pre-activations out
  *   bias   (slots, units)        added to the pre-activations; NULL for none
  *   state  (rows, units) each    the state before the step (h, then c)
- *   next   (rows, units) each    the state after it; next[0] may be NULL, then only `out` gets h
+ *   next   (rows, units) each    the state after it
  *   out    (rows, units)         h once more, where the caller wants it; NULL for none
  *   extra  (rows, units)         operand of the next stage (r*h, or the h before a projection)
  *   vector (blocks, units) each  the cell's own parameters, such as peepholes

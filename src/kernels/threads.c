@@ -41,17 +41,19 @@ struct fr_team {
     atomic_int arrived, round, size, stalled;
 };
 
-/* A turn of a wait: spin for a few microseconds, then let whoever has lost its core have this. */
-static inline void wait_a_turn(int spins) {
-    if (spins < SPINS)
+/* A turn of a wait: spin for a few microseconds, then let whoever has lost its core have this.
+ * Returns the number of turns so far, which stays where nobody asks for more. */
+static inline int wait_a_turn(int turns) {
+    if (turns < SPINS)
         relax();
     else
         sched_yield();
+    return turns <= STALL ? turns + 1 : turns;
 }
 
 void fr_wait_for(atomic_ptrdiff_t *counter, ptrdiff_t value) {
-    for (int spins = 0; atomic_load_explicit(counter, memory_order_acquire) < value;)
-        wait_a_turn(spins < SPINS ? spins++ : SPINS);
+    for (int turns = 0; atomic_load_explicit(counter, memory_order_acquire) < value;)
+        turns = wait_a_turn(turns);
 }
 
 /* The last to arrive opens the next round. */
@@ -64,10 +66,9 @@ void fr_barrier(fr_team *team) {
         atomic_store_explicit(&team->round, round + 1, memory_order_release);
         return;
     }
-    for (int spins = 0; atomic_load_explicit(&team->round, memory_order_acquire) == round;
-         spins++) {
-        wait_a_turn(spins);
-        if (spins == STALL) atomic_store_explicit(&team->stalled, 1, memory_order_relaxed);
+    for (int turns = 0; atomic_load_explicit(&team->round, memory_order_acquire) == round;) {
+        turns = wait_a_turn(turns);
+        if (turns == STALL) atomic_store_explicit(&team->stalled, 1, memory_order_relaxed);
     }
 }
 
@@ -182,7 +183,7 @@ static int close_region(void) {
 }
 
 static void leave_region(void) {
-    for (int spins = 0; atomic_load(&pool.inside) > 0; spins++) wait_a_turn(spins);
+    for (int turns = 0; atomic_load(&pool.inside) > 0;) turns = wait_a_turn(turns);
     pthread_mutex_unlock(&pool.busy);
 }
 
@@ -222,10 +223,9 @@ typedef struct {
 /* A member waits until the size of the team is final. */
 static void work_in_gang(void *argument, int rank) {
     gang *g = argument;
-    int size;
-    for (int spins = 0; (size = atomic_load_explicit(&g->team.size, memory_order_acquire)) == 0;
-         spins++)
-        wait_a_turn(spins);
+    int size, turns = 0;
+    while ((size = atomic_load_explicit(&g->team.size, memory_order_acquire)) == 0)
+        turns = wait_a_turn(turns);
     g->work(g->context, rank, size, &g->team);
 }
 

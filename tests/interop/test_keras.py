@@ -411,7 +411,8 @@ def test_stateful_layers_go_on_as_in_keras(keras, tmp_path, bidirectional):
         loaded(x[0, :2])
     for one in (loaded, *(one for one in model.layers if getattr(one, "stateful", False))):
         one.reset_states()
-    loaded(x[0])
+    kept = loaded(x[0])
+    kept[...] = 0  # the caller's
     others = [duplicate(loaded, way) for way in ("copied", "pickled")]
     expected = loaded(x[1])
     for other in others:  # the states go with it, and are its own from then on
@@ -552,6 +553,17 @@ def test_layers_around_recurrent_ones(keras, tmp_path, name, masked):
             check(found, expected)
             np.testing.assert_array_equal(duplicate(loaded, "pickled")(x), found)
             assert loaded(x[:0]).shape == (0, *expected.shape[1:])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
+@pytest.mark.parametrize("options", LAYERS["ReLU"])
+def test_a_rectifier_of_infinity_is_that_of_keras(keras, tmp_path, options):
+    model = keras.Sequential([keras.Input((1, 4)), keras.layers.ReLU(**options)])
+    model.save(tmp_path / "model.keras")
+    x = np.array([[[-np.inf, -1, np.inf, np.nan]]], np.float32)
+    found = frkeras.load(tmp_path / "model.keras")(x)
+    np.testing.assert_allclose(found, model.predict(x, verbose=0), 1e-6)
 
 
 @pytest.mark.slow

@@ -403,7 +403,7 @@ def test_bad_attributes_are_named(operator, attributes, message):
         ({"initial_h": np.zeros((2, 5), np.float32)}, r"initial_h must be \(1, 2, 5\)"),
         ({"sequence_lens": np.array([2, 5], np.int32)}, "sequence_lens must be in 0..4, got 5"),
         ({"sequence_lens": np.array([2], np.int32)}, r"sequence_lens must be \(2,\), got \(1,\)"),
-        ({"X": np.zeros((0, 2, 3), np.float32)}, "at least 1 step"),
+        ({"X": np.zeros((0, 2, 3), np.float32)}, "X must have at least 1 step"),
     ],
 )
 @pytest.mark.parametrize("constants", [(), ("W", "R", "B", "P")])

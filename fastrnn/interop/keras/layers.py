@@ -148,9 +148,11 @@ class Rectifier(Layer):
 
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
         x = check_array("x", x, self.dtype, (None,) * np.ndim(x))
-        below = np.minimum(x - self.threshold, 0)
-        y = np.where(x > self.threshold, np.minimum(x, self.largest), 0)
-        return y + self.slope * (np.expm1(below) if self.exponential else below), mask
+        y = np.where(x <= self.threshold, 0, np.minimum(x, self.largest))
+        if self.slope:  # 0 times minus infinity would be NaN
+            below = np.minimum(x - self.threshold, 0)
+            y += self.slope * (np.expm1(below) if self.exponential else below)
+        return y, mask
 
 
 class Softmax(Layer):

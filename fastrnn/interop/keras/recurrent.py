@@ -103,7 +103,7 @@ class Recurrent(Layer, ABC):
         final = final_state(self.cell, self.weights, rows, packing.offsets, first, out)
         final = [packing.restore(array[None])[0] for array in final]
         if self.stateful:
-            self._kept = final
+            self._kept = [array.copy() for array in final]
         y, mask = self._output(packing.unpack(out), final[0], mask, steps)
         if self.return_state:
             return (y, *final), (mask, *[None] * self.states)

@@ -107,7 +107,7 @@ class Recurrent(OpRun):
         batch_first = self.layout == 1
         leading = ("B", "T") if batch_first else ("T", "B")
         X = check_array("X", X, _dtype_of(W), (*leading, W.shape[2]))
-        packing = Packing(X.shape[:2], batch_first, sequence_lens, "sequence_lens")
+        packing = Packing(X.shape[:2], batch_first, sequence_lens, ("X", "sequence_lens"))
         D, H = len(directions), R.shape[2]
         states = [
             self._initial("initial_" + name, array, (D, packing.B, H), X.dtype)
