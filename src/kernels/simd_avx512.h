@@ -1,5 +1,5 @@
 /* The vector vocabulary on AVX-512 (F, DQ, VL, BW): 512 bits, 32 registers, masks. */
-#if !defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__) || \
+#if !defined(__AVX512F__) || !defined(__AVX512DQ__) || !defined(__AVX512VL__) ||                   \
     !defined(__AVX512BW__)
 #error "compile this file with -mavx512f -mavx512dq -mavx512vl -mavx512bw"
 #endif
