@@ -196,7 +196,7 @@ def measure(script: Any, threads: int, epochs: int, steps: int) -> dict[str, Any
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[report.Row]:
     """Yield the rows of the table, heading first."""
     yield (
-        *("script", "threads", "PyTorch, an epoch", "accelerate", "ratio", "wanted"),
+        *("script", "threads", "PyTorch, an epoch", "accelerate", "ratio", "target"),
         *("with a layer that takes no time", "losses within"),
     )
     for row in rows:

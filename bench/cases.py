@@ -1,4 +1,4 @@
-"""The table of cases that every benchmark runs down, with what each must show."""
+"""The table of cases that every benchmark goes through, with what each must show."""
 
 from __future__ import annotations
 

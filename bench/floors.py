@@ -116,7 +116,7 @@ def demands(case: Case) -> tuple[float, float, int]:
 
 def floors(results: Iterable[Result]) -> Iterator[Row]:
     """Yield the rows on how near each case is to its floor, heading first."""
-    yield "case", "threads", "fastrnn", "floor", "of it", "wanted by the targets"
+    yield "case", "threads", "fastrnn", "floor", "floor / fastrnn", "target"
     results = [r for r in results if r.case.kind in ("stream", "infer", "fwdbwd", "train-step")]
     speeds = {
         (threads, dtype): max(

@@ -53,7 +53,7 @@ def measure(rounds: int, seconds: float, count: int | None) -> list[dict[str, An
 
 def table(rows: Sequence[dict[str, Any]]) -> Iterator[report.Row]:
     """Yield the rows of the table, heading first."""
-    yield "layer", "threads", "way", "time", "times as long as fastrnn", "wanted"
+    yield "layer", "threads", "way", "time", "times as long as fastrnn", "target"
     for row in rows:
         if row["longest"] != LONGEST[0]:
             continue

@@ -58,7 +58,7 @@ def ours(run: Run) -> float:
 
 def ratios(results: Iterable[Result], only_targets: bool = False) -> Iterator[Row]:
     """Yield the rows of the comparison with the peers, heading first."""
-    yield "case", "threads", "fastrnn", "peer", "its", "peer / fastrnn", "wanted"
+    yield "case", "threads", "fastrnn", "peer", "its time", "peer / fastrnn", "target"
     for case, _, runs in results:
         for run in runs:
             targets = () if run["neighbour"] else case.targets
@@ -82,7 +82,7 @@ def ratios(results: Iterable[Result], only_targets: bool = False) -> Iterator[Ro
 
 def efficiencies(results: Iterable[Result]) -> Iterator[Row]:
     """Yield the rows on the use of the machine, heading first."""
-    yield "case", "threads", "GFLOP/s", "of a large product", "wanted", "for 1 thread", "wanted"
+    yield "case", "threads", "GFLOP/s", "of a large product", "target", "against 1 thread", "target"
     for case, _, runs in results:
         for run in [run for run in runs if run["ceiling"]]:
             speed = case.flops / ours(run)

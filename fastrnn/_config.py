@@ -43,7 +43,7 @@ def set_num_threads(n: int) -> None:
     Raises
     ------
     TypeError, ValueError
-        Anything else; the number stays as it was.
+        If `n` is anything else; the number stays as it was.
     """
     global _num_threads
     number = check_positive_int("n", n)

@@ -94,7 +94,7 @@ def check_keywords(name: str, value: Any, reserved: Collection[str] = ()) -> dic
     Raises
     ------
     TypeError
-        If it is no such mapping.
+        If it is not such a mapping.
     ValueError
         If it has one of the keys `reserved`.
     """
@@ -116,7 +116,7 @@ def _plain(value: Any) -> Any:
 
 
 def check_pair(name: str, value: Any) -> tuple[Any, Any]:
-    """Return the inputs and the targets of a pair; TypeError where it is none."""
+    """Return the inputs and the targets of a pair; TypeError if it is not a pair."""
     try:
         inputs, targets = value
     except (TypeError, ValueError):
@@ -319,7 +319,7 @@ def _as_integers(name: str, value: Any) -> np.ndarray:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as an array of any shape and dtype; ValueError or TypeError if it is none."""
+    """Return `value` as an array of any shape and dtype; TypeError or ValueError if it is none."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         number = np.ma.count_masked(value)
         raise ValueError(

@@ -28,7 +28,7 @@ Sections = dict[str, dict[str, Any]]
 
 
 class CheckpointError(ValueError):
-    """A file that is no checkpoint of ours, is damaged, or does not hold what was asked for."""
+    """A file that is not our checkpoint, is damaged, or does not hold what was asked for."""
 
 
 def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
@@ -45,8 +45,8 @@ def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]])
     OSError
         If the file cannot be written; the one before is still there.
     TypeError, ValueError
-        If a section is no mapping, has a name that would not be found again, or holds what a file
-        cannot; the file before is still there.
+        If a section is not a mapping, has a name that would not be found again, or holds what a
+        file cannot; the file before is still there.
     """
     arrays: dict[str, np.ndarray] = {}
     document: dict[str, Any] = {"format_version": FORMAT_VERSION}
@@ -87,7 +87,8 @@ def load_checkpoint(path: str | Path) -> Sections:
     Raises
     ------
     CheckpointError
-        If there is no such file or it is not a whole checkpoint of a known format. One line.
+        If there is no such file or it is not a whole checkpoint of a known format. The message is
+        one line.
     """
     path = Path(path)
     try:

@@ -158,7 +158,7 @@ class Parameters(Mapping[str, np.ndarray]):
         ValueError
             If shapes differ.
         TypeError
-            If ``state`` is no mapping, or its arrays are of the wrong kind and no more is wrong.
+            If ``state`` is not a mapping, or its arrays are of the wrong kind and no more is wrong.
             Each of these errors lists all that is wrong with ``state``.
         """
         if not isinstance(state, Mapping):
@@ -228,7 +228,7 @@ def join(parts: Mapping[str, Module]) -> Parameters:
     Raises
     ------
     TypeError
-        If the parts are no mapping.
+        If the parts are not a mapping.
     ValueError
         If a name contains a dot, the dtypes differ, no part has parameters, or a part is given
         twice or belongs to another joined buffer already (which would lose it).

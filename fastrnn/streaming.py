@@ -32,7 +32,7 @@ class Stream:
     ValueError
         If the layer is bidirectional or runs in reverse: its output needs the end of the sequence.
     MemoryError
-        If there is no memory for the states of so many sequences.
+        If there is no memory for the states of `batch_size` sequences.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class Stream:
     def state(self) -> Any:
         """The layer's state (num_layers, B, H), for an LSTM a pair; a copy.
 
-        Can be set, to None for that of a new stream, and for ``batch_size=1`` without its B.
+        Can be set: None is the state of a new stream, and ``batch_size=1`` needs no axis B.
         """
         state = tuple([array.copy() for array in self._states])
         return state[0] if len(state) == 1 else state
@@ -108,13 +108,14 @@ class Stream:
         ----------
         x : array_like, shape (B, I), or (I,) for ``batch_size=1``
         out : ndarray or None, shape (B, H) or (H,), the layer's dtype
-            Where to write the output; None takes an array of which nobody holds anything.
+            Where to write the output. None gives a new array, or an earlier one that is no longer
+            referenced.
 
         Returns
         -------
         y : ndarray, shape (B, H) or (H,) as `x`
-            h of the last layer (``proj_size`` wide where there is a projection); `out` if given. No
-            later step writes to it as long as it, or a view of it, is held.
+            h of the last layer (``proj_size`` wide where there is a projection); `out` if given.
+            Later steps do not write to it while it, or a view of it, is referenced.
 
         Raises
         ------

@@ -19,7 +19,7 @@ cnp.import_array()
 
 # Terms of sums that are worth a thread.
 cdef double TERMS_A_THREAD = 1e4
-# Between two looks for Ctrl-C.
+# Between two checks for Ctrl-C.
 cdef double TERMS_A_POLL = 1e7
 
 ctypedef fused real:
@@ -40,7 +40,7 @@ cdef struct Batch:
     double *workspace           # (threads, room)
     int64_t *symbols            # (threads, 2 S + 1)
     Py_ssize_t room
-    double terms                # since the last look for Ctrl-C
+    double terms                # since the last check for Ctrl-C
     atomic_int stopped          # by it; read by all threads
 
 
@@ -94,7 +94,7 @@ cdef void exp_less(Py_ssize_t n, const real *x, double most, double rest,
 
 
 cdef bint poll(Batch *batch, Py_ssize_t terms, int rank) noexcept nogil:
-    """Whether to stop after so many terms more. The caller, rank 0, is who may hear signals."""
+    """Whether to stop, after `terms` terms more. The caller, rank 0, is who may hear signals."""
     if rank == 0:
         batch.terms += terms
         if batch.terms > TERMS_A_POLL:

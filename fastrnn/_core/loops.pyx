@@ -13,8 +13,8 @@ Threads divide either the rows of a step (each thread then runs its sequences th
 meets no other) or, where rows are few, the hidden units (all meet at a barrier before a product).
 Where steps are too small for that, a second thread makes the products over all steps behind the
 loop of the adjoint.
-Element types are the kernels' affair: buffers are untyped here and strides are in elements.
-Nothing here knows of Python but the look for Ctrl-C; `scan.pyx` checks and allocates.
+Only the kernels know element types: buffers are untyped here and strides are in elements.
+Nothing here knows of Python but the check for Ctrl-C; `scan.pyx` checks and allocates.
 """
 from libc.string cimport memcpy, memset
 
@@ -41,7 +41,7 @@ from fastrnn._core.kernels cimport (
 )
 from fastrnn._core.signals cimport PyErr_CheckSignals
 
-# Between two looks for Ctrl-C.
+# Between two checks for Ctrl-C.
 cdef double FLOPS_A_POLL = 2e8
 # Rows that the gradients of all weights read, one after the other, while they are in the cache.
 cdef Py_ssize_t GRADIENT_ROWS = 256
@@ -314,7 +314,7 @@ cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_
 
 cdef void polled_gemm(Run *r, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, Matrix a, Matrix b,
                       bint accumulate, Matrix c, bint polls) noexcept nogil:
-    """c (m, n) (+)= a (m, k) b (k, n), with looks for Ctrl-C between blocks of rows."""
+    """c (m, n) (+)= a (m, k) b (k, n), with checks for Ctrl-C between blocks of rows."""
     cdef Py_ssize_t most = 64 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + n * k)), row = 0, rows
     while row < m and not r.stopped:
         rows = min(most, m - row)
@@ -628,12 +628,12 @@ cdef void run_forward(Run *r, int size) noexcept nogil:
 
 
 cdef Py_ssize_t poll_interval(const Run *r) noexcept nogil:
-    """Steps between two looks for Ctrl-C."""
+    """Steps between two checks for Ctrl-C."""
     return 1 + <Py_ssize_t>(FLOPS_A_POLL / (1. + 2. * r.B * r.cell.gates * r.H * (r.inputs + r.P)))
 
 
 cdef Py_ssize_t product_rows(const Run *r) noexcept nogil:
-    """Rows of the products over all steps that are multiplied between two looks for Ctrl-C."""
+    """Rows of the products over all steps that are multiplied between two checks for Ctrl-C."""
     return 64 + <Py_ssize_t>(10 * FLOPS_A_POLL / (1. + r.cell.gates * r.H * (r.inputs + r.P)))
 
 

@@ -1,4 +1,4 @@
-"""Memory of large arrays, kept for the next ones.
+"""Memory of large arrays, kept to be used again.
 
 A training step takes and returns the same few blocks again and again. The C library gives large
 ones back to the system at once, which then has to hand out and clear every page anew: without this

@@ -1,4 +1,4 @@
-"""Affine layers, cross-entropy and optimiser steps: work that has no time in it.
+"""Affine layers, cross-entropy and optimiser steps: operations without a time axis.
 
 Every function takes contiguous arrays of one element type, which the Python callers have checked,
 and divides its work among threads such that results do not depend on their number.
@@ -32,7 +32,7 @@ cnp.import_array()
 # As in scan.pyx: what is worth a thread, in flops and in elements of a pass.
 cdef double FLOPS_A_THREAD = 2e6
 cdef double ELEMENTS_A_THREAD = 1e5
-# Between two looks for Ctrl-C in an affine layer, each of which has the weights packed once more.
+# Between two checks for Ctrl-C in an affine layer, after each of which weights are packed anew.
 cdef double FLOPS_A_POLL = 1e10
 # Sums over a buffer are made in such blocks, whoever makes them.
 cdef Py_ssize_t BLOCK = 1 << 16
@@ -117,7 +117,7 @@ cdef void affine_adjoint_work(void *context, int i, int tasks, int rank) noexcep
 
 
 cdef int run_in_parts(const Affine *a, fr_task work, double flops) except -1:
-    """Run the work for some rows after the other, with a look for Ctrl-C after each part."""
+    """Run the work part by part, some rows each, with a check for Ctrl-C after each part."""
     cdef Affine part = a[0]
     cdef int k, parts = <int>(1 + flops / FLOPS_A_POLL)
     cdef int size = threads(flops / parts, FLOPS_A_THREAD)

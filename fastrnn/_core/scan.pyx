@@ -46,14 +46,14 @@ cdef double FLOPS_A_BARRIER = 3.5e4
 # Work of a step back, over all threads, from which barriers are better than a thread behind the
 # loop.
 cdef double FLOPS_A_STEP_BACK = 3e5
-# Units are divided in place of rows where a thread would have less than two rows of a step; where
-# the weight is large, of which a thread then reads a part alone, with up to so many rows a thread
+# Threads divide units in place of rows where each would have less than two rows of a step; where
+# the weight is large, of which each then reads only its part, up to this many rows a thread
 # (LSTM 256, B4 T50 on two threads: 748 to 536 us, in training 2094 to 1691; small ones lose).
 cdef Py_ssize_t ROWS_FOR_UNITS = 3
 cdef Py_ssize_t LARGE_FOR_UNITS = 1 << 18
 # With fewer rows of a step on a thread, or twice as many where the weight does not stay in L2, the
 # input product is hoisted out of the loop (LSTM 2x650, B20: 300 ms whatever neighbours do to L3, in
-# place of 300 to 370), and without a tape made for so many rows at a time.
+# place of 300 to 370), and without a tape made for CHUNK_ROWS rows at a time.
 cdef Py_ssize_t ROWS_A_STEP = 16
 cdef Py_ssize_t LARGE_WEIGHT = 1 << 21
 cdef Py_ssize_t CHUNK_ROWS = 512

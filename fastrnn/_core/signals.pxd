@@ -6,5 +6,5 @@ cdef extern from "Python.h":
 
 
 cdef inline int reraise() except -1:
-    """Let the exception go on that a look for Ctrl-C has set."""
+    """Let the exception go on that a check for Ctrl-C has set."""
     return -1

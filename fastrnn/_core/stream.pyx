@@ -396,7 +396,7 @@ cdef class Stepper:
         return data(checked(name, named[name], self.typenum, rows, columns))
 
     cdef char *zeros(self, Py_ssize_t n) except NULL:
-        """Memory of so many elements, as long as the weights stay where they are.
+        """Memory of this many elements, as long as the weights stay where they are.
 
         It begins at a line of the cache: in the middle of one, a step of 64 units took 0.1 us more.
         """

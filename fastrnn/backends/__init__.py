@@ -26,7 +26,7 @@ def active_backend() -> ModuleType:
 
 
 class use_backend:  # noqa: N801 - called like a function, as numpy.errstate is
-    """Make calls that follow use another backend; as a context manager, until it is left.
+    """Make calls that follow use another backend; as a context manager, those inside the block.
 
     The choice is the whole process's. A pullback runs on the backend that its `vjp` ran on.
 
@@ -37,16 +37,15 @@ class use_backend:  # noqa: N801 - called like a function, as numpy.errstate is
     Raises
     ------
     ValueError
-        Another name.
+        If there is no backend of this name.
     ImportError
-        ``"compiled"`` where the extension is not built.
+        If it is ``"compiled"`` and the extension is not built.
 
     Examples
     --------
     >>> with use_backend("reference"):
     ...     active_backend().__name__
     'fastrnn.backends.reference'
-
     """
 
     def __init__(self, name: str) -> None:

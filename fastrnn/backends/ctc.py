@@ -39,10 +39,12 @@ def ctc(
     ----------
     logits : ndarray, shape (T, B, V)
         Scores; those beyond a sequence's length are not read.
-    lengths, target_lengths : ndarray of int64, shape (B,)
-        Valid frames and symbols; a target fits its frames.
+    lengths : ndarray of int64, shape (B,)
+        Valid frames.
     targets : ndarray of int64, shape (S, B)
         Symbols, without the blank.
+    target_lengths : ndarray of int64, shape (B,)
+        Valid symbols; a target fits its frames.
     blank : int
     weights : ndarray of float64, shape (B,)
         Of the sequences in the gradient.

@@ -54,7 +54,6 @@ def scan(run: Run) -> tuple[tuple[np.ndarray, ...], Tape | None]:
         New arrays: the states after each sequence's own last step.
     tape : Tape or None
         What the adjoint needs, where the run says to keep it.
-
     """
     cell, weights, x, offsets, state, out, reverse, keep_tape, extras = run
     extras = extras or Extras()
@@ -112,7 +111,6 @@ def scan_adjoint(tape: Tape, run: AdjointRun) -> tuple[np.ndarray | None, tuple[
     -------
     d_x : ndarray, shape (N, I), or None for ids and where it is left out
     d_initial : tuple of ndarray, each (B, width)
-
     """
     d_out, d_final, gradients, input_gradient = run
     cell, weights, x, shapes, steps, operands, extras, saved = tape
@@ -163,7 +161,7 @@ def scans(
     """Return what `scan` returns for one run, or two that do not need each other.
 
     Such as both directions of a layer; they may run at the same time. The compiled backend uses at
-    most so many threads, here and below, and None for as many as `set_num_threads` says.
+    most this many threads, here and below, and None for as many as `set_num_threads` says.
     """
     return [scan(run) for run in runs]
 
@@ -237,7 +235,6 @@ class Stepper:
         or (I,), or raises.
     extras : Extras or None
         As of a `Run`; masks have one row.
-
     """
 
     def __init__(self, cell, passes, parameters, states, check, extras=None):

@@ -25,7 +25,6 @@ class Extras(NamedTuple):
     zoneout : tuple of ndarray or None
         For each state a mask z (N, width), packed like the input, or (1, width) for all rows: the
         state after a step is ``z * before + (1 - z) * after``.
-
     """
 
     cell_clip: float = np.inf
@@ -65,7 +64,6 @@ class Run(NamedTuple):
         Return what the adjoint needs.
     extras : Extras or None
         What else a layer may ask for; None is nothing.
-
     """
 
     cell: CellSpec
@@ -92,7 +90,6 @@ class AdjointRun(NamedTuple):
         Arrays named and shaped like ``weights``, which are added into.
     input_gradient : bool
         False leaves out the gradient of ``x``.
-
     """
 
     d_out: np.ndarray | None

@@ -1,4 +1,4 @@
-"""Recurrent cells: their equations in NumPy, and the registry that everything else runs down."""
+"""Recurrent cells: their equations in NumPy, and the registry that everything else goes by."""
 
 from fastrnn.cells.base import CellSpec, Stage
 from fastrnn.cells.gru import gru, gru_reset_before

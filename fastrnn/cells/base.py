@@ -45,7 +45,6 @@ class Stage:
         ``adjoint(saved, d_outputs) -> (d_zx, d_zh, d_values)``. ``d_outputs`` holds a gradient for
         every name in `outputs`; ``d_values`` the gradients of the values at entry other than
         through zh. ``d_zx`` is None where `gates` is. None: the cell is for inference alone.
-
     """
 
     operand: str
@@ -75,7 +74,6 @@ class CellSpec:
         Parameters of the cell's own, by name, and how many times H they are long. A layer may leave
         one out, if the cell says so. Stages find them among their values, and return their
         gradients, summed over the rows, among those of the values.
-
     """
 
     name: str

@@ -54,7 +54,7 @@ class Windows(Sequence[tuple[np.ndarray, np.ndarray]]):
     Raises
     ------
     TypeError, ValueError
-        If a size is no positive integer or the sequence is too short for one window.
+        If a size is not a positive integer or the sequence is too short for one window.
 
     Notes
     -----
@@ -175,15 +175,15 @@ class Batches(Sequence[tuple[Any, Any]]):
     inputs, targets : list of array_like, array, or tuple of these
         One entry an example. A list holds sequences (see :func:`pad`), which a batch gives as
         :class:`Padded`; an array has the examples along its first axis, and a batch its rows, as
-        does a list of single numbers. A tuple of such gives a tuple. What NumPy makes an array of,
-        such as a data frame or a column of one, is taken as that array; a column of sequences as
-        their list.
+        does a list of single numbers. A tuple of such gives a tuple. Whatever NumPy converts to an
+        array, such as a data frame or a column of one, is taken as that array; a column of
+        sequences as a list of them.
     batch_size : int
         Examples of a batch; the last one may have fewer.
     pool : int
-        Examples of so many batches are drawn together and sorted by length.
+        Number of batches whose examples are drawn together and sorted by length.
     seed : int
-        Of the orders.
+        Of the order of the examples.
 
     Raises
     ------

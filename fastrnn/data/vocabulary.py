@@ -33,7 +33,7 @@ class CharVocabulary:
     Raises
     ------
     TypeError
-        If the text is no str.
+        If the text is not a str.
     ValueError
         If the text is empty.
     """
@@ -76,7 +76,7 @@ class CharVocabulary:
         Raises
         ------
         TypeError
-            If the text is no str.
+            If the text is not a str.
         ValueError
             If it has characters without an id; the message lists them.
         """
@@ -109,7 +109,7 @@ class CharVocabulary:
 
     @classmethod
     def from_state(cls, state: Mapping[str, str]) -> CharVocabulary:
-        """Return the vocabulary of a :meth:`state`; ValueError if it is none."""
+        """Return the vocabulary of a :meth:`state`; ValueError if it is not such a state."""
         try:
             vocabulary = cls(state["characters"])
         except (KeyError, TypeError):
@@ -143,7 +143,7 @@ class Vocabulary:
     Raises
     ------
     TypeError
-        If the tokens are a str (give a tokeniser's list), or one of them is no str.
+        If the tokens are a str (give a tokeniser's list), or one of them is not a str.
     ValueError
         If a special token is another or comes twice, or there is no token at all.
     """
@@ -262,7 +262,7 @@ class Vocabulary:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Sequence[str]]) -> Vocabulary:
-        """Return the vocabulary of a :meth:`state`; ValueError if it is none."""
+        """Return the vocabulary of a :meth:`state`; ValueError if it is not such a state."""
         try:
             tokens, specials = (tuple(_check_tokens(state[key])) for key in ("tokens", "specials"))
         except (KeyError, TypeError):

@@ -281,7 +281,7 @@ class RNNClassifier(_Labels):
     clip : float or None
         Largest norm of all gradients together.
     patience : int or None
-        Stop after so many epochs without a lower loss on sequences held out, and go back to the
+        Stop after this many epochs without a lower loss on sequences held out, and go back to the
         epoch of the lowest; None trains all epochs on all sequences.
     validation_fraction : float
         Share of the sequences held out where `patience` is given.
@@ -360,8 +360,11 @@ class RNNRegressor(RegressorMixin, _RNN):
 
     Parameters
     ----------
-    hidden_size, num_layers, cell, bidirectional, pooling, dropout, epochs, batch_size, \
-    learning_rate, clip, patience, validation_fraction, warm_start, random_state, verbose
+    hidden_size, num_layers, cell, bidirectional, pooling, dropout
+        As for :class:`RNNClassifier`.
+    epochs, batch_size, learning_rate, clip, patience, validation_fraction
+        As for :class:`RNNClassifier`.
+    warm_start, random_state, verbose
         As for :class:`RNNClassifier`.
 
     Attributes
@@ -448,8 +451,11 @@ class RNNTagger(_Labels):
 
     Parameters
     ----------
-    hidden_size, num_layers, cell, bidirectional, dropout, class_weight, epochs, batch_size, \
-    learning_rate, clip, patience, validation_fraction, warm_start, random_state, verbose
+    hidden_size, num_layers, cell, bidirectional, dropout, class_weight
+        As for :class:`RNNClassifier`.
+    epochs, batch_size, learning_rate, clip, patience, validation_fraction
+        As for :class:`RNNClassifier`.
+    warm_start, random_state, verbose
         As for :class:`RNNClassifier`.
 
     Attributes

@@ -30,9 +30,9 @@ class Attention(Module, ABC):
     .. math:: a_{st} = \frac{e^{f(q_s, m_t)}}{\sum_{t'} e^{f(q_s, m_{t'})}}, \qquad
               c_s = \sum_t a_{st} m_t
 
-    The queries are all given at once. A decoder whose outputs they are has run through all of its
-    steps before, in one call. What stands above the decoder reads the context (Luong et al.,
-    section 3); the decoder's next step does not.
+    The queries are all given at once: if they are the outputs of a decoder, it has already run all
+    of its steps, in one call. The context is for what stands above the decoder (Luong et al.,
+    section 3), not for the decoder's next step.
     """
 
     def __init__(self, query_size: int, memory_size: int, dtype: DTypeLike) -> None:
@@ -173,16 +173,18 @@ class DotAttention(Attention):
         is learnt: ``examples/translation.py`` then has a BLEU of 20 in place of 27.
     dtype : {"float32", "float64"}
     seed
-        Not used; the others take one.
+        Ignored; all attention layers take one.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: Luong, Pham and Manning, "Effective approaches to attention-based neural machine
-    translation" (2015), equation 8, "dot"; the factor as in Vaswani et al., "Attention is all you
-    need" (2017), equation 1.
+    References
+    ----------
+    Luong, Pham and Manning, "Effective approaches to attention-based neural machine translation"
+    (2015), equation 8, "dot"; the factor as in Vaswani et al., "Attention is all you need" (2017),
+    equation 1.
     """
 
     def __init__(
@@ -227,9 +229,11 @@ class GeneralAttention(Attention):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: as `DotAttention`, "general".
+    References
+    ----------
+    As `DotAttention`, "general".
     """
 
     def __init__(
@@ -281,9 +285,11 @@ class AdditiveAttention(Attention):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align and
+    References
+    ----------
+    Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align and
     translate" (2015), appendix A.1.2.
     """
 

@@ -18,8 +18,8 @@ class Module:
 
     ``y = module(x)`` keeps nothing. ``y, pullback = module.vjp(x)`` also returns the function that
     takes the gradient of a loss with respect to ``y``, adds the gradients of the parameters into
-    ``gradients`` and returns that of ``x``. It is used once. Recurrent layers have a state beside
-    their output and their input.
+    ``gradients`` and returns that of ``x``. That function can be used once. Recurrent layers
+    also take and return a state.
 
     Parameters must stay as they are between a ``vjp`` and its pullback, which reads them again.
 
@@ -56,7 +56,7 @@ class Pullback:
     """The adjoint of one call, used once: it lets go of what it kept for that.
 
     A call that is refused (wrong shape or dtype) leaves it usable. One that ends in another error,
-    such as Ctrl-C, may have added some of its gradients, and does not.
+    such as Ctrl-C, may have added some of its gradients, and ends its use.
 
     Parameters
     ----------

@@ -89,7 +89,9 @@ class Cell(Module):
         Raises
         ------
         ValueError, TypeError
-            As for a call; the pullback as well. RuntimeError when it is called again.
+            As for a call; the pullback as well.
+        RuntimeError
+            If the pullback is called again.
         """
         x, state = self._check(x, state)
         B = len(x[0]) if x.ndim == 3 else None
@@ -139,9 +141,11 @@ class RNNCell(Cell):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: names, shapes and order of arguments are those of ``torch.nn.RNNCell``.
+    References
+    ----------
+    Names, shapes and order of arguments are those of ``torch.nn.RNNCell``.
 
     Examples
     --------
@@ -190,9 +194,11 @@ class LSTMCell(Cell):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: ``torch.nn.LSTMCell``.
+    References
+    ----------
+    ``torch.nn.LSTMCell``.
     """
 
     def __init__(
@@ -248,9 +254,11 @@ class GRUCell(Cell):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: ``torch.nn.GRUCell``.
+    References
+    ----------
+    ``torch.nn.GRUCell``.
     """
 
     def __init__(

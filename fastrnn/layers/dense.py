@@ -44,9 +44,11 @@ class Dense(Module):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: ``torch.nn.Linear``, whose names, shapes and initial distribution these are.
+    References
+    ----------
+    ``torch.nn.Linear``, whose names, shapes and initial distribution these are.
     """
 
     def __init__(
@@ -88,7 +90,7 @@ class Dense(Module):
         ----------
         x : array_like, shape (..., in_features)
         copy : bool
-            False keeps `x` itself for the pullback; nobody may write to it until then.
+            False keeps `x` itself for the pullback; it must not be modified until then.
 
         Returns
         -------

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class Dropout(Module):
     """Set each element to zero with probability `p` while training.
 
-    What stays is scaled by ``1 / (1 - p)``, so that the expectation is the input and inference
-    has nothing to do. The mask is drawn by :meth:`vjp` alone, a fresh one a call.
+    What stays is scaled by ``1 / (1 - p)``, so that the expected output equals the input and
+    inference does nothing. Only :meth:`vjp` draws masks, a fresh one for each call.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Dropout(Module):
         Probability of zero, in [0, 1].
     shared_axis : int or None
         An axis along which one mask holds: with 0, time in (T, B, I), the same elements are dropped
-        at every step (variational or locked dropout). None draws every element alone.
+        at every step (variational or locked dropout). None draws each element independently.
     seed : int, numpy.random.Generator or None
         Source of the masks.
 
@@ -46,12 +46,13 @@ class Dropout(Module):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
-    JMLR 15 (2014), in the inverted form of ``torch.nn.Dropout``; the shared mask: Y. Gal, Z.
-    Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks",
-    NIPS 2016.
+    References
+    ----------
+    Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15
+    (2014), in the inverted form of ``torch.nn.Dropout``; the shared mask: Y. Gal, Z. Ghahramani, "A
+    theoretically grounded application of dropout in recurrent neural networks", NIPS 2016.
     """
 
     def __init__(self, p: float = 0.5, *, shared_axis: int | None = None, seed: Any = None) -> None:

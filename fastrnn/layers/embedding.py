@@ -35,9 +35,11 @@ class Embedding(Module):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: ``torch.nn.Embedding``, whose names, shape and initial distribution these are.
+    References
+    ----------
+    ``torch.nn.Embedding``, whose names, shape and initial distribution these are.
     """
 
     def __init__(
@@ -80,8 +82,8 @@ class Embedding(Module):
         output : ndarray, shape (..., embedding_dim)
         pullback : callable
             ``pullback(d_output)`` adds the gradient of the table and returns None: ids have none.
-            Terms of one id are added one by one, as PyTorch does: float32 may round a sum of 1e5 by
-            1e-4 of it, of 1e6 by 1e-2.
+            Terms of one id are added one by one, as in PyTorch: in float32 the relative rounding
+            error may reach 1e-4 for 1e5 terms and 1e-2 for 1e6.
 
         Raises
         ------

@@ -35,7 +35,9 @@ class GRU(Recurrent):
     ValueError, TypeError
         As for `RNN`.
 
-    Source: `fastrnn.cells.gru`, ``torch.nn.GRU``.
+    References
+    ----------
+    `fastrnn.cells.gru`, ``torch.nn.GRU``.
     """
 
     def __init__(

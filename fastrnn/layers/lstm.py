@@ -20,19 +20,19 @@ class LSTM(Recurrent):
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional
         As for `RNN`.
     proj_size : int
-        If not 0, h is multiplied down to this width, less than `hidden_size`; c is not.
+        If not 0, h is projected to this width, which must be below `hidden_size`; c is not.
     peepholes : bool
         True adds :math:`p_i c_{t-1}`, :math:`p_f c_{t-1}` and :math:`p_o c_t` to the arguments of
         the gates.
     coupled : bool
-        True has the forget gate :math:`f = 1 - i`, and weights for the gates i, g, o alone.
+        True makes the forget gate :math:`f = 1 - i`; only i, g and o then have weights.
     layer_norm : bool
         True normalises both products and the cell that h is made of; see
         `fastrnn.cells.lstm_variants`.
     cell_clip : float or None
         Largest absolute value of an element of c; its gradient is zero where it is clipped.
     forget_bias : float or None
-        What the forget gate's bias begins with, the sum of both; None leaves it to `init`.
+        Initial value of the forget gate's bias (the sum of its two); None leaves it to `init`.
     dtype, seed, **options
         As for `RNN`.
 
@@ -51,7 +51,9 @@ class LSTM(Recurrent):
         As for `RNN`; if `forget_bias` is given where there is none: with `coupled`, or without
         biases.
 
-    Source: `fastrnn.cells.lstm`, `fastrnn.cells.lstm_variants`, ``torch.nn.LSTM``.
+    References
+    ----------
+    `fastrnn.cells.lstm`, `fastrnn.cells.lstm_variants`, ``torch.nn.LSTM``.
     """
 
     def __init__(

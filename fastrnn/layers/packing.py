@@ -42,7 +42,7 @@ class Packing:
     ValueError
         If T = 0, or a length is not in 0..T.
     TypeError
-        If lengths are no integers.
+        If lengths are not integers.
     """
 
     def __init__(

@@ -58,7 +58,7 @@ class Pooling(Module, ABC):
         Parameters
         ----------
         x, lengths
-            As for the call. Nobody may write to `x` until the pullback has been called.
+            As for the call. `x` must not be modified until the pullback has been called.
 
         Returns
         -------
@@ -91,7 +91,7 @@ class Pooling(Module, ABC):
 
 
 class LastPooling(Pooling):
-    """What each direction has read last: the last valid step, for a backward half the first.
+    """The last output of each direction: at the last valid step, of a backward half at the first.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class LastPooling(Pooling):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
     """
 
     def __init__(
@@ -197,7 +197,7 @@ class MeanPooling(WeightedPooling):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
     """
 
     def __init__(self, size: int, *, dtype: DTypeLike = "float32") -> None:
@@ -228,9 +228,11 @@ class AttentionPooling(WeightedPooling):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align and
+    References
+    ----------
+    Bahdanau, Cho and Bengio, "Neural machine translation by jointly learning to align and
     translate" (2015), without a query, as Yang et al., "Hierarchical attention networks for
     document classification" (2016), equations 5 to 7.
     """
@@ -273,7 +275,9 @@ class WeightedPoolingStream(PoolingStream):
     batch_size : int
         Number of sequences B read side by side.
 
-    Source: the sums are scaled anew when a score is larger than all before it, as in Milakov and
+    References
+    ----------
+    The sums are scaled anew when a score is larger than all before it, as in Milakov and
     Gimelshein, "Online normalizer calculation for softmax" (2018), algorithm 3.
     """
 

@@ -65,8 +65,8 @@ class Recurrent(Module):
     reverse : bool
         True runs every sequence from its end to its beginning, as the reverse half of a
         bidirectional layer does; outputs stay at the steps of their inputs, the final state is that
-        of step 0. Keras, whose word is ``go_backwards``, returns the outputs in the order in which
-        they were made, ``output[::-1]``.
+        of step 0. Keras, which calls this ``go_backwards``, returns the outputs in the order in
+        which they were made, ``output[::-1]``.
     variational : bool
         True drops the same outputs between layers at every step of a sequence (locked dropout).
     recurrent_dropout : float
@@ -75,7 +75,8 @@ class Recurrent(Module):
         ``1 / (1 - p)``. The state itself is not touched.
     zoneout : float or pair of float
         Probability with which an element of a state keeps the value it had before the step, drawn
-        anew at each step; of h, or of h and c. At inference the state is the expected one.
+        anew at each step; a pair gives those of h and c. At inference the state is the expected
+        one.
     learned_state : bool
         True adds the parameters ``h0`` and ``c0``, (num_layers * num_directions, width), which
         begin as zeros and stand in for a state that is not given.
@@ -85,7 +86,9 @@ class Recurrent(Module):
         alone, with zero biases; or a mapping from ``weight_ih``, ``weight_hh``, ``weight_hr`` and
         ``bias`` to such names, ``"uniform"`` where one is left out.
 
-    Source: see docs/layers.md.
+    References
+    ----------
+    See docs/layers.md.
     """
 
     def __init__(
@@ -245,7 +248,7 @@ class Recurrent(Module):
         ValueError
             For a wrong shape, T = 0, or lengths outside 0..T.
         TypeError
-            For complex, object or string arrays, lengths that are no integers, or a state that is
+            For complex, object or string arrays, lengths that are not integers, or a state that is
             not a pair where it must be.
         """
         output, final, _ = self._run(x, state, lengths, keep_tape=False)
@@ -266,8 +269,8 @@ class Recurrent(Module):
         x, state, lengths
             As for a call. The caller may overwrite them, and the results, at once.
         input_gradient : bool
-            False leaves out the gradient of `x`, a product as large as that of `x` itself: the
-            pullback returns None for it.
+            False leaves out the gradient of `x`, which saves a product as large as the one with
+            `x`: the pullback returns None for it.
 
         Returns
         -------
@@ -282,7 +285,9 @@ class Recurrent(Module):
         Raises
         ------
         ValueError, TypeError
-            As for a call; the pullback as well. RuntimeError when it is called again.
+            As for a call; the pullback as well.
+        RuntimeError
+            If the pullback is called again.
         """
         input_gradient = check_bool("input_gradient", input_gradient)
         return self._run(x, state, lengths, keep_tape=True, input_gradient=input_gradient)
@@ -296,8 +301,8 @@ class Recurrent(Module):
     ) -> tuple[np.ndarray, Any]:
         """Run the layer for inference on the vectors of ids, as ``self(embedding(ids), ...)`` does.
 
-        The vectors need not be made: where symbols are fewer than steps, the input product is that
-        of the table, of which each step takes a row.
+        The vectors need not be formed: with fewer symbols than steps, the input product of the
+        whole table is made once, and each step takes its rows.
 
         Parameters
         ----------
@@ -348,7 +353,7 @@ class Recurrent(Module):
             If the layer is bidirectional or runs in reverse: its output needs the end of the
             sequence.
         MemoryError
-            If there is no memory for the states of so many sequences.
+            If there is no memory for the states of `batch_size` sequences.
         """
         return Stream(self, batch_size)
 

@@ -26,7 +26,7 @@ class RNN(Recurrent):
     bias : bool
         False leaves out both biases.
     batch_first : bool
-        True: input and output are (B, T, ...); the state is not.
+        True: input and output are (B, T, ...); the state's layout stays as it is.
     dropout : float
         Probability with which :meth:`vjp` sets outputs of every layer but the last to zero.
     bidirectional : bool
@@ -50,9 +50,11 @@ class RNN(Recurrent):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type or out of its range, or there is no such option.
+        If an argument has the wrong type, is out of range or does not exist.
 
-    Source: `fastrnn.cells.rnn`; names, shapes and order of arguments are those of ``torch.nn.RNN``.
+    References
+    ----------
+    `fastrnn.cells.rnn`; names, shapes and order of arguments are those of ``torch.nn.RNN``.
     """
 
     def __init__(

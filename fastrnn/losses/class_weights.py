@@ -35,10 +35,12 @@ def balanced_class_weights(labels: ArrayLike, num_classes: int) -> np.ndarray:
     ValueError
         If a label is outside 0 to K - 1, or a class has none.
     TypeError
-        If the labels are no integers.
+        If the labels are not integers.
 
-    Source: King and Zeng, "Logistic regression in rare events data", Political Analysis 9 (2001),
-    as scikit-learn's ``class_weight="balanced"``.
+    References
+    ----------
+    King and Zeng, "Logistic regression in rare events data", Political Analysis 9 (2001), as
+    scikit-learn's ``class_weight="balanced"``.
     """
     num_classes = check_num_classes(num_classes)
     labels = check_ids("labels", labels, num_classes)

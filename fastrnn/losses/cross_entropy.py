@@ -54,8 +54,10 @@ def softmax_cross_entropy(
     TypeError
         If the logits are not real numbers, the targets not integers or the mask not boolean.
 
-    Source: the scores are shifted by their largest, as in Goodfellow et al., "Deep
-    learning" (2016), section 4.1; weights as ``torch.nn.CrossEntropyLoss`` has them.
+    References
+    ----------
+    The scores are shifted by their largest, as in Goodfellow et al., "Deep learning" (2016),
+    section 4.1; weights as ``torch.nn.CrossEntropyLoss`` has them.
     """
     logits = check_floats("logits", logits)
     if logits.ndim == 0 or logits.shape[-1] == 0:

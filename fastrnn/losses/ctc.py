@@ -47,7 +47,7 @@ def ctc(
     loss : float
         Nats a symbol of the target, mean over the B sequences: that of
         ``torch.nn.functional.ctc_loss`` with its default ``reduction="mean"``. A sequence without
-        frames has an empty target, which it says with certainty: its loss is 0. Infinite where
+        frames has an empty target, whose probability is 1: its loss is 0. Infinite where
         scores of minus infinity leave no alignment, with a gradient of NaN.
     d_logits : ndarray, shape and dtype of `logits`
         Gradient of that mean, zero beyond the lengths.
@@ -60,6 +60,11 @@ def ctc(
     TypeError
         If the logits are not real numbers or the others not integers.
 
+    References
+    ----------
+    Graves et al., "Connectionist temporal classification: labelling unsegmented sequence data with
+    recurrent neural networks" (2006), equations 3 and 14 to 16.
+
     Examples
     --------
     With :class:`fastrnn.data.Padded` scores and targets:
@@ -70,9 +75,6 @@ def ctc(
     >>> loss, _ = fr.losses.ctc(*scores, *fr.data.pad([[1, 1], [1]]))
     >>> round(loss, 3)  # log(8) / 2, as 1 0 1 is one of 8, and log(4 / 3): 11, 01, 10 are 3 of 4
     0.664
-
-    Source: Graves et al., "Connectionist temporal classification: labelling unsegmented sequence
-    data with recurrent neural networks" (2006), equations 3 and 14 to 16.
     """
     logits = check_floats("logits", logits)
     if logits.ndim != 3 or 0 in logits.shape:

@@ -56,8 +56,10 @@ def gaussian_mixture_nll(
     TypeError
         If an array is not of real numbers or the mask not boolean.
 
-    Source: Bishop, "Mixture density networks" (1994), equations 22 to 25 and 29 to 38; of
-    recurrent networks: Graves, "Generating sequences with recurrent neural networks" (2013).
+    References
+    ----------
+    Bishop, "Mixture density networks" (1994), equations 22 to 25 and 29 to 38; of recurrent
+    networks: Graves, "Generating sequences with recurrent neural networks" (2013).
     """
     outputs = check_floats("outputs", outputs)
     if outputs.ndim < 2 or outputs.size == 0 or outputs.shape[-1] < 3 or outputs.shape[-1] % 2 == 0:

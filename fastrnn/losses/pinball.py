@@ -45,7 +45,9 @@ def pinball(
     TypeError
         If an array is not of real numbers or the mask not boolean.
 
-    Source: Koenker and Bassett, "Regression quantiles", Econometrica 46 (1978).
+    References
+    ----------
+    Koenker and Bassett, "Regression quantiles", Econometrica 46 (1978).
     """
     predictions = check_floats("predictions", predictions)
     quantiles = check_quantiles(quantiles).astype(predictions.dtype)

@@ -33,8 +33,8 @@ class Model(Module, ABC):
     Attributes
     ----------
     config : dict
-        The arguments but the seed, in types that JSON has: ``type(model)(**model.config)`` has the
-        same shapes.
+        The constructor's arguments except the seed, as JSON types: ``type(model)(**model.config)``
+        has the same shapes.
     generators : dict of str to numpy.random.Generator
         Everything random in training; a resumed run restores their states.
     time_first : bool
@@ -115,7 +115,7 @@ def load(path: str | Path) -> tuple[Model, Sections]:
     Raises
     ------
     fastrnn.training.CheckpointError
-        If the file is not one, or its parts do not fit each other. One line.
+        If the file is not one, or its parts do not fit each other. The message is one line.
     """
     sections = load_checkpoint(path)
     return model_from(sections, path), sections

@@ -37,7 +37,7 @@ class Captioner(Writer):
     dropout : float
         Probability with which outputs of the recurrent layers are dropped.
     input_dropout : float
-        The same for the vectors that stand for symbols.
+        Probability with which elements of the vectors that stand for symbols are dropped.
     embedding_scale, scheduled_sampling, bos, eos, dtype, seed
         As for :class:`fastrnn.models.Seq2Seq`.
 
@@ -51,10 +51,12 @@ class Captioner(Writer):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: Karpathy and Fei-Fei, "Deep visual-semantic alignments for generating image
-    descriptions" (2015), section 3.2, with the input in the initial state.
+    References
+    ----------
+    Karpathy and Fei-Fei, "Deep visual-semantic alignments for generating image descriptions"
+    (2015), section 3.2, with the input in the initial state.
     """
 
     def __init__(

@@ -149,7 +149,7 @@ class PooledStream(HeadStream):
 
 
 class SequenceClassifier(PooledModel):
-    """Sequences in, scores of classes out.
+    """Classify sequences.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ class SequenceClassifier(PooledModel):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
     """
 
     def __init__(
@@ -213,7 +213,7 @@ class SequenceClassifier(PooledModel):
 
 
 class SequenceRegressor(PooledModel):
-    """Sequences in, numbers out.
+    """Map each sequence to one number or more.
 
     Parameters
     ----------

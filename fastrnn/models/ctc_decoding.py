@@ -47,8 +47,10 @@ def best_path(
     ValueError, TypeError
         If an argument has another shape or type, or valid scores are NaN or infinite.
 
-    Source: Graves et al., "Connectionist temporal classification: labelling unsegmented sequence
-    data with recurrent neural networks" (2006), section 3.2, best path decoding.
+    References
+    ----------
+    Graves et al., "Connectionist temporal classification: labelling unsegmented sequence data with
+    recurrent neural networks" (2006), section 3.2, best path decoding.
     """
     return [merge(frames.argmax(axis=1), blank) for frames in _sequences(logits, lengths, blank)]
 
@@ -89,10 +91,12 @@ def prefix_beam(
     Raises
     ------
     ValueError, TypeError
-        As from :func:`best_path`, or if the beam's width is no positive integer.
+        As from :func:`best_path`, or if the beam's width is not a positive integer.
 
-    Source: Graves and Jaitly, "Towards end-to-end speech recognition with recurrent neural
-    networks" (2014), algorithm 1, without a language model.
+    References
+    ----------
+    Graves and Jaitly, "Towards end-to-end speech recognition with recurrent neural networks"
+    (2014), algorithm 1, without a language model.
     """
     beam_width = check_positive_int("beam_width", beam_width)
     sequences = _sequences(logits, lengths, blank)

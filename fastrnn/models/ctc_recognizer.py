@@ -29,8 +29,8 @@ class CTCRecognizer(FramewiseModel):
     .. math:: h_1 \dots h_T = \mathrm{encoder}(x_1 \dots x_T), \qquad
               p(k \mid t) = \mathrm{softmax}(W h_t + b)_k
 
-    Symbol 0 is the blank: nothing (new) is said in this frame. What is said is all frames' symbols
-    with runs made one and blanks dropped.
+    Symbol 0 is the blank: the frame says nothing new. The output is the symbols of all frames with
+    runs merged into one and blanks dropped.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ class CTCRecognizer(FramewiseModel):
     num_symbols : int
         Number V of symbols that may be said, the blank with them: targets are 1 to V - 1.
     repeat : int
-        Frames for each step of the input, which the encoder reads so often: more may be said than
-        there are steps.
+        Frames for each step of the input: every step is read this many times, so that the output
+        may be longer than the input.
     stack : int
         Vectors that are put side by side to make one frame, the last with zeros behind: a shorter
         sequence of wider vectors.
@@ -62,11 +62,13 @@ class CTCRecognizer(FramewiseModel):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: Graves et al., "Connectionist temporal classification: labelling unsegmented sequence
-    data with recurrent neural networks" (2006); stacked frames as Sak et al., "Fast and accurate
-    recurrent neural network acoustic models for speech recognition" (2015).
+    References
+    ----------
+    Graves et al., "Connectionist temporal classification: labelling unsegmented sequence data with
+    recurrent neural networks" (2006); stacked frames as Sak et al., "Fast and accurate recurrent
+    neural network acoustic models for speech recognition" (2015).
     """
 
     def __init__(
@@ -127,7 +129,7 @@ class CTCRecognizer(FramewiseModel):
         inputs : Padded, or sequences
         beam_width : int or None
             None takes the best symbol of each frame; a number takes the likeliest symbols that a
-            beam of so many beginnings finds. See :mod:`fastrnn.models.ctc_decoding`.
+            beam of this many beginnings finds. See :mod:`fastrnn.models.ctc_decoding`.
 
         Returns
         -------
@@ -198,7 +200,7 @@ class CTCRecognizerStream(HeadStream):
         return self._scores(scores)
 
     def finish(self) -> np.ndarray:
-        """Return the scores (n, B, V) of a frame that has begun, zeros in place of what lacks."""
+        """Return the scores (n, B, V) of the incomplete last frame, if any, padded with zeros."""
         if not self._waiting:
             return self._scores([])
         missing = self._model.config["stack"] - len(self._waiting)

@@ -65,9 +65,11 @@ class Decoder(Module):
         Of the recurrent layers, with ``attention``.
     generators : dict of str to numpy.random.Generator
 
-    Source: Luong, Pham and Manning, "Effective approaches to attention-based neural machine
-    translation" (2015), section 3, equations 5 and 6. Their attentional states are not fed back,
-    so that the recurrent layers run over all steps in one call.
+    References
+    ----------
+    Luong, Pham and Manning, "Effective approaches to attention-based neural machine translation"
+    (2015), section 3, equations 5 and 6. Their attentional states are not fed back, so that the
+    recurrent layers run over all steps in one call.
     """
 
     def __init__(

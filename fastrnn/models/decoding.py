@@ -47,7 +47,7 @@ def draw(
     temperature : float
         Not negative; 0 takes the likeliest and draws nothing.
     top_k : int or None
-        Draw from so many of the likeliest only.
+        Draw from only this many of the likeliest.
     generator : numpy.random.Generator
 
     Raises
@@ -175,9 +175,11 @@ def beam_search(
     TypeError, ValueError
         If an argument is wrong, or scores are not finite.
 
-    Source: Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014),
-    section 3.2; the length penalty as in Wu et al., "Google's neural machine translation system"
-    (2016), section 7, without their offset of 5.
+    References
+    ----------
+    Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014), section
+    3.2; the length penalty as in Wu et al., "Google's neural machine translation system" (2016),
+    section 7, without their offset of 5.
     """
     first, eos, max_length = _check(first, eos, max_length)
     K = check_positive_int("beam_width", beam_width)

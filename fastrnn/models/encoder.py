@@ -61,7 +61,7 @@ class Encoder(Module):
         Probability with which outputs of each recurrent layer are dropped in training.
     inputs : {"ids", "vectors"}
     input_dropout : float
-        The same for the vectors that the first layer reads.
+        Probability with which elements of the vectors that the first layer reads are dropped.
     output_dropout : float or None
         The same for the outputs of the last layer; None takes `dropout`.
     embedding_scale : float
@@ -82,14 +82,14 @@ class Encoder(Module):
     output_size : int
         Width of the output, 2*H where it is bidirectional.
     config : dict
-        The arguments but the seed, in types that JSON has.
+        The constructor's arguments except the seed, as JSON types.
     generators : dict of str to numpy.random.Generator
         The dropouts' sources.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
     """
 
     def __init__(

@@ -72,7 +72,7 @@ class FeedForward(Predictor):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
     """
 
     def __init__(

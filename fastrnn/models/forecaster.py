@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Forecaster(PooledModel):
-    r"""The past of a series in, its next values out, all of the horizon at once.
+    r"""Forecast the next values of a series from its past, the whole horizon at once.
 
     .. math:: z_t = \frac{x_t - \mu}{\sigma}, \qquad h_t = f_W(h_{t-1}, z_t), \qquad
               \hat x_{T+1} \dots \hat x_{T+n} = \mu_1 + \sigma_1 (W h_T + b)
@@ -52,16 +52,17 @@ class Forecaster(PooledModel):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
     Notes
     -----
     The loss is the squared error, or the pinball loss where there are quantiles, of scaled values:
     in units of `std` squared, or of `std`. Forecasts are in the unit of the series.
 
-    Source: the direct strategy with one network for all steps of Ben Taieb et al., "A review and
-    comparison of strategies for multi-step ahead time series forecasting" (2012), there called
-    MIMO.
+    References
+    ----------
+    The direct strategy with one network for all steps of Ben Taieb et al., "A review and comparison
+    of strategies for multi-step ahead time series forecasting" (2012), there called MIMO.
     """
 
     def __init__(

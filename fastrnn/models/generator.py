@@ -76,9 +76,11 @@ class SequenceGenerator(Model):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: Graves, "Generating sequences with recurrent neural networks" (2013).
+    References
+    ----------
+    Graves, "Generating sequences with recurrent neural networks" (2013).
     """
 
     time_first = True

@@ -88,8 +88,10 @@ class CategoricalHead(Head):
     dtype : {"float32", "float64"}
     seed : numpy.random.Generator
 
-    Source of the chain: Bengio and Bengio, "Modeling high-dimensional discrete data with
-    multi-layer neural networks" (2000), here without a hidden layer.
+    References
+    ----------
+    The chain: Bengio and Bengio, "Modeling high-dimensional discrete data with multi-layer neural
+    networks" (2000), here without a hidden layer.
     """
 
     def __init__(

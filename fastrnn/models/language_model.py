@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class LanguageModel(Model):
-    r"""Ids in, scores of the next id out.
+    r"""Score the next id, given all ids before it.
 
     .. math:: h_t = f_W(h_{t-1}, E_{i_t}), \qquad y_t = W_{hy} h_t + b_y, \qquad
               p(i_{t+1} \mid i_1 \dots i_t) = \mathrm{softmax}(y_t)
@@ -71,11 +71,13 @@ class LanguageModel(Model):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: Mikolov et al., "Recurrent neural network based language model" (2010); dropout as
-    Zaremba et al., "Recurrent neural network regularization" (2014); tying as Press and Wolf,
-    "Using the output embedding to improve language models" (2017).
+    References
+    ----------
+    Mikolov et al., "Recurrent neural network based language model" (2010); dropout as Zaremba et
+    al., "Recurrent neural network regularization" (2014); tying as Press and Wolf, "Using the
+    output embedding to improve language models" (2017).
     """
 
     time_first = True

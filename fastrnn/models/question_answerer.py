@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class QuestionAnswerer(Predictor):
-    r"""Stories and questions in, scores of the answers out.
+    r"""Answer questions about stories, by scores of the possible answers.
 
     One recurrent layer reads the words of a sentence, and of the question; another reads the
     sentences of the story, each beside its product with the question.
@@ -40,7 +40,7 @@ class QuestionAnswerer(Predictor):
     Parameters
     ----------
     vocabulary_size : int
-        Number of words V; the id 0 is no word, it stands beyond a sentence's end.
+        Number of words V; the id 0 is not a word, it stands beyond a sentence's end.
     hidden_size : int
         Units H of both recurrent layers.
     num_answers : int
@@ -66,13 +66,15 @@ class QuestionAnswerer(Predictor):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
     Notes
     -----
     Stories often share sentences: each distinct one of a batch is read once.
 
-    Source: sentence by sentence as Li et al., "A hierarchical neural autoencoder for paragraphs and
+    References
+    ----------
+    Sentence by sentence as Li et al., "A hierarchical neural autoencoder for paragraphs and
     documents" (2015); the product with the question as the gate of Xiong et al., "Dynamic memory
     networks for visual and textual question answering" (2016), equation 8.
     """

@@ -76,11 +76,13 @@ class Seq2Seq(Writer):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
 
-    Source: Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014);
-    the bidirectional encoder and its way into the decoder, Bahdanau, Cho and Bengio, "Neural
-    machine translation by jointly learning to align and translate" (2015); attention, see
+    References
+    ----------
+    Sutskever, Vinyals and Le, "Sequence to sequence learning with neural networks" (2014); the
+    bidirectional encoder and its way into the decoder, Bahdanau, Cho and Bengio, "Neural machine
+    translation by jointly learning to align and translate" (2015); attention, see
     :class:`fastrnn.models.decoder.Decoder`.
     """
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SequenceTagger(FramewiseModel):
-    r"""Sequences in, scores of classes out at every step.
+    r"""Classify every step of a sequence.
 
     .. math:: h_1 \dots h_T = \mathrm{encoder}(x_1 \dots x_T), \qquad y_t = W h_t + b
 
@@ -39,7 +39,7 @@ class SequenceTagger(FramewiseModel):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
     """
 
     def __init__(

@@ -45,8 +45,10 @@ class Writer(Model):
     scheduled_sampling : float
         Probability with which a symbol is replaced; may be set during training.
 
-    Source: Bengio et al., "Scheduled sampling for sequence prediction with recurrent neural
-    networks" (2015); in two passes as Duckworth et al., "Parallel scheduled sampling" (2019).
+    References
+    ----------
+    Bengio et al., "Scheduled sampling for sequence prediction with recurrent neural networks"
+    (2015); in two passes as Duckworth et al., "Parallel scheduled sampling" (2019).
     """
 
     decoder: Decoder

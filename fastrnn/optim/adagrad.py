@@ -39,10 +39,12 @@ class Adagrad(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a setting is impossible.
+        If a setting is out of range.
 
-    Source: ``torch.optim.Adagrad``; Duchi et al., "Adaptive subgradient methods for online learning
-    and stochastic optimization", JMLR 12 (2011).
+    References
+    ----------
+    ``torch.optim.Adagrad``; Duchi et al., "Adaptive subgradient methods for online learning and
+    stochastic optimization", JMLR 12 (2011).
     """
 
     _checks: ClassVar = {

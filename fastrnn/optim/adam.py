@@ -14,7 +14,7 @@ from fastrnn.parameters import Parameters
 
 
 class Adam(Optimizer):
-    r"""Steps along a running average of gradients over the root of one of their squares.
+    r"""Steps along a running mean of the gradients, divided by the root of one of their squares.
 
     .. math:: m \leftarrow \beta_1 m + (1 - \beta_1) g, \qquad
               v \leftarrow \beta_2 v + (1 - \beta_2) g^2, \qquad
@@ -39,10 +39,12 @@ class Adam(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a setting is impossible.
+        If a setting is out of range.
 
-    Source: ``torch.optim.Adam``; Kingma and Ba, "Adam: a method for stochastic optimization"
-    (2015), algorithm 1.
+    References
+    ----------
+    ``torch.optim.Adam``; Kingma and Ba, "Adam: a method for stochastic optimization" (2015),
+    algorithm 1.
     """
 
     _checks: ClassVar = {
@@ -97,7 +99,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    r"""Adam whose weight decay shrinks the values directly, past the moments.
+    r"""Adam whose weight decay shrinks the values directly, bypassing the moments.
 
     .. math:: \theta \leftarrow (1 - \eta \lambda) \theta
 
@@ -115,10 +117,12 @@ class AdamW(Adam):
     Raises
     ------
     ValueError, TypeError
-        If a setting is impossible.
+        If a setting is out of range.
 
-    Source: ``torch.optim.AdamW``; Loshchilov and Hutter, "Decoupled weight decay regularization"
-    (2019), algorithm 2.
+    References
+    ----------
+    ``torch.optim.AdamW``; Loshchilov and Hutter, "Decoupled weight decay regularization" (2019),
+    algorithm 2.
     """
 
     def __init__(

@@ -96,7 +96,7 @@ class Optimizer(ABC):
         ValueError
             If the state is another algorithm's, a setting is impossible or a shape differs.
         TypeError
-            If the state is no mapping or a value is of the wrong kind.
+            If the state is not a mapping or a value is of the wrong kind.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a mapping, got {type(state).__name__}")

@@ -35,8 +35,10 @@ def clip_gradient_norm(parameters: Parameters, max_norm: float) -> float:
     ValueError, TypeError
         If `parameters` are no `Parameters`, or `max_norm` is not a positive number.
 
-    Source: Pascanu et al., "On the difficulty of training recurrent neural networks" (2013),
-    algorithm 1, with the 1e-6 of ``torch.nn.utils.clip_grad_norm_``.
+    References
+    ----------
+    Pascanu et al., "On the difficulty of training recurrent neural networks" (2013), algorithm 1,
+    with the 1e-6 of ``torch.nn.utils.clip_grad_norm_``.
     """
     check_parameters(parameters)
     max_norm = check_positive_float("max_norm", max_norm)

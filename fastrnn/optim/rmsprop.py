@@ -45,10 +45,12 @@ class RMSprop(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a setting is impossible.
+        If a setting is out of range.
 
-    Source: ``torch.optim.RMSprop``; Graves, "Generating sequences with recurrent neural networks"
-    (2013), equations 38 to 41, for the centred form.
+    References
+    ----------
+    ``torch.optim.RMSprop``; Graves, "Generating sequences with recurrent neural networks" (2013),
+    equations 38 to 41, for the centred form.
     """
 
     _checks: ClassVar = {

@@ -88,8 +88,10 @@ class CosineDecay:
     ValueError, TypeError
         If one is not.
 
-    Source: Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts"
-    (2017), equation 5, without restarts.
+    References
+    ----------
+    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts" (2017), equation
+    5, without restarts.
     """
 
     total_steps: int

@@ -37,10 +37,12 @@ class SGD(Optimizer):
     Raises
     ------
     ValueError, TypeError
-        If a setting is impossible.
+        If a setting is out of range.
 
-    Source: ``torch.optim.SGD``; Sutskever et al., "On the importance of initialization and momentum
-    in deep learning" (2013).
+    References
+    ----------
+    ``torch.optim.SGD``; Sutskever et al., "On the importance of initialization and momentum in deep
+    learning" (2013).
     """
 
     _checks: ClassVar = {

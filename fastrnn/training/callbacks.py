@@ -111,7 +111,7 @@ class EpochReport(Callback):
     Parameters
     ----------
     unit : str
-        Name of a symbol, of which the loss is the nats.
+        What the loss, in nats, is of, such as ``"char"``.
     """
 
     def __init__(self, unit: str = "token") -> None:
@@ -150,7 +150,7 @@ class EarlyStopping(Callback):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range.
+        If an argument has the wrong type or is out of range.
     """
 
     def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
@@ -193,7 +193,7 @@ class Checkpoint(Callback):
     Raises
     ------
     ValueError, TypeError
-        If an argument is of another type, or out of its range; before the first step, if a section
+        If an argument has the wrong type or is out of range; before the first step, if a section
         has the name of one of :meth:`Trainer.state_dict`.
     """
 

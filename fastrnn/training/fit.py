@@ -47,7 +47,7 @@ def fit(
     batches : sequence of (inputs, targets)
         As for :meth:`Trainer.fit`, such as :class:`fastrnn.data.Batches`.
     epochs : int
-        In all, those of the run that is resumed included.
+        In total, including those of a run that is resumed.
     learning_rate : float
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
         With the defaults of its class in :mod:`fastrnn.optim`; for others make a `Trainer`.
@@ -62,7 +62,7 @@ def fit(
     resume : str, Path or None
         File that a :class:`fastrnn.training.Checkpoint` among the callbacks has saved in a run with
         the same arguments. That run is continued, to the same bits and at its learning rate. None
-        begins anew.
+        starts a new one.
     progress : bool
         Whether to show a bar, where standard error is a terminal or a notebook's.
 
@@ -76,7 +76,7 @@ def fit(
     ValueError, TypeError
         If an argument is wrong; nothing was trained then.
     CheckpointError
-        If there is no such file, or it holds no run of this model and optimiser.
+        If there is no such file, or it does not hold a run of this model and optimiser.
     FloatingPointError, KeyboardInterrupt
         As from :meth:`Trainer.fit`.
     """

@@ -94,7 +94,7 @@ class Run:
     Raises
     ------
     CheckpointError
-        If ``files.last`` is no run that can be resumed.
+        If ``files.last`` does not hold a run that can be resumed.
     ValueError
         If the text is too short, a setting is impossible, or is not that of the resumed run. One
         line, and nothing was written.
@@ -236,7 +236,7 @@ def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary
     Raises
     ------
     CheckpointError
-        If the file is not one, or its parts do not fit each other. One line.
+        If the file is not one, or its parts do not fit each other. The message is one line.
     """
     return _language_model_from(load_checkpoint(path), path)
 

@@ -47,7 +47,7 @@ class Trainer:
     clip : float or None
         Largest norm of all gradients together; None does not clip.
     callbacks : iterable of Callback
-        Called in this order; at Ctrl-C and at the end each one, also where another raises.
+        Called in this order. On Ctrl-C and at the end each one is called, even if another raises.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ class Trainer:
     Raises
     ------
     TypeError
-        If an argument is of another type.
+        If an argument has the wrong type.
     ValueError
         If `clip` is not positive, or the optimiser is of another model's parameters.
     """
@@ -133,7 +133,7 @@ class Trainer:
         batches : sequence of (inputs, targets)
             Such as :class:`fastrnn.data.Windows`. Where it has a method ``epoch``, as
             :class:`fastrnn.data.Batches` does, ``batches.epoch(k)`` are the batches of epoch k, 0
-            the first: the same whenever it is asked, or a resumed run would be another.
+            the first. They must be the same each time, or a resumed run would differ.
         epochs : int
         validation : iterable of (inputs, targets) or None
             Scored after every epoch, in order, with the state carried.
@@ -141,8 +141,8 @@ class Trainer:
         Raises
         ------
         TypeError
-            If batches are no sequence of pairs, validation is no iterable of pairs, or it can be
-            read once only and there is more than one epoch to come.
+            If `batches` is not a sequence of pairs, or `validation` not an iterable of pairs, or an
+            iterator that can be read only once while there is more than one epoch to come.
         ValueError
             If there are no batches, or none to validate on, or they are
             :class:`fastrnn.data.Batches` of arrays and the model has time along the first axis of
@@ -344,7 +344,7 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     Raises
     ------
     TypeError
-        If a batch is no pair.
+        If a batch is not a pair.
     ValueError
         If there are no targets; as from :meth:`Trainer.fit`.
     """
@@ -362,7 +362,7 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
 
 
 def check_model(model: Model) -> None:
-    """Refuse what is no model; TypeError."""
+    """Refuse anything but a model; TypeError."""
     if not isinstance(model, Model):
         raise TypeError(f"model must be a fastrnn.models.Model, got {type(model).__name__}")
 

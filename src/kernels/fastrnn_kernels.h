@@ -85,7 +85,7 @@ typedef struct {
     fr_pointwise forward, adjoint;
 } fr_stage;
 
-/* A parameter of a cell that is no matrix: (blocks * units,), by its name among the weights. */
+/* A parameter of a cell that is not a matrix: (blocks * units,), by its name among the weights. */
 typedef struct {
     const char *name;
     int blocks;
@@ -142,9 +142,9 @@ typedef struct {
     int descending;
 } fr_thin;
 
-/* Up to so many rows are better multiplied by weights (n, depth) as they are. To pack those takes
- * the time of 20 rows; sums over a depth of 64 then take half as long, over one of 256 and more
- * five sixths. Of more rows than 128 the many steps of a few lose what the few of many gain. */
+/* Up to this many rows it is faster to multiply by weights (n, depth) as they are. To pack those
+ * takes the time of 20 rows; sums over a depth of 64 then take half as long, over one of 256 and
+ * more five sixths. Beyond 128 rows the many steps of a few lose what the few of many gain. */
 static inline fr_index fr_few_rows(fr_index depth) {
     return depth < 20 ? 4 : depth < 640 ? depth / 5 : 128;
 }

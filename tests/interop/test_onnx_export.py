@@ -503,7 +503,7 @@ def test_exported_attention_gives_the_same_numbers(tmp_path, layer, lengths):
     "layer",
     [
         fr.layers.LastPooling(4),
-        fr.layers.LastPooling(5, True),
+        fr.layers.LastPooling(6, True),
         fr.layers.MeanPooling(4),
         fr.layers.AttentionPooling(4, seed=0),
     ],

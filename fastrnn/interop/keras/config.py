@@ -136,7 +136,7 @@ def _layer(config: Any, weights: Weights, group: str) -> Layer:
 class TimeDistributed(Layer):
     """Another layer, or a model, at every step; here beside what makes models.
 
-    It sees the steps of all sequences as so many examples.
+    It sees the steps of all sequences as separate examples.
     """
 
     def __init__(self, settings: Settings, weights: Weights) -> None:

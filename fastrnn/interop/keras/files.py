@@ -34,7 +34,7 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, str, h5py.File]:
     Raises
     ------
     ValueError
-        If the file is no such archive, truncated, or of another version of Keras.
+        If the file is not such an archive, is truncated, or is of another version of Keras.
     """
     limit = MOST_EXPANSION * os.stat(path).st_size
     try:
@@ -67,7 +67,7 @@ def _read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
 
 
 def parse_json(name: str, text: str | bytes) -> Any:
-    """Return the content of a JSON text; ValueError if it is none."""
+    """Return the content of a JSON text; ValueError if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -86,7 +86,7 @@ def reading_weights() -> Iterator[None]:
 
 
 def open_weights(file: Any) -> h5py.File:
-    """Open an HDF5 file, a path or a file object; ValueError if it is none."""
+    """Open an HDF5 file, a path or a file object; ValueError if it is not HDF5."""
     with reading_weights():
         return h5py.File(file, "r")
 
@@ -130,7 +130,7 @@ class Weights:
         Raises
         ------
         ValueError
-            If there are more or fewer, or one has another shape, is no float array, or is not
+            If there are more or fewer, or one has another shape, is not a float array, or is not
             stored in this file in full.
         """
         stored = self._file

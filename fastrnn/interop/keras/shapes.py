@@ -84,7 +84,7 @@ class UpSampling(Layer):
 
 
 class Ends(Layer):
-    """So many steps of zeros before and after, or so many steps left out there."""
+    """Zeros added as steps before and after a sequence, or steps left out there."""
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)

@@ -91,7 +91,9 @@ class PreparedModel(onnx.backend.base.BackendRep):
 class Backend(onnx.backend.base.Backend):
     """Runs ONNX models on the CPU: RNN, LSTM and GRU by fastrnn, all else by the onnx package.
 
-    Source: https://onnx.ai/onnx/api/backend.html
+    References
+    ----------
+    Https://onnx.ai/onnx/api/backend.html
     """
 
     @classmethod

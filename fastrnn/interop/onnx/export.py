@@ -55,6 +55,13 @@ def export(
         Of a Seq2Seq or Captioner, to write sequences with: what makes the first state (and the
         memory) from the input, or what scores the next symbols and returns the next state.
 
+    Raises
+    ------
+    TypeError
+        If `model` is neither a layer nor a model, or `path` not a path.
+    ValueError
+        If the model has no such input or part.
+
     Notes
     -----
     Inputs are ``x`` (T, B, I), or (B, T, I) where the layer is ``batch_first``, or ``ids``, int64
@@ -66,13 +73,6 @@ def export(
     are those before the projection and whose recurrent weights are ``weight_hh @ weight_hr``; an
     initial h is found for them by the pseudo-inverse of ``weight_hr``. What the operators cannot
     say, and float64, which ONNX Runtime has not in them, becomes a loop over the cell's step.
-
-    Raises
-    ------
-    TypeError
-        If the model is neither a layer nor a model, or the path is none.
-    ValueError
-        If the model has no such input or part.
     """
     path = os.fspath(path)  # onnx.save would write to a number's open file
     check_bool("state", state)

@@ -10,7 +10,7 @@ errors. Other calls are those
 - in a graph that is traced or compiled, under autocast, ``torch.func`` transforms, forward-mode
   differentiation and dispatch modes.
 
-So are gradients that are themselves to be differentiated (``create_graph=True``).
+PyTorch also computes gradients that are to be differentiated themselves (``create_graph=True``).
 
 Between tensors and kernels nothing is copied but what is not contiguous in the order of time.
 """
@@ -232,7 +232,7 @@ def accelerate(module: AnyModule) -> AnyModule:
     Raises
     ------
     TypeError
-        If `module` is no module.
+        If `module` is not a module.
 
     Examples
     --------
@@ -244,7 +244,6 @@ def accelerate(module: AnyModule) -> AnyModule:
     )
     >>> type(model[1])
     <class 'fastrnn.interop.torch.GRU'>
-
     """
     if not isinstance(module, torch.nn.Module):
         raise TypeError(f"module must be a torch.nn.Module, got {type(module).__name__}")
@@ -266,7 +265,7 @@ def accelerate(module: AnyModule) -> AnyModule:
 
 
 def _states(hx: Any, count: int) -> list[Tensor | None] | None:
-    """Return initial states as a list, or None where they are no tensors in PyTorch's form."""
+    """Return initial states as a list, or None where they are not tensors in PyTorch's form."""
     if hx is None:
         return [None] * count
     states = [hx] if count == 1 else list(hx) if isinstance(hx, (tuple, list)) else []

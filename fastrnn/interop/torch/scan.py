@@ -117,7 +117,6 @@ class _Run:
     keep_tape : bool
     masks : list of Tensor
         What dropout multiplies the rows between layers with. Empty: drawn, by PyTorch.
-
     """
 
     def __init__(
@@ -331,7 +330,6 @@ def run(call: Call, tensors: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
     -------
     output, *states : Tensor
         Shaped as `Call` says.
-
     """
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
         return _Scan.apply(call, *tensors)
