@@ -8,9 +8,9 @@ import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from fastrnn._cli_run import DEFAULTS, OPTIMIZERS
 from fastrnn._version import __version__
 from fastrnn.models.encoder import CELLS
-from fastrnn.training.run import DEFAULTS, OPTIMIZERS
 
 DEFAULT_OUTPUT = "fastrnn-model.safetensors"
 SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 500, 0.7

@@ -19,13 +19,14 @@ from fastrnn._cli_parser import (
     report,
     say,
 )
+from fastrnn._cli_run import DEFAULTS, SCORING_STEPS, Run, RunFiles
 from fastrnn._config import get_num_threads, show_config
 from fastrnn.backends import active_backend
 from fastrnn.data import CharVocabulary, Windows, python_documentation, read_text
 from fastrnn.losses import bits_per_token, perplexity
 from fastrnn.models import LanguageModel
+from fastrnn.models.language_model import load_language_model
 from fastrnn.training import callbacks as cb
-from fastrnn.training.run import DEFAULTS, SCORING_STEPS, Run, RunFiles, load_language_model
 from fastrnn.training.trainer import evaluate
 
 EXIT_CLOSED, EXIT_ERROR, EXIT_INTERRUPTED = 1, 2, 130

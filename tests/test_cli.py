@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastrnn import cli, set_num_threads, use_backend
+from fastrnn import _cli_run, cli, set_num_threads, use_backend
 from fastrnn._cli_parser import DEFAULT_OUTPUT, make_parser
 from fastrnn.training import load_checkpoint, save_checkpoint
-from fastrnn.training import run as training_run
 
 TEXT = "the cat sat on the mat, the rat ate the oats.\n" * 12
 SIZES = [
@@ -111,7 +110,7 @@ def test_cells_and_inputs(run, cell, embedding):
     assert (config["cell"], config["embedding_size"]) == (cell, embedding or None)
 
 
-@pytest.mark.parametrize("optimizer", training_run.OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", _cli_run.OPTIMIZERS)
 def test_optimizers(run, optimizer):
     options = [*OPTIONS, "--optimizer", optimizer, "--clip", 0, "--output", "m"]
     assert run("train", "text.txt", *options)[0] == 0
@@ -121,7 +120,7 @@ def test_optimizers(run, optimizer):
 @pytest.mark.parametrize(("given", "clip"), [({}, 5.0), ({"clip": 0.5}, 0.5), ({"clip": 0}, None)])
 def test_clip(given, clip):
     settings = {"hidden_size": 5, "batch_size": 4, "seq_length": 6, **given}
-    run = training_run.Run(TEXT, training_run.RunFiles.beside("m"), settings)
+    run = _cli_run.Run(TEXT, _cli_run.RunFiles.beside("m"), settings)
     assert run.trainer.clip == clip
 
 
@@ -342,10 +341,10 @@ def test_memory_that_does_not_suffice_is_explained(run, monkeypatch):
     def fail(*arguments, **options):
         raise MemoryError
 
-    monkeypatch.setattr(training_run, "_memory", lambda: 12_000)  # of which 9,600 for parameters
+    monkeypatch.setattr(_cli_run, "_memory", lambda: 12_000)  # of which 9,600 for parameters
     refused = run("train", "text.txt", *OPTIONS, "--output", "m")
     assert_refused(refused, "these sizes need about 0 GiB of memory", "take a smaller hidden size")
-    monkeypatch.setattr(training_run, "LanguageModel", fail)
+    monkeypatch.setattr(_cli_run, "LanguageModel", fail)
     assert_refused(run("train", "text.txt", *OPTIONS, "--output", "m"), "not enough memory")
 
 

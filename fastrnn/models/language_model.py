@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from fastrnn._validation import (
     check_seed,
 )
 from fastrnn.backends import active_backend
-from fastrnn.data import Padded
+from fastrnn.checkpoint import CheckpointError, Sections, first_line, load_checkpoint
+from fastrnn.data import CharVocabulary, Padded
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
 from fastrnn.losses import softmax_cross_entropy
-from fastrnn.models.base import Model, spawn
+from fastrnn.models.base import Model, model_from, spawn
 from fastrnn.models.decoding import draw
 from fastrnn.models.encoder import Encoder, HeadStream
 from fastrnn.parameters import Parameters, join
@@ -308,6 +310,43 @@ def _cross_entropy(
         return softmax_cross_entropy(logits, targets)
     check_equal_lengths("targets", targets.lengths, "ids", ids.lengths)
     return softmax_cross_entropy(logits, targets.values, targets.mask)
+
+
+def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary]:
+    """Read the model and the vocabulary of a file that ``fastrnn train`` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        Also of ``model.save(path, vocabulary=vocabulary.state())``.
+
+    Returns
+    -------
+    model : LanguageModel
+    vocabulary : CharVocabulary
+
+    Raises
+    ------
+    CheckpointError
+        If the file is not one, or its parts do not fit each other. The message is one line.
+    """
+    return language_model_from(load_checkpoint(path), path)
+
+
+def language_model_from(
+    sections: Sections, path: str | Path
+) -> tuple[LanguageModel, CharVocabulary]:
+    """Return the same from what a file holds; `path` names it in errors."""
+    model = model_from(sections, path)
+    if not isinstance(model, LanguageModel):
+        raise CheckpointError(f"{path} holds a {type(model).__name__}, not a LanguageModel")
+    try:
+        vocabulary = CharVocabulary.from_state(sections["vocabulary"])
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"{path} holds no usable vocabulary ({first_line(error)})") from None
+    if len(vocabulary) != model.config["vocabulary_size"]:
+        raise CheckpointError(f"{path} holds a vocabulary that is not its model's")
+    return model, vocabulary
 
 
 class _TiedDense(Module):

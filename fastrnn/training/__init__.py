@@ -1,6 +1,7 @@
 """Training: a short loop, callbacks around it, and checkpoints."""
 
 from fastrnn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from fastrnn.models.language_model import load_language_model
 from fastrnn.training.callbacks import (
     Callback,
     Checkpoint,
@@ -11,7 +12,6 @@ from fastrnn.training.callbacks import (
     ProgressBar,
 )
 from fastrnn.training.fit import fit
-from fastrnn.training.run import load_language_model
 from fastrnn.training.trainer import Trainer, evaluate
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A training run of a character model: a text, settings, and the files it is saved to."""
+"""What ``fastrnn train`` runs: a text, settings, and the files that it is saved to."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastrnn._config import get_num_threads, set_num_threads
-from fastrnn.checkpoint import CheckpointError, Sections, first_line, load_checkpoint
+from fastrnn.checkpoint import Sections, load_checkpoint
 from fastrnn.data import CharVocabulary, Windows, split
 from fastrnn.models import LanguageModel
-from fastrnn.models.base import model_from
+from fastrnn.models.language_model import language_model_from
 from fastrnn.parameters import at_most
 from fastrnn.training.callbacks import Callback, Checkpoint
 from fastrnn.training.fit import OPTIMIZERS, not_resumable, restore
@@ -96,8 +96,8 @@ class Run:
     CheckpointError
         If ``files.last`` does not hold a run that can be resumed.
     ValueError
-        If the text is too short, a setting is impossible, or is not that of the resumed run. One
-        line, and nothing was written.
+        If the text is too short, a setting is out of range, or is not that of the resumed run. The
+        message is one line, and nothing was written.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Run:
                     f"the run in {files.last} reads another text; give the same FILE, or another "
                     "--output"
                 )
-            self.model, self.vocabulary = _language_model_from(saved, files.last)
+            self.model, self.vocabulary = language_model_from(saved, files.last)
 
         ids, validation_ids = split(
             self.vocabulary.encode(text), self.settings["validation_fraction"]
@@ -218,42 +218,6 @@ class Run:
                 "length"
             )
         return model
-
-
-def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary]:
-    """Read the model and the vocabulary of a file that ``fastrnn train`` wrote.
-
-    Parameters
-    ----------
-    path : str or Path
-        Also of ``model.save(path, vocabulary=vocabulary.state())``.
-
-    Returns
-    -------
-    model : LanguageModel
-    vocabulary : CharVocabulary
-
-    Raises
-    ------
-    CheckpointError
-        If the file is not one, or its parts do not fit each other. The message is one line.
-    """
-    return _language_model_from(load_checkpoint(path), path)
-
-
-def _language_model_from(
-    sections: Sections, path: str | Path
-) -> tuple[LanguageModel, CharVocabulary]:
-    model = model_from(sections, path)
-    if not isinstance(model, LanguageModel):
-        raise CheckpointError(f"{path} holds a {type(model).__name__}, not a LanguageModel")
-    try:
-        vocabulary = CharVocabulary.from_state(sections["vocabulary"])
-    except (ValueError, KeyError) as error:
-        raise CheckpointError(f"{path} holds no usable vocabulary ({first_line(error)})") from None
-    if len(vocabulary) != model.config["vocabulary_size"]:
-        raise CheckpointError(f"{path} holds a vocabulary that is not its model's")
-    return model, vocabulary
 
 
 def _memory() -> int:
