@@ -128,6 +128,7 @@ class Layer:
 
     module = "keras.layers"
     takes_state = False  # whether a call may have an initial state
+    sequences = 0  # of a layer that does: how many of its outputs have a vector for each step
     stateful = False  # whether it goes on where its last call ended
 
     def __init__(self, settings: Settings) -> None:

@@ -16,7 +16,7 @@ from fastrnn.interop.keras.files import (
     read_archive,
     reading_weights,
 )
-from fastrnn.interop.keras.layers import LAYERS, OPERATIONS, Merge, Operation
+from fastrnn.interop.keras.layers import LAYERS, OPERATIONS, Operation
 from fastrnn.interop.keras.legacy import (
     LegacyWeights,
     is_legacy,
@@ -209,13 +209,6 @@ def _functional(settings: Mapping[str, Any], configs: list[Any], layers: list[La
                 calls.append(_call(name, number, layer, _mapping(node)))
             except ValueError as error:
                 raise ValueError(f"layer {name!r}: {error}") from error
-    makers = {call[:2]: call for call in calls}
-    calls = [
-        call._replace(unmasked=bool(call.state) or _is_merged(call, makers))
-        if call.unmasked
-        else call
-        for call in calls
-    ]
     calls, known = _ordered(calls, keys(inputs))
     for key in keys(outputs):
         if key not in known:
@@ -223,20 +216,6 @@ def _functional(settings: Mapping[str, Any], configs: list[Any], layers: list[La
     if isinstance(outputs, list) and len(outputs) == 1:  # Keras returns it alone
         (outputs,) = outputs
     return KerasModel(layers, calls, inputs, outputs)
-
-
-def _is_merged(call: Call, makers: Mapping[tuple[str, int], Call]) -> bool:
-    """Return whether the input of a call comes from a merge.
-
-    Versions up to 3.3 lost masks there, and noted ``mask=None`` in the calls that follow. The same
-    note in a call after a nested model does not keep Keras from handing on its mask.
-    """
-    seen = 0
-    while seen <= len(makers) and isinstance(call.inputs, tuple) and call.inputs[:2] in makers:
-        call, seen = makers[call.inputs[:2]], seen + 1
-        if isinstance(call.layer, (Merge, Submodel)):
-            return isinstance(call.layer, Merge)
-    return False
 
 
 MODELS = {"Sequential": _sequential, "Functional": _functional}
@@ -250,7 +229,6 @@ def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call
     options = dict(_mapping(node.get("kwargs")))
     if not options.get("training"):
         options.pop("training", None)
-    noted = "mask" in options
     mask, state = options.pop("mask", None), options.pop("initial_state", None)
     used = [key for key, value in options.items() if value is not None]
     if used:
@@ -275,8 +253,8 @@ def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call
         inputs,
         mask,
         [] if state is None else keys(replaced(state, _tensor)),
-        # Keras 3 hands masks on by itself where a call has one argument alone.
-        unmasked=(state is not None and not node.get("keeps_mask")) or (noted and mask is None),
+        # Keras 3 gives a layer the mask of its input by itself where a call has no other tensor.
+        unmasked=state is not None and mask is None and not node.get("keeps_mask"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from fastrnn.interop.keras.shapes import SHAPES
 from fastrnn.interop.keras.windows import WINDOWS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fastrnn.interop.keras.files import Weights
 
@@ -184,21 +185,46 @@ class Rescaling(Layer):
         return x * self.scale + self.offset, mask
 
 
+def _product(arrays: list[np.ndarray], shown: Sequence[Mask]) -> np.ndarray:
+    """Return the product of what masks show, zero where they show nothing."""
+    y = math.prod(a if mask is None else np.where(mask, a, 1) for a, mask in zip(arrays, shown))
+    if any(mask is None for mask in shown):
+        return y
+    return np.where(np.logical_or.reduce(shown), y, 0)
+
+
+def _extreme(
+    function: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    arrays: list[np.ndarray],
+    shown: Sequence[Mask],
+) -> np.ndarray:
+    """Return the extreme of arrays one after the other, in which the shown stands for a hidden."""
+    y, counts = arrays[0], shown[0]
+    for x, mask in zip(arrays[1:], shown[1:]):
+        other = x if mask is None else np.where(mask, x, y)
+        y = function(y if counts is None else np.where(counts, y, other), other)
+        counts = None if mask is None or counts is None else counts | mask
+    return y
+
+
+# Of arrays and of the masks of each, (B, T, 1) or None.
+MERGES: Mapping[str, Callable[[list[np.ndarray], Sequence[Mask]], np.ndarray]] = {
+    "Add": lambda arrays, shown: sum(arrays),
+    "Average": lambda arrays, shown: sum(arrays) / len(arrays),
+    "Concatenate": lambda arrays, shown: np.concatenate(arrays, axis=-1),
+    "Maximum": partial(_extreme, np.maximum),
+    "Minimum": partial(_extreme, np.minimum),
+    "Multiply": _product,
+    "Subtract": lambda arrays, shown: arrays[0] - arrays[1],
+}
+
+
 class Merge(Layer):
     """Several inputs to one, element by element, or side by side in the last axis.
 
-    Element by element, an axis of size 1 is repeated.
+    Element by element, an axis of size 1 is repeated. A product or an extreme leaves out the inputs
+    that a mask hides.
     """
-
-    functions = {
-        "Add": sum,
-        "Average": lambda arrays: sum(arrays) / len(arrays),
-        "Concatenate": lambda arrays: np.concatenate(arrays, axis=-1),
-        "Maximum": np.maximum.reduce,
-        "Minimum": np.minimum.reduce,
-        "Multiply": math.prod,
-        "Subtract": lambda arrays: arrays[0] - arrays[1],
-    }
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
@@ -224,8 +250,9 @@ class Merge(Layer):
             raise ValueError(f"axis of {self.name!r} must be the last of {shape}, got {self.axis}")
         shape = (*shape[:-1], None) if self.concatenates else (None,) * len(shape)
         arrays = [check_array("x", array, self.dtype, shape) for array in x]
+        shown = [None if m is None or self.masks_of_keras_2 else m[..., None] for m in mask]
         try:
-            y = self.functions[self.kind](arrays)
+            y = MERGES[self.kind](arrays, shown)
         except ValueError:
             found = ", ".join(str(array.shape) for array in arrays)
             raise ValueError(f"layer {self.name!r} must have one shape, got {found}") from None
@@ -420,7 +447,7 @@ LAYERS = (
         **dict.fromkeys(("ELU", "LeakyReLU", "ReLU"), Rectifier),
         **dict.fromkeys(INFERENCE_IDENTITIES, Dropout),
         **dict.fromkeys(("GlobalAveragePooling1D", "GlobalMaxPooling1D"), GlobalPooling),
-        **dict.fromkeys(Merge.functions, Merge),
+        **dict.fromkeys(MERGES, Merge),
     }
 )
 OPERATIONS = (

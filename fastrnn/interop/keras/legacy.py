@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from fastrnn.interop.keras.files import member, parse_json, read_array
-from fastrnn.interop.keras.layers import OPERATIONS, Merge
+from fastrnn.interop.keras.layers import MERGES, OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MODELS = ("Functional", "Model", "Sequential")
 ACTIVATIONS_OF_KERAS_2 = {"hard_sigmoid": "hard_sigmoid_2", "swish": "silu"}
 # Layers that made other masks of those that they were given.
-MASKS_OF_KERAS_2 = (*Merge.functions, "TimeDistributed")
+MASKS_OF_KERAS_2 = (*MERGES, "TimeDistributed")
 # Their layers take states as further inputs.
 RECURRENT = ("Bidirectional", "GRU", "LSTM", "RNN", "SimpleRNN")
 

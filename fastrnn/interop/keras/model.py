@@ -31,7 +31,7 @@ class Call(NamedTuple):
         Of a mask that is given, in place of that of the inputs; a list where they are one.
     state : list of Key
     unmasked : bool
-        Whether the inputs' mask is not handed on.
+        Whether the layer does not read the mask of its input; its output has it all the same.
     """
 
     name: str
@@ -50,16 +50,21 @@ class Call(NamedTuple):
 
     def run(self, known: dict[Key, tuple[np.ndarray, Any]]) -> None:
         """Add the outputs and their masks to the known values."""
-        x, mask = (replaced(self.inputs, lambda key, k=k: known[key][k]) for k in range(2))
+        x, own = (replaced(self.inputs, lambda key, k=k: known[key][k]) for k in range(2))
+        mask = None if self.unmasked else own
         if self.mask is not None:
             given = [None if key is None else known[key][0] for key in keys(self.mask)]
+            if isinstance(self.layer, Submodel):  # whose inputs keep theirs where none is given
+                given = [a if b is None else b for a, b in zip(keys(own), given)]
             mask = given if isinstance(self.mask, list) else given[0]
-        elif self.unmasked:
-            mask = replaced(self.inputs, lambda key: None)
         options = {"state": [known[key][0] for key in self.state]} if self.state else {}
-        y, mask = self.layer(x, mask, **options)
-        pairs = zip(y, mask) if isinstance(y, tuple) else [(y, mask)]
-        known.update({(self.name, self.number, k): pair for k, pair in enumerate(pairs)})
+        y, after = self.layer(x, mask, **options)
+        outputs, masks = (part if isinstance(part, tuple) else (part,) for part in (y, after))
+        if self.unmasked:
+            sequences = self.layer.sequences
+            masks = (own,) * sequences + masks[sequences:]
+        pairs = enumerate(zip(outputs, masks))
+        known.update({(self.name, self.number, k): pair for k, pair in pairs})
 
 
 class KerasModel:

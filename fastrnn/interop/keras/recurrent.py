@@ -36,6 +36,7 @@ class Recurrent(Layer, ABC):
         self.units = H = settings.size("units")
         self.output_width = H
         self.return_sequences = settings.flag("return_sequences")
+        self.sequences = int(self.return_sequences)
         self.return_state = settings.flag("return_state")
         self.stateful = settings.flag("stateful")
         self._kept: list[np.ndarray] = []
@@ -205,6 +206,7 @@ class Bidirectional(Layer):
             raise ValueError("go_backwards must be different in the two directions")
         for layer in (self.forward, self.backward):
             layer.zero_output_for_mask = layer.return_sequences
+        self.sequences = self.forward.sequences * (2 if merge_mode is None else 1)
         self.input_width = self.forward.input_width
         if self.input_width != self.backward.input_width:
             raise ValueError(
