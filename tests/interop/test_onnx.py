@@ -430,6 +430,66 @@ def test_inputs_must_be_the_graphs():
         prepared.run(3)
 
 
+def test_what_other_writers_write():
+    """Axes of size -1 are free, and "ai.onnx" is a name of the standard domain."""
+    model, fed = node_model("GRU", {}, plain_feeds(operator="GRU"), opset=17)
+    expected = fronnx.run_model(model, fed)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim:
+        dim.dim_value = -1
+    model.opset_import[0].domain = "ai.onnx"
+    before = model.SerializeToString()
+    for actual, wanted in zip(fronnx.run_model(model, fed), expected, strict=True):
+        np.testing.assert_array_equal(actual, wanted)
+    assert model.SerializeToString() == before
+
+
+def test_a_loop_without_a_condition_runs_to_its_count(tmp_path):
+    declare = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go_on"], ["still"]),
+            helper.make_node("Add", ["value", "one"], ["next"]),
+        ],
+        "body",
+        [
+            declare("turn", TensorProto.INT64, []),
+            declare("go_on", TensorProto.BOOL, []),
+            declare("value", TensorProto.FLOAT, [1]),
+        ],
+        [declare("still", TensorProto.BOOL, []), declare("next", TensorProto.FLOAT, [1])],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["turns", "", "begin"], ["end"], body=body)],
+        "loop",
+        [declare("turns", TensorProto.INT64, []), declare("begin", TensorProto.FLOAT, [1])],
+        [declare("end", TensorProto.FLOAT, [1])],
+        [helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0])],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    onnx.save(model, tmp_path / "loop.onnx")
+    for run in runtimes(tmp_path / "loop.onnx"):
+        outputs = run({"turns": np.array(3), "begin": np.array([2], np.float32)})
+        assert outputs["end"] == [5]
+
+
+def test_arrays_that_a_node_cannot_take_are_refused():
+    node = helper.make_node("MatMul", ["a", "b"], ["c"])
+    free = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None, None]) for n in "abc"]
+    graph = helper.make_graph([node], "product", free[:2], free[2:])
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    a = np.ones((2, 3), np.float32)
+    with pytest.raises(ValueError, match="model does not run on these inputs"):
+        fronnx.run_model(model, [a, a])
+    with pytest.raises(ValueError, match="node does not run on these inputs"):
+        fronnx.run_node(node, [a, a])
+    with pytest.raises(ValueError, match="inputs must be a, b, got a"):
+        fronnx.run_node(node, {"a": a})
+    with pytest.raises(TypeError, match="run_node has no option opset"):
+        fronnx.run_node(node, [a, a.T], opset=13)
+
+
 def test_lengths_that_int32_has_not(tmp_path):
     fronnx.export(fr.GRU(2, 3, seed=0), tmp_path / "layer.onnx", lengths=True)
     prepared = fronnx.prepare(onnx.load(tmp_path / "layer.onnx"))

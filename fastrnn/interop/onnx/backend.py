@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import onnx
 import onnx.backend.base
 import onnx.checker
 import onnx.inliner
+import onnx.numpy_helper
 from onnx.backend.base import namedtupledict
 from onnx.reference import ReferenceEvaluator
 
@@ -19,6 +20,8 @@ from fastrnn.interop.onnx.operators import GRU, LSTM, RNN, Recurrent
 OPERATORS = [RNN, LSTM, GRU]
 # What the onnx package raises on its way through a model that the checker has let pass.
 DAMAGE = (UnicodeDecodeError, LookupError, AttributeError, AssertionError, ArithmeticError)
+# And on its way through arrays that a node cannot take.
+REFUSED = (RuntimeError, TypeError, *DAMAGE)
 
 
 class PreparedModel(onnx.backend.base.BackendRep):
@@ -84,7 +87,7 @@ class PreparedModel(onnx.backend.base.BackendRep):
         feeds = {name: _checked(name, value, self._inputs[name]) for name, value in inputs.items()}
         try:
             return self._outputs(*self._evaluator.run(None, feeds))
-        except (RuntimeError, *DAMAGE) as error:
+        except REFUSED as error:
             raise ValueError(f"model does not run on these inputs: {error!r}") from error
 
 
@@ -93,7 +96,7 @@ class Backend(onnx.backend.base.Backend):
 
     References
     ----------
-    Https://onnx.ai/onnx/api/backend.html
+    https://onnx.ai/onnx/api/backend.html
     """
 
     @classmethod
@@ -137,9 +140,7 @@ class Backend(onnx.backend.base.Backend):
         cls._check_device(device)
         try:
             onnx.checker.check_model(model)
-            if model.functions:  # the evaluator would run their nodes without our operators
-                model = onnx.inliner.inline_local_functions(model)
-            return PreparedModel(model)
+            return PreparedModel(_as_evaluated(model))
         except (NotImplementedError, RuntimeError) as error:
             raise ValueError(f"model has an operator that cannot be run: {error}") from error
         except (onnx.checker.ValidationError, *DAMAGE) as error:
@@ -177,8 +178,13 @@ class Backend(onnx.backend.base.Backend):
         ------
         ValueError
             If the node or its inputs are not valid.
+        TypeError
+            For an option that does not exist.
         """
         cls._check_device(device)
+        unknown = [name for name in kwargs if name != "opset_version"]
+        if unknown:
+            raise TypeError(f"run_node has no option {', '.join(unknown)}")
         try:
             super().run_node(node, inputs, device, outputs_info, **kwargs)
         except onnx.checker.ValidationError as error:
@@ -191,11 +197,17 @@ class Backend(onnx.backend.base.Backend):
                     f"inputs must be {len(names)} arrays ({', '.join(names)}), got {len(inputs)}"
                 )
             inputs = dict(zip(names, inputs))
+        if set(inputs) != set(names):
+            raise ValueError(f"inputs must be {', '.join(names)}, got {', '.join(inputs)}")
         opset = kwargs.get("opset_version", onnx.defs.onnx_opset_version())
         domains = [onnx.helper.make_opsetid(node.domain, opset)]
         function = onnx.helper.make_function("fastrnn", "node", names, outputs, [node], domains)
         evaluator = ReferenceEvaluator(function, new_ops=OPERATORS)
-        return namedtupledict("Outputs", outputs)(*evaluator.run(None, dict(inputs), attributes={}))
+        try:
+            found = evaluator.run(None, dict(inputs), attributes={})
+        except REFUSED as error:
+            raise ValueError(f"node does not run on these inputs: {error!r}") from error
+        return namedtupledict("Outputs", outputs)(*found)
 
     @classmethod
     def supports_device(cls, device: str) -> bool:
@@ -208,6 +220,55 @@ class Backend(onnx.backend.base.Backend):
             raise ValueError(f"device must be 'CPU', got {device!r}")
 
 
+def _as_evaluated(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model in the words that the evaluator knows; the model itself stays as it is.
+
+    The evaluator does not know "ai.onnx" as the standard domain's name, runs a loop without a
+    condition not once, and would run the nodes of local functions without our operators.
+    """
+    if any(map(_is_alias, _imports(model))):
+        model = _copy(model)
+        for opset in filter(_is_alias, _imports(model)):
+            opset.domain = ""
+    if model.functions:
+        model = onnx.inliner.inline_local_functions(model)
+    if any(map(_is_without_condition, _nodes(model.graph))):
+        model = _copy(model)
+        always = onnx.numpy_helper.from_array(np.array(True), "fastrnn.always")
+        model.graph.initializer.append(always)
+        for node in filter(_is_without_condition, _nodes(model.graph)):
+            node.input[1] = always.name
+    return model
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def _imports(model: onnx.ModelProto) -> Iterator[onnx.OperatorSetIdProto]:
+    for owner in (model, *model.functions):
+        yield from owner.opset_import
+
+
+def _is_alias(opset: onnx.OperatorSetIdProto) -> bool:
+    return opset.domain == "ai.onnx"
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield all nodes, those of graphs within nodes too."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _is_without_condition(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Loop" and not node.domain and list(node.input[1:2]) == [""]
+
+
 def _declared(value: onnx.ValueInfoProto) -> tuple[np.dtype, list[int | str | None] | None] | None:
     """Return dtype and shape of a graph's input; None for a shape, or for both, that may be any."""
     if not value.type.HasField("tensor_type"):
@@ -217,11 +278,15 @@ def _declared(value: onnx.ValueInfoProto) -> tuple[np.dtype, list[int | str | No
         raise ValueError(f"{value.name} must have an element type of ONNX, got {tensor.elem_type}")
     shape = None
     if tensor.HasField("shape"):
-        shape = [
-            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None
-            for dim in tensor.shape.dim
-        ]
+        shape = [_size(dim) for dim in tensor.shape.dim]
     return onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape
+
+
+def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
+    """Return the size of an axis, or None or its symbol where it may be any; some write that -1."""
+    if dim.HasField("dim_value"):
+        return dim.dim_value if dim.dim_value >= 0 else None
+    return dim.dim_param or None
 
 
 def _checked(
