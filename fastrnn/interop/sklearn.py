@@ -246,6 +246,10 @@ class _Labels(ClassifierMixin, _RNN):
         if len(encoder.classes_) < 2:
             found = f"1 class: {encoder.classes_[0]}"
             raise ValueError(f"y must have at least 2 classes, got {found}")
+        # The encoder would first make them of the classes' type: shorter strings, smaller numbers.
+        unseen = np.setdiff1d(y, encoder.classes_)
+        if unseen.size:
+            raise ValueError(f"y must be of the classes {encoder.classes_}, got {unseen}")
         return encoder.classes_, encoder.transform(y)
 
     def _class_weights(self, ids: np.ndarray, classes: np.ndarray) -> np.ndarray | None:

@@ -239,11 +239,30 @@ def test_partial_fit_knows_labels_that_come_later():
     classifier.partial_fit(SEQUENCES, LABELS, classes=["up", "down", "flat"])
     assert classifier.predict_proba(SEQUENCES).shape == (60, 3)
     assert classifier.classes_.tolist() == ["down", "flat", "up"]
-    with pytest.raises(ValueError, match="previously unseen labels"):
+    with pytest.raises(ValueError, match=r"y must be of the classes .*, got .*'sideways'"):
         classifier.partial_fit(SEQUENCES, np.full(60, "sideways"))
     with pytest.raises(ValueError, match=r"classes must be .*, as before, got .*'sideways'"):
         classifier.partial_fit(SEQUENCES, LABELS, classes=["up", "down", "sideways"])
     classifier.partial_fit(SEQUENCES, LABELS, classes=["down", "flat", "up"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels"),
+    [
+        (["cat", "dog"], ["cats", "dogs"]),
+        (["B", "O"], ["B-PER", "O"]),
+        (np.array([0, 1], np.int8), [256, 257]),
+    ],
+)
+def test_labels_are_not_cut_to_the_length_of_the_classes(classes, labels):
+    X = [np.ones((3, 1))] * 4
+    with pytest.raises(ValueError, match=r"y must be of the classes .*, got"):
+        RNNClassifier(2).partial_fit(X, labels * 2, classes=classes)
+    with pytest.raises(ValueError, match=r"y must be of the classes .*, got"):
+        RNNTagger(2).partial_fit([np.ones((4, 1))], [labels * 2], classes=classes)
+    warm = RNNClassifier(2, epochs=1, warm_start=True).fit(X, [*classes] * 2)
+    with pytest.raises(ValueError, match=r"y must be of the classes .*, got"):
+        warm.fit(X, labels * 2)
 
 
 def test_partial_fit_cannot_balance_labels_that_come_later():
