@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import pickle
 import tracemalloc
 from pathlib import Path
 
@@ -119,6 +120,26 @@ def test_a_resumed_run_has_the_same_bits(name):
     rest = slice(3, None)
     for actual, expected in zip(walk(resumed, rest), walk(optimizer, rest), strict=True):
         np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_what_was_pickled_into_read_only_memory_goes_on(name):
+    """As joblib hands large arrays to its workers, and reads a file with ``mmap_mode``."""
+    optimizer = make(name, make_parameters("float32"), weight_decay=0.1, **FULL[name])
+    list(walk(optimizer, slice(2)))
+    buffers = []
+    stored = pickle.dumps(optimizer, 5, buffer_callback=buffers.append)
+    again = pickle.loads(stored, buffers=[bytes(buffer) for buffer in buffers])
+    rest = slice(2, None)
+    for actual, expected in zip(walk(again, rest), walk(optimizer, rest), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_read_only_memory_is_not_written_to(backend):
+    optimizer = optim.Adam(make_parameters("float32"))
+    optimizer.parameters.flat_values.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        optimizer.step()
 
 
 def test_state_dict_holds_copies():

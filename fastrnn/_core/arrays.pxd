@@ -6,6 +6,13 @@ cdef inline char *data(cnp.ndarray array) noexcept:
     return cnp.PyArray_BYTES(array)
 
 
+cdef inline char *writable(str name, cnp.ndarray array) except? NULL:
+    """The memory of an array that is written to, which may be that of a read-only file."""
+    if not cnp.PyArray_ISWRITEABLE(array):
+        raise ValueError(f"{name} must be writable, got a read-only array")
+    return data(array)
+
+
 cdef inline cnp.ndarray checked(str name, object value, int typenum, Py_ssize_t rows,
                                 Py_ssize_t columns):
     """A contiguous array (rows, columns) of the element type, or (rows,) for columns = -1."""

@@ -8,7 +8,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 
-from fastrnn._core.arrays cimport data
+from fastrnn._core.arrays cimport data, writable
 from fastrnn._core.kernels cimport (
     FR_WORKSPACE,
     active,
@@ -177,8 +177,8 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
     a.weight = data(weight)
     a.y = data(d_y)
     a.d_x = data(d_x)
-    a.d_weight = data(d_weight)
-    a.d_bias = NULL if d_bias is None else data(d_bias)
+    a.d_weight = writable("d_weight", d_weight)
+    a.d_bias = NULL if d_bias is None else writable("d_bias", d_bias)
     run_in_parts(&a, affine_adjoint_work, 4. * a.rows * a.inputs * a.outputs)
     return d_x
 
@@ -212,7 +212,7 @@ def softmax_cross_entropy(cnp.ndarray rows, cnp.ndarray ids, cnp.ndarray d_rows)
     c.columns = rows.shape[1]
     c.x = data(rows)
     c.ids = <const int64_t *>data(ids)
-    c.d_x = data(d_rows)
+    c.d_x = writable("d_rows", d_rows)
     cdef cnp.ndarray losses = np.empty(c.rows)
     c.losses = <double *>data(losses)
     cdef int size = threads(<double>c.rows * c.columns, ELEMENTS_A_THREAD)
@@ -277,10 +277,10 @@ def adam(cnp.ndarray values, cnp.ndarray gradients, cnp.ndarray exp_avg, cnp.nda
     cdef AdamStep s
     s.kernels = active(cnp.PyArray_ITEMSIZE(values))
     s.n = values.shape[0]
-    s.adam.values = data(values)
+    s.adam.values = writable("values", values)
     s.adam.gradients = data(gradients)
-    s.adam.exp_avg = data(exp_avg)
-    s.adam.exp_avg_sq = data(exp_avg_sq)
+    s.adam.exp_avg = writable("exp_avg", exp_avg)
+    s.adam.exp_avg_sq = writable("exp_avg_sq", exp_avg_sq)
     s.adam.beta1 = beta1
     s.adam.beta2 = beta2
     s.adam.eps = eps

@@ -7,7 +7,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
-from fastrnn._core.arrays cimport check_number, checked, data, matrix
+from fastrnn._core.arrays cimport check_number, checked, data, matrix, writable
 from fastrnn._core.blas cimport restore_threads, use_one_thread
 from fastrnn._core.kernels cimport (
     FR_OPERAND_EXTRA,
@@ -446,7 +446,7 @@ cdef class Scan:
 
     cdef char *gradient(self, str name, dict gradients, Py_ssize_t rows,
                         Py_ssize_t columns) except? NULL:
-        return data(checked(name, gradients[name], self.typenum, rows, columns))
+        return writable(name, checked(name, gradients[name], self.typenum, rows, columns))
 
     cdef int allocate_adjoint(self) except -1:
         """Lay out what the adjoint needs besides the tape."""

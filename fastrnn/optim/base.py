@@ -45,6 +45,16 @@ class Optimizer(ABC):
         self.steps = 0
         self._buffers = self._new_buffers(self._settings)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_scratch", "_decayed")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        # They may come as views of a file that cannot be written, as joblib hands arrays on.
+        self._buffers = self._new_buffers(self._settings)
+        for name, buffer in self._buffers.items():
+            buffer[:] = state["_buffers"][name]
+
     @cached_property
     def _scratch(self) -> np.ndarray:
         return self.parameters.new_buffer()
