@@ -105,6 +105,7 @@ class Dense(Module):
         """
         x = self._check(x, copy)
         backend = active_backend()
+        weight, d_weight = self._weight()
 
         def adjoint(d_output: ArrayLike) -> np.ndarray:
             shape = (*x.shape[:-1], self.out_features)
@@ -112,12 +113,16 @@ class Dense(Module):
             return backend.affine_adjoint(
                 d_rows.reshape(-1, self.out_features),
                 x.reshape(-1, self.in_features),
-                self.parameters["weight"],
-                self.gradients["weight"],
+                weight,
+                d_weight,
                 self.gradients.get("bias"),
             ).reshape(x.shape)
 
         return self._apply(x), Pullback(adjoint)
+
+    def _weight(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weight and its gradient."""
+        return self.parameters["weight"], self.gradients["weight"]
 
     def _check(self, x: ArrayLike, copy: bool = False) -> np.ndarray:
         x = as_array("x", x)
@@ -126,6 +131,6 @@ class Dense(Module):
     def _apply(self, x: np.ndarray) -> np.ndarray:
         # One product over the rows of all leading axes.
         rows = x.reshape(-1, self.in_features)
-        parameters = self.parameters
-        output = active_backend().affine(rows, parameters["weight"], parameters.get("bias"))
+        weight, _ = self._weight()
+        output = active_backend().affine(rows, weight, self.parameters.get("bias"))
         return output.reshape(*x.shape[:-1], self.out_features)

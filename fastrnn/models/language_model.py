@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn._validation import (
-    check_array,
     check_bool,
     check_equal_lengths,
     check_ids,
@@ -18,10 +17,9 @@ from fastrnn._validation import (
     check_positive_int,
     check_seed,
 )
-from fastrnn.backends import active_backend
 from fastrnn.checkpoint import CheckpointError, Sections, first_line, load_checkpoint
 from fastrnn.data import CharVocabulary, Padded
-from fastrnn.layers.base import Module, Pullback
+from fastrnn.layers.base import Pullback
 from fastrnn.layers.dense import Dense
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.base import Model, model_from, spawn
@@ -349,37 +347,18 @@ def language_model_from(
     return model, vocabulary
 
 
-class _TiedDense(Module):
-    """Scores against the rows of an embedding: ``y = x E^T + b``; the weight is the embedding's."""
+class _TiedDense(Dense):
+    """Scores against the rows of an embedding: the weight is the embedding's."""
 
     def __init__(self, embedding: Embedding, *, seed: np.random.Generator) -> None:
         self.embedding = embedding
-        self.parameters = Parameters({"bias": (embedding.num_embeddings,)}, embedding.dtype)
+        self.in_features, self.out_features = embedding.embedding_dim, embedding.num_embeddings
+        self.bias, self.dtype = True, embedding.dtype
+        self.parameters = Parameters({"bias": (self.out_features,)}, self.dtype)
         # Standard normal rows would make scores of size sqrt(H); a Dense layer's fit both ends.
-        bound = embedding.embedding_dim**-0.5
-        weight = embedding.parameters["weight"]
+        bound = self.in_features**-0.5
+        weight, _ = self._weight()
         weight[...] = seed.uniform(-bound, bound, weight.shape)
 
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        weight = self.embedding.parameters["weight"]
-        rows = active_backend().affine(
-            x.reshape(-1, weight.shape[1]), weight, self.parameters["bias"]
-        )
-        return rows.reshape(*x.shape[:-1], len(weight))
-
-    def vjp(self, x: np.ndarray, *, copy: bool = True) -> tuple[np.ndarray, Pullback]:
-        x = np.array(x, copy=copy or None)
-        weight = self.embedding.parameters["weight"]
-        backend = active_backend()
-
-        def adjoint(d_output: np.ndarray) -> np.ndarray:
-            d_rows = check_array("d_logits", d_output, weight.dtype, (*x.shape[:-1], len(weight)))
-            return backend.affine_adjoint(
-                d_rows.reshape(-1, len(weight)),
-                x.reshape(-1, weight.shape[1]),
-                weight,
-                self.embedding.gradients["weight"],
-                self.gradients["bias"],
-            ).reshape(x.shape)
-
-        return self(x), Pullback(adjoint)
+    def _weight(self) -> tuple[np.ndarray, np.ndarray]:
+        return self.embedding.parameters["weight"], self.embedding.gradients["weight"]
