@@ -149,7 +149,7 @@ class Parameters(Mapping[str, np.ndarray]):
         ----------
         state : mapping of str to array_like
             Exactly the names of this object, each with its shape and a dtype that casts to its own
-            under NumPy's ``same_kind`` rule.
+            under NumPy's ``same_kind`` rule. PyTorch's parameters and bfloat16 tensors are read too.
 
         Raises
         ------
@@ -174,7 +174,8 @@ class Parameters(Mapping[str, np.ndarray]):
         for name, view in self._views.items():
             if name in state:
                 try:
-                    arrays[name] = check_array(name, state[name], self.dtype, view.shape)
+                    value = _readable(state[name])
+                    arrays[name] = check_array(name, value, self.dtype, view.shape)
                 except (TypeError, ValueError) as refusal:
                     problems.append(str(refusal))
                     if error is not KeyError and isinstance(refusal, ValueError):
@@ -302,6 +303,15 @@ def _padded(size: int, dtype: np.dtype) -> int:
     """Round a number of elements up to whole blocks of the alignment."""
     block = _ALIGNMENT_BYTES // dtype.itemsize
     return -(-size // block) * block
+
+
+def _readable(value: Any) -> Any:
+    """Return a tensor of PyTorch's in a form that NumPy reads, anything else as it is."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+        if str(getattr(value, "dtype", "")) == "torch.bfloat16":
+            value = value.float()
+    return value
 
 
 def aligned_zeros(size: int, dtype: np.dtype) -> np.ndarray:

@@ -300,6 +300,17 @@ class TestInputs:
         assert not d_x.any()
         assert not d_state.any()
 
+    @pytest.mark.parametrize("nonlinearity", ["relu", "tanh"])
+    def test_nan_of_a_unit_is_in_its_gradients(self, nonlinearity):
+        layer = fr.RNN(I, H, nonlinearity=nonlinearity, seed=1)
+        layer.parameters["bias_ih_l0"][0] = np.nan
+        output, _, pullback = layer.vjp(np.ones((1, B, I)))
+        d_x, _ = pullback(output)
+        assert np.isnan(d_x).all()
+        for name, gradient in layer.gradients.items():
+            assert np.isnan(gradient[0]).all(), name
+            assert np.isfinite(gradient[1:]).all(), name
+
 
 class TestParameters:
     def test_they_are_always_in_effect(self, make):

@@ -28,6 +28,7 @@
 #define v_min(a, b) _mm256_min_ps(a, b)
 #define v_max(a, b) _mm256_max_ps(a, b)
 #define v_where_positive(a, b) _mm256_and_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_GT_OQ), b)
+#define v_where_nonzero(a, b) _mm256_and_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_NEQ_UQ), b)
 #define v_shift_bits(v, k) _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), k))
 static inline float FN(v_sum)(__m256 v) {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -55,6 +56,7 @@ INLINE void FN(v_sum8)(const __m256 *v, float *s) {
 #define v_min(a, b) _mm256_min_pd(a, b)
 #define v_max(a, b) _mm256_max_pd(a, b)
 #define v_where_positive(a, b) _mm256_and_pd(_mm256_cmp_pd(a, _mm256_setzero_pd(), _CMP_GT_OQ), b)
+#define v_where_nonzero(a, b) _mm256_and_pd(_mm256_cmp_pd(a, _mm256_setzero_pd(), _CMP_NEQ_UQ), b)
 #define v_shift_bits(v, k) _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(v), k))
 static inline double FN(v_sum)(__m256d v) {
     __m128d s = _mm_add_pd(_mm256_castpd256_pd128(v), _mm256_extractf128_pd(v, 1));

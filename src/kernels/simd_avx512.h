@@ -29,6 +29,8 @@
 #define v_max(a, b) _mm512_max_ps(a, b)
 #define v_where_positive(a, b)                                                                     \
     _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ), b)
+#define v_where_nonzero(a, b)                                                                      \
+    _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NEQ_UQ), b)
 #define v_shift_bits(v, k) _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), k))
 #define v_sum(v) _mm512_reduce_add_ps(v)
 #else
@@ -46,6 +48,8 @@
 #define v_max(a, b) _mm512_max_pd(a, b)
 #define v_where_positive(a, b)                                                                     \
     _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(a, _mm512_setzero_pd(), _CMP_GT_OQ), b)
+#define v_where_nonzero(a, b)                                                                      \
+    _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(a, _mm512_setzero_pd(), _CMP_NEQ_UQ), b)
 #define v_shift_bits(v, k) _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(v), k))
 #define v_sum(v) _mm512_reduce_add_pd(v)
 #endif

@@ -21,6 +21,8 @@
 #define v_fma(a, b, c) vfmaq_f32(c, a, b)
 #define v_where_positive(a, b)                                                                     \
     vreinterpretq_f32_u32(vandq_u32(vcgtzq_f32(a), vreinterpretq_u32_f32(b)))
+#define v_where_nonzero(a, b)                                                                      \
+    vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(b), vceqzq_f32(a)))
 #define v_sqrt(v) vsqrtq_f32(v)
 #define v_min(a, b) vbslq_f32(vcltq_f32(a, b), a, b)
 #define v_max(a, b) vbslq_f32(vcgtq_f32(a, b), a, b)
@@ -35,6 +37,8 @@
 #define v_fma(a, b, c) vfmaq_f64(c, a, b)
 #define v_where_positive(a, b)                                                                     \
     vreinterpretq_f64_u64(vandq_u64(vcgtzq_f64(a), vreinterpretq_u64_f64(b)))
+#define v_where_nonzero(a, b)                                                                      \
+    vreinterpretq_f64_u64(vbicq_u64(vreinterpretq_u64_f64(b), vceqzq_f64(a)))
 #define v_sqrt(v) vsqrtq_f64(v)
 #define v_min(a, b) vbslq_f64(vcltq_f64(a, b), a, b)
 #define v_max(a, b) vbslq_f64(vcgtq_f64(a, b), a, b)

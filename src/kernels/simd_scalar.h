@@ -17,8 +17,9 @@
 /* min and max return the second argument when either is NaN. */
 #define v_min(a, b) ((a) < (b) ? (a) : (b))
 #define v_max(a, b) ((a) > (b) ? (a) : (b))
-/* a > 0 ? b : 0 */
+/* NaN is not positive, and not zero. */
 #define v_where_positive(a, b) ((a) > 0 ? (b) : 0)
+#define v_where_nonzero(a, b) ((a) != 0 ? (b) : 0)
 
 /* Rounds twice: fmaf() would be a library call where the CPU has no such instruction. */
 #define v_fma(a, b, c) ((a) * (b) + (c))

@@ -23,6 +23,7 @@
 #undef v_sum8
 #undef v_min
 #undef v_max
+#undef v_where_nonzero
 #undef v_where_positive
 #undef v_fma
 #undef v_sqrt

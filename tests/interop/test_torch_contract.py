@@ -429,3 +429,25 @@ def test_compilers_see_pytorchs_module(kind, cell):
         with torch.no_grad():
             next(model.parameters()).mul_(2)
         assert_same(tensors(compiled(x)), tensors(model(x)))
+
+
+@pytest.mark.parametrize("kind", ["GRU", "LSTM", "LSTMCell"])
+def test_a_traced_state_beside_a_tensor_is_a_node(kind):
+    """As where a decoder begins with a start token of its own."""
+
+    class Decoder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.part = getattr(torch.nn, kind)(3, 4)
+            self.register_buffer(
+                "start", torch.zeros(2, 3) if "Cell" in kind else torch.zeros(1, 2, 3)
+            )
+
+        def forward(self, h):
+            return self.part(self.start, (h, h) if kind.startswith("LSTM") else h)[0]
+
+    model = ours.accelerate(Decoder())
+    traced = torch.fx.symbolic_trace(model)
+    h = torch.ones(2, 4) if "Cell" in kind else torch.ones(1, 2, 4)
+    assert "call_module" in [node.op for node in traced.graph.nodes]
+    assert_same(tensors(traced(h)), tensors(model(h)))

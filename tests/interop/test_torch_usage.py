@@ -11,6 +11,7 @@ from torch.nn import utils  # noqa: E402
 from torch.testing import assert_close  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
+import fastrnn as fr  # noqa: E402
 from fastrnn.interop import torch as ours  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -229,3 +230,19 @@ def test_optimisers(make, runs):
         results.append([*losses, *layer.parameters()])
     assert_close(*reversed(results))
     assert runs
+
+
+@pytest.mark.parametrize("form", ["plain", "with graph", "parameters", "bfloat16", "float64"])
+def test_our_layer_reads_pytorchs_weights(form):
+    module = torch.nn.GRU(3, 4)
+    state = {
+        "plain": module.state_dict(),
+        "with graph": module.state_dict(keep_vars=True),
+        "parameters": dict(module.named_parameters()),
+        "bfloat16": {name: t.bfloat16() for name, t in module.state_dict().items()},
+        "float64": {name: t.double() for name, t in module.state_dict().items()},
+    }[form]
+    layer = fr.GRU(3, 4)
+    layer.load_state_dict(state)
+    for name, expected in state.items():
+        assert_close(torch.from_numpy(layer.parameters[name]), expected.detach().float())

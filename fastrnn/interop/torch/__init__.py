@@ -51,9 +51,11 @@ class _Accelerated:
             result = self._forward(input, hx)
             if result is not None:
                 return result
-            if isinstance(input, torch.fx.Proxy):  # one node of the graph, as PyTorch's modules are
-                path = input.tracer.path_of_module(self)
-                return input.tracer.create_proxy("call_module", path, (input, hx), {})
+            given = (input, *hx) if isinstance(hx, (tuple, list)) else (input, hx)
+            for proxy in given:
+                if isinstance(proxy, torch.fx.Proxy):  # a node of the graph, as PyTorch's modules
+                    path = proxy.tracer.path_of_module(self)
+                    return proxy.tracer.create_proxy("call_module", path, (input, hx), {})
         return super().forward(input, hx)
 
     def __prepare_scriptable__(self) -> Any:
