@@ -149,7 +149,7 @@ class Parameters(Mapping[str, np.ndarray]):
         ----------
         state : mapping of str to array_like
             Exactly the names of this object, each with its shape and a dtype that casts to its own
-            under NumPy's ``same_kind`` rule. PyTorch's parameters and bfloat16 tensors are read too.
+            under NumPy's ``same_kind`` rule; PyTorch's parameters and bfloat16 tensors too.
 
         Raises
         ------
