@@ -14,6 +14,7 @@ from fastrnn.models.encoder import CELLS
 
 DEFAULT_OUTPUT = "fastrnn-model.safetensors"
 SAMPLE_LENGTH, SAMPLE_TEMPERATURE = 500, 0.7
+CHECKPOINT_EVERY = 30.0  # seconds
 
 
 def report(message: str) -> None:
@@ -238,7 +239,8 @@ def _add_files(group: Any) -> None:
     existing.add_argument(
         "--resume",
         action="store_true",
-        help="continue the run saved in --output, with its settings; --epochs may be raised",
+        help="continue the run saved in --output, with its settings; --epochs may be raised, and "
+        "--patience be another",
     )
     existing.add_argument(
         "--force", action="store_true", help="overwrite what another run has saved there"
@@ -246,9 +248,10 @@ def _add_files(group: Any) -> None:
     group.add_argument(
         "--checkpoint-every",
         type=_NOT_NEGATIVE,
-        default=30.0,
+        default=CHECKPOINT_EVERY,
         metavar="SECONDS",
-        help="save at least this often, and after every epoch (default: 30; 0: every step)",
+        help="save at least this often, and after every epoch (default: %(default)g; 0: at every "
+        "step)",
     )
     group.add_argument(
         "--plot",

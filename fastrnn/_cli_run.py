@@ -31,11 +31,12 @@ DEFAULTS: dict[str, Any] = {
     "optimizer": "adam",
     "clip": 5.0,
     "validation_fraction": 0.1,
+    "patience": None,
     "seed": 0,
     "threads": None,
 }
 # What a resumed run may have otherwise; the number of threads can change the last bits.
-MAY_CHANGE = ("epochs", "threads")
+MAY_CHANGE = ("epochs", "patience", "threads")
 # Steps of one inference call when a text is scored; the score does not depend on it.
 SCORING_STEPS = 1000
 # Values, gradients and two buffers of the optimiser, float32.
@@ -164,12 +165,13 @@ class Run:
 
     def _resume(self, saved: Sections, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of a saved run, with what may change taken from those given."""
-        settings = saved.get("settings", {})
+        settings = {"patience": None, **saved.get("settings", {})}  # which older files do not have
         types = {
-            key: int if default is None else type(default) for key, default in DEFAULTS.items()
+            key: (int, type(None)) if default is None else (type(default),)
+            for key, default in DEFAULTS.items()
         }
         if (
-            any(type(settings.get(key)) is not types[key] for key in types)
+            any(type(settings.get(key)) not in types[key] for key in types)
             or settings["optimizer"] not in OPTIMIZERS
         ):
             raise not_resumable(self.files.last, "its settings")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastrnn._cli_parser import (
+    CHECKPOINT_EVERY,
     SAMPLE_LENGTH,
     SAMPLE_TEMPERATURE,
     make_parser,
@@ -83,8 +84,8 @@ def _train(args: argparse.Namespace) -> int:
     callbacks = [cb.HistoryFile(files.history), cb.EpochReport("char"), cb.ProgressBar("char")]
     if args.plot:
         callbacks.append(cb.LearningCurve(files.curve, "char"))
-    if args.patience is not None:
-        callbacks.append(cb.EarlyStopping(args.patience))
+    if run.settings["patience"] is not None:
+        callbacks.append(cb.EarlyStopping(run.settings["patience"]))
     if args.force:  # what is left of another run would be taken for this one's
         for path in files[1:]:
             path.unlink(missing_ok=True)
@@ -93,6 +94,9 @@ def _train(args: argparse.Namespace) -> int:
         run.fit(callbacks, checkpoint_every=args.checkpoint_every)
     except KeyboardInterrupt:
         again = ["fastrnn", "train", *([args.file] if args.file else []), "--output", args.output]
+        again += ["--plot"] if args.plot else []
+        if args.checkpoint_every != CHECKPOINT_EVERY:
+            again += ["--checkpoint-every", f"{args.checkpoint_every:g}"]
         say(f"interrupted; to go on: {shlex.join([*again, '--resume'])}")
         return EXIT_INTERRUPTED
     _conclude(run)
@@ -151,7 +155,8 @@ def _conclude(run: Run) -> None:
     if run.validation:
         best = min(run.trainer.history, key=cb.score)
         bits = bits_per_token(best["validation_loss"])
-        print(f"best validation, {bits:.3f} bits/char in epoch {best['epoch']}: {run.files.best}")
+        where = f": {run.files.best}" if run.files.best.exists() else ""  # it may have been moved
+        print(f"best validation, {bits:.3f} bits/char in epoch {best['epoch']}{where}")
     print(f"more samples: {shlex.join(['fastrnn', 'sample', str(run.files.last)])}")
 
 

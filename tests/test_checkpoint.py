@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fastrnn import optim
 from fastrnn.checkpoint import first_line
 from fastrnn.data import Batches, CharVocabulary, Windows
-from fastrnn.models import LanguageModel
+from fastrnn.models import LanguageModel, SequenceClassifier
 from fastrnn.training import (
     Callback,
     Checkpoint,
@@ -509,3 +509,95 @@ def test_fit_refuses_to_resume_what_is_no_run_of_its_model(tmp_path):
     make_model().save(path)
     with pytest.raises(CheckpointError, match=r"\(it has no progress: a Checkpoint saves runs"):
         fit_names(path, resume=path)
+
+
+def labelled(lr=None, batch_size=4, architecture=None, **options):
+    """Train on sequences with labels; return the trainer."""
+    x = [np.arange(k % 3 + 2) for k in range(16)]
+    model = SequenceClassifier(9, 4, 2, **(architecture or {}), seed=0)
+    batches = Batches(x, np.arange(16) % 2, batch_size)
+    rate = {} if lr is None else {"learning_rate": lr}
+    return fit(model, batches, progress=False, **rate, **options)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"pooling": "mean"}, "pooling must be 'last', got 'mean'"),
+        ({"options": {"reset_after": False}}, "options must be {}, got"),
+        ({"dtype": "float64"}, "dtype must be 'float32', got 'float64'"),
+    ],
+)
+def test_another_network_is_not_resumed(tmp_path, changed, message):
+    """Even where its parameters have the same shapes."""
+    path = tmp_path / "run"
+    labelled(epochs=1, callbacks=[Checkpoint(path)])
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match=message):
+        labelled(epochs=2, architecture=changed, callbacks=[Checkpoint(path)], resume=path)
+    assert path.read_bytes() == before
+
+
+def test_an_interrupted_epoch_goes_on_with_as_many_batches(tmp_path):
+    path = tmp_path / "run"
+    with pytest.raises(KilledError):
+        labelled(epochs=1, callbacks=[Checkpoint(path, every_seconds=0), KillAfter(3)])
+    for size, found in ((8, 2), (2, 8)):
+        with pytest.raises(ValueError, match=f"batches must be 4, .* after 3, got {found}"):
+            labelled(epochs=1, batch_size=size, resume=path)
+    sections = load_checkpoint(path)
+    del sections["progress"]["length"], sections["progress"]["initial_learning_rate"]
+    save_checkpoint(path, sections)  # as older versions wrote it
+    assert labelled(epochs=1, resume=path).step == 4
+
+
+def test_another_learning_rate_is_that_of_the_rest(tmp_path):
+    path = tmp_path / "run"
+
+    class Lower(Callback):
+        def on_epoch_end(self, trainer):
+            trainer.optimizer.learning_rate /= 2
+
+    labelled(0.5, epochs=2, callbacks=[Lower(), Checkpoint(path)])
+    rates = [row["learning_rate"] for row in labelled(0.5, epochs=3, resume=path).history]
+    assert rates == [0.5, 0.25, 0.125]  # the run's own, as a callback has left it
+    again = labelled(0.1, epochs=3, callbacks=[Checkpoint(path)], resume=path)
+    assert [row["learning_rate"] for row in again.history] == [0.5, 0.25, 0.1]
+    assert labelled(0.1, epochs=4, resume=path).history[-1]["learning_rate"] == 0.1
+
+
+def test_a_refused_resume_changes_nothing(tmp_path):
+    path = tmp_path / "run"
+    labelled(epochs=1, callbacks=[Checkpoint(path)])
+    model = SequenceClassifier(9, 4, 2, seed=0)
+    before = model.parameters.flat_values.copy()
+    batches = Batches([[1]] * 4, [0, 1] * 2, 4)
+    for data, epochs, validation in ((batches, 0, None), ([], 1, None), (batches, 2, 3)):
+        with pytest.raises((ValueError, TypeError)):
+            fit(model, data, epochs, validation=validation, resume=path)
+        np.testing.assert_array_equal(model.parameters.flat_values, before)
+
+
+def test_a_run_is_not_lost_to_one_that_is_refused_at_its_first_step(tmp_path):
+    path = tmp_path / "run"
+    labelled(epochs=2, callbacks=[Checkpoint(path)])
+    saving = [Checkpoint(path)]
+    before = path.read_bytes()
+    model = SequenceClassifier(9, 4, 2, seed=0)
+    with pytest.raises(TypeError):
+        fit(model, Batches([[1]] * 4, [0.5] * 4, 4), 1, callbacks=saving, progress=False)
+    assert path.read_bytes() == before
+    with pytest.raises(KilledError):
+        labelled(epochs=1, callbacks=[*saving, KillAfter(1)])
+    assert load_checkpoint(path)["progress"]["step"] == 1
+
+
+def test_a_model_that_would_not_be_loaded_is_not_saved(tmp_path):
+    path = tmp_path / "model"
+    model = SequenceClassifier(9, 4, 2, seed=0)
+    model.save(path)
+    before = path.read_bytes()
+    model.parameters.flat_values[0] = np.nan
+    with pytest.raises(ValueError, match="parameters must be finite to be saved"):
+        model.save(path)
+    assert path.read_bytes() == before

@@ -149,10 +149,14 @@ def test_early_stopping(run):
     assert "stopped early: no better epoch than 1 in 2 epochs" in out
     assert " bits/char in epoch 1: m.best.safetensors" in out
     # Resumed, it stays stopped.
-    assert (
-        "epoch 4/50"
-        not in run("train", "text.txt", "--output", "m", "--resume", "--patience", 2)[1]
-    )
+    for options in ([], ["--patience", 2]):
+        out = run("train", "text.txt", "--output", "m", "--resume", *options)[1]
+        assert "epoch 4/50" not in out
+    Path("m.best.safetensors").unlink()
+    out = run("train", "text.txt", "--output", "m", "--resume", "--patience", 3)[1]
+    assert "epoch 4/50" in out
+    assert "epoch 5/50" not in out
+    assert " bits/char in epoch 1\n" in out
 
 
 def test_the_curve_is_drawn(run):

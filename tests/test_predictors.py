@@ -430,6 +430,27 @@ REFUSED = {
 }
 
 
+@pytest.mark.parametrize(
+    "name", [name for name, case in CASES.items() if case[0] is not FeedForward]
+)
+def test_predictions_do_not_depend_on_the_size_of_batches(name):
+    model, inputs, _ = make(name)
+    many = [inputs[k % len(inputs)] for k in range(7)]
+    for function in ("predict", "predict_proba"):
+        predict = getattr(model, function, None)
+        if predict is None:
+            continue
+        expected = predict(many)
+        for given in (many, pad(many)):
+            for size in (1, 3, 7, 100):
+                for found, wanted in zip(predict(given, size), expected, strict=True):
+                    assert_close(np.asarray(found), np.asarray(wanted), TOLERANCES["float32"])
+        with pytest.raises(ValueError, match="batch_size must be a positive integer, got 0"):
+            predict(many, batch_size=0)
+        with pytest.raises(ValueError, match=r"inputs\[5\] must have at least 1 step"):
+            predict([*many[:5], many[0][:0]], 2)
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_wrong_arguments_are_named(name):
     call, message = REFUSED[name]

@@ -34,6 +34,7 @@ from fastrnn.training import (
     HistoryFile,
     LearningCurve,
     ProgressBar,
+    RestoreBest,
     Trainer,
     evaluate,
     fit,
@@ -181,6 +182,36 @@ def test_the_history_has_the_rate_of_the_last_step():
     trainer = Trainer(model, SGD(model.parameters, 0.5, schedule=ExponentialDecay(0.5)))
     trainer.fit(BATCHES, 2)
     assert [row["learning_rate"] for row in trainer.history] == [0.5 * 0.5**2, 0.5 * 0.5**5]
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float16, np.array])
+def test_a_schedule_may_return_any_number(tmp_path, number):
+    trainer = make_scripted(Checkpoint(tmp_path / "m"), HistoryFile(tmp_path / "h.json"))
+    trainer.optimizer.schedule = lambda steps: number(0.5)
+    trainer.fit(BATCHES, 1)
+    assert trainer.history[0]["learning_rate"] == 0.25
+    trainer.load_state_dict(load_checkpoint(tmp_path / "m"))
+
+
+def test_the_best_epoch_is_restored():
+    trainer = make_scripted(RestoreBest(), validation_losses=[3, 3, 1, 1, 2, 2])
+    seen = []
+
+    class Look(Callback):
+        def on_epoch_end(self, trainer):
+            seen.append(trainer.model.parameters["w"].item())
+
+    trainer.callbacks.append(Look())
+    trainer.fit(BATCHES, 3, VALIDATION)
+    assert len(set(seen)) == 3
+    assert trainer.model.parameters["w"] == seen[1]
+
+
+def test_best_and_last_are_two_files(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "m")
+    for best in ("m", "link", "../" + tmp_path.name + "/m"):
+        with pytest.raises(ValueError, match="best_path must be another file than path"):
+            Checkpoint(tmp_path / "m", tmp_path / best)
 
 
 def test_validation_is_one_reading_of_the_whole_text():

@@ -15,6 +15,7 @@ little of a batch is padding, which costs memory (no time: it is never read).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +35,19 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-class Windows(Sequence[tuple[np.ndarray, np.ndarray]]):
+class _Pairs(Sequence[tuple[Any, Any]]):
+    """Pairs of inputs and targets, each made when it is asked for; a slice is a list of them."""
+
+    @abstractmethod
+    def _get(self, number: int) -> tuple[Any, Any]:
+        """Return the pair of a number from 0 on."""
+
+    def __getitem__(self, index: Any) -> Any:
+        numbers = range(len(self))[index]
+        return [self._get(k) for k in numbers] if isinstance(numbers, range) else self._get(numbers)
+
+
+class Windows(_Pairs):
     """The windows of one epoch, in order; each is a pair of inputs and of targets one step ahead.
 
     Parameters
@@ -85,8 +98,8 @@ class Windows(Sequence[tuple[np.ndarray, np.ndarray]]):
     def __len__(self) -> int:
         return -(-(len(self._columns) - 1) // self.seq_length)
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        first = range(len(self))[index] * self.seq_length
+    def _get(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        first = number * self.seq_length
         last = min(first + self.seq_length, len(self._columns) - 1)
         return self._columns[first:last], self._columns[first + 1 : last + 1]
 
@@ -167,7 +180,7 @@ def _pad(arrays: list[np.ndarray]) -> Padded:
     return Padded(values, lengths)
 
 
-class Batches(Sequence[tuple[Any, Any]]):
+class Batches(_Pairs):
     """Examples in batches of about the same length, in another order every epoch.
 
     Parameters
@@ -209,9 +222,12 @@ class Batches(Sequence[tuple[Any, Any]]):
         columns = [*_columns(self.inputs), *_columns(self.targets)]
         sizes = {len(column) for column in columns}
         if len(sizes) != 1 or 0 in sizes:
+            hint = "; of several inputs a tuple, of the examples of one a list"
             raise ValueError(
                 "inputs and targets must have one example or more, and equally many, got "
-                + " and ".join(str(len(column)) for column in columns)
+                + " and ".join(str(len(column)) for column in columns[:4])
+                + (" and so on" if len(columns) > 4 else "")
+                + (hint if isinstance(inputs, tuple) or isinstance(targets, tuple) else "")
             )
         self._size = sizes.pop()
         ragged = [column for column in columns if isinstance(column, list)]
@@ -221,8 +237,8 @@ class Batches(Sequence[tuple[Any, Any]]):
     def __len__(self) -> int:
         return -(-self._size // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        first = range(len(self))[index] * self.batch_size
+    def _get(self, number: int) -> tuple[Any, Any]:
+        first = number * self.batch_size
         return self._batch(np.arange(first, min(first + self.batch_size, self._size)))
 
     def epoch(self, number: int) -> Sequence[tuple[Any, Any]]:
@@ -243,7 +259,7 @@ class Batches(Sequence[tuple[Any, Any]]):
         return _collate(self.inputs, rows), _collate(self.targets, rows)
 
 
-class _Epoch(Sequence[tuple[Any, Any]]):
+class _Epoch(_Pairs):
     """The batches of one epoch, each made when it is asked for."""
 
     def __init__(self, batches: Batches, rows: list[np.ndarray]) -> None:
@@ -252,8 +268,8 @@ class _Epoch(Sequence[tuple[Any, Any]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]:
-        return self._batches._batch(self._rows[index])
+    def _get(self, number: int) -> tuple[Any, Any]:
+        return self._batches._batch(self._rows[number])
 
 
 def _examples(name: str, value: Any) -> Any:
@@ -276,8 +292,10 @@ def _examples(name: str, value: Any) -> Any:
     if isinstance(value, np.ndarray) and value.ndim:
         check_numbers(name, value)
         return value
+    hint = "; a tuple is one of several inputs, list(...) makes examples of it"
     raise TypeError(
         f"{name} must be a list of sequences or an array of examples, got {type(value).__name__}"
+        + (hint if name.endswith("]") else "")
     )
 
 

@@ -13,7 +13,6 @@ Networks compute in float32 where all that they were fitted on was, in float64 o
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,8 +30,9 @@ from sklearn.utils.validation import assert_all_finite, check_is_fitted, validat
 from fastrnn._validation import check_positive_int, check_sequences
 from fastrnn.data import Batches
 from fastrnn.models import SequenceClassifier, SequenceRegressor, SequenceTagger
+from fastrnn.models.predictor import BATCH_SIZE
 from fastrnn.optim import Adam
-from fastrnn.training import Callback, EarlyStopping, ProgressBar, Trainer
+from fastrnn.training import EarlyStopping, ProgressBar, RestoreBest, Trainer
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RNNClassifier", "RNNRegressor", "RNNTagger"]
 
-_ROWS = 512  # sequences that are predicted together: it bounds the memory
 _NO_Y = "no_validation"  # what validate_data wants where there is no y
 
 
@@ -107,8 +106,8 @@ class _RNN(BaseEstimator):
                 sequences, targets, test_size=self.validation_fraction, random_state=_seed(random)
             )
             sequences, held_out, targets, held_out_targets = parts
-            validation = Batches(held_out, held_out_targets, _ROWS)
-            callbacks += [_Best(), EarlyStopping(self.patience)]
+            validation = Batches(held_out, held_out_targets, BATCH_SIZE)
+            callbacks += [RestoreBest(), EarlyStopping(self.patience)]
         batches = Batches(sequences, targets, self.batch_size, seed=_seed(random))
         trainer = Trainer(model, optimizer, clip=self.clip, callbacks=callbacks)
         trainer.fit(batches, epochs, validation)
@@ -182,11 +181,7 @@ class _RNN(BaseEstimator):
 
     def _predicted(self, X: Any, predict: Callable[[list[np.ndarray]], Any]) -> Any:
         """Return what the model says of `X`, in the form of ``y``."""
-        return np.concatenate(self._parts(X, predict))
-
-    def _parts(self, X: Any, predict: Callable[[list[np.ndarray]], Any]) -> list[Any]:
-        sequences = self._read(X)
-        return [predict(sequences[k : k + _ROWS]) for k in range(0, len(sequences), _ROWS)]
+        return predict(self._read(X))
 
 
 class _Labels(ClassifierMixin, _RNN):
@@ -541,24 +536,8 @@ class RNNTagger(_Labels):
         return classes, np.split(ids, np.cumsum([len(labels) for labels in y])[:-1])
 
     def _predicted(self, X: Any, predict: Callable[[list[np.ndarray]], Any]) -> Any:
-        predicted = [row for part in self._parts(X, predict) for row in part]
+        predicted = super()._predicted(X, predict)
         return predicted if _are_sequences(X) else predicted[0]
-
-
-class _Best(Callback):
-    """Go back to the parameters of the epoch with the lowest validation loss."""
-
-    def on_train_begin(self, trainer: Trainer) -> None:
-        self._loss, self._values = math.inf, None
-
-    def on_epoch_end(self, trainer: Trainer) -> None:
-        loss = trainer.history[-1]["validation_loss"]
-        if loss < self._loss:
-            self._loss, self._values = loss, trainer.model.parameters.flat_values.copy()
-
-    def on_train_end(self, trainer: Trainer) -> None:
-        if self._values is not None:
-            trainer.model.parameters.flat_values[:] = self._values
 
 
 def _are_sequences(X: Any) -> bool:

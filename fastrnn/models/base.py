@@ -98,8 +98,10 @@ class Model(Module, ABC):
             If the file cannot be written; the one before is still there.
         TypeError, ValueError
             As from :func:`fastrnn.training.save_checkpoint`; if a section has the name of one of
-            :meth:`sections`.
+            :meth:`sections`, or a parameter is not finite, which `load` would refuse.
         """
+        if not np.isfinite(self.parameters.flat_values).all():
+            raise ValueError("parameters must be finite to be saved, got NaN or infinity")
         save_checkpoint(path, with_sections(self.sections(), sections))
 
 

@@ -15,7 +15,14 @@ from fastrnn.layers.pooling import AttentionPooling, LastPooling, MeanPooling
 from fastrnn.losses import mean_squared_error, softmax_cross_entropy
 from fastrnn.models.base import spawn
 from fastrnn.models.encoder import Encoder, HeadStream
-from fastrnn.models.predictor import Predictor, as_padded, as_rows, check_classes
+from fastrnn.models.predictor import (
+    BATCH_SIZE,
+    Predictor,
+    as_padded,
+    as_rows,
+    check_classes,
+    in_batches,
+)
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
@@ -96,6 +103,9 @@ class PooledModel(Predictor):
         """
         padded = self._read(inputs)
         return self.output(self.pooling(self.encoder(padded)[0], padded.lengths))
+
+    def _scores(self, inputs: Padded | Sequence[ArrayLike], batch_size: int) -> np.ndarray:
+        return np.concatenate(list(in_batches(self, inputs, batch_size)))
 
     def vjp(self, inputs: Padded | Sequence[ArrayLike]) -> tuple[np.ndarray, Pullback]:
         padded = self._read(inputs)
@@ -203,13 +213,17 @@ class SequenceClassifier(PooledModel):
         """Return the mean cross-entropy in nats of scores (B, K) and labels (B,), int."""
         return softmax_cross_entropy(output, targets, class_weights=self.config["class_weights"])
 
-    def predict(self, inputs: Padded | Sequence[ArrayLike]) -> np.ndarray:
-        """Return the likeliest class of each sequence, int64 (B,)."""
-        return self(inputs).argmax(axis=1)
+    def predict(
+        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
+    ) -> np.ndarray:
+        """Return the likeliest class of each sequence, int64 (B,); `batch_size` at a time."""
+        return self._scores(inputs, batch_size).argmax(axis=1)
 
-    def predict_proba(self, inputs: Padded | Sequence[ArrayLike]) -> np.ndarray:
+    def predict_proba(
+        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
+    ) -> np.ndarray:
         """Return the probability of each class for each sequence, (B, K)."""
-        return softmax(self(inputs), axis=1)
+        return softmax(self._scores(inputs, batch_size), axis=1)
 
 
 class SequenceRegressor(PooledModel):
@@ -253,6 +267,8 @@ class SequenceRegressor(PooledModel):
         """Return the mean squared error of (B, D) and targets (B, D), or (B,) where D is 1."""
         return mean_squared_error(output, as_rows(targets, self.config["output_size"]))
 
-    def predict(self, inputs: Padded | Sequence[ArrayLike]) -> np.ndarray:
-        """Return the numbers for each sequence, (B, D)."""
-        return self(inputs)
+    def predict(
+        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
+    ) -> np.ndarray:
+        """Return the numbers for each sequence, (B, D); `batch_size` sequences at a time."""
+        return self._scores(inputs, batch_size)

@@ -13,7 +13,7 @@ from fastrnn.losses.class_weights import check_num_classes
 from fastrnn.models.ctc_decoding import best_path, prefix_beam
 from fastrnn.models.encoder import HeadStream
 from fastrnn.models.framewise import FramewiseModel
-from fastrnn.models.predictor import as_padded
+from fastrnn.models.predictor import BATCH_SIZE, as_padded, in_batches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -120,13 +120,19 @@ class CTCRecognizer(FramewiseModel):
         return len(targets.lengths if isinstance(targets, Padded) else targets)
 
     def predict(
-        self, inputs: Padded | Sequence[ArrayLike], *, beam_width: int | None = None
+        self,
+        inputs: Padded | Sequence[ArrayLike],
+        batch_size: int = BATCH_SIZE,
+        *,
+        beam_width: int | None = None,
     ) -> list[np.ndarray]:
         """Return what each sequence says.
 
         Parameters
         ----------
         inputs : Padded, or sequences
+        batch_size : int
+            Sequences that are read together.
         beam_width : int or None
             None takes the best symbol of each frame; a number takes the likeliest symbols that a
             beam of this many beginnings finds. See :mod:`fastrnn.models.ctc_decoding`.
@@ -135,10 +141,15 @@ class CTCRecognizer(FramewiseModel):
         -------
         symbols : list of ndarray of int64, shape (S_b,)
         """
-        if beam_width is None:
-            return best_path(*self(inputs), blank=BLANK)
-        beam_width, scores = check_positive_int("beam_width", beam_width), self(inputs)
-        return [readings[0].symbols for readings in prefix_beam(*scores, beam_width, BLANK)]
+        if beam_width is not None:
+            check_positive_int("beam_width", beam_width)
+        symbols: list[np.ndarray] = []
+        for scores in in_batches(self, inputs, batch_size):
+            if beam_width is None:
+                symbols += best_path(*scores, blank=BLANK)
+            else:
+                symbols += [read[0].symbols for read in prefix_beam(*scores, beam_width, BLANK)]
+        return symbols
 
     def stream(self, batch_size: int = 1) -> CTCRecognizerStream:
         """Return an object that reads a step at a time; a step returns scores (n, B, V).

@@ -11,7 +11,7 @@ from fastrnn.data import Padded
 from fastrnn.losses import mean_squared_error, pinball
 from fastrnn.losses.pinball import check_quantiles
 from fastrnn.models.classifier import PooledModel, PooledStream
-from fastrnn.models.predictor import as_padded, as_rows
+from fastrnn.models.predictor import BATCH_SIZE, as_padded, as_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,20 +123,24 @@ class Forecaster(PooledModel):
         loss, d_output = pinball(output.reshape(*targets.shape, -1), targets, quantiles)
         return loss, d_output.reshape(output.shape)
 
-    def predict(self, inputs: Padded | Sequence[ArrayLike]) -> np.ndarray:
+    def predict(
+        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
+    ) -> np.ndarray:
         """Return forecasts.
 
         Parameters
         ----------
         inputs : Padded, or sequences
             The pasts of B series, (T_b, I), or (T_b,) where I is 1, in the unit of the series.
+        batch_size : int
+            Series that are read together.
 
         Returns
         -------
         forecast : ndarray of float64, shape (B, n), or (B, n, Q) where there are quantiles
             In the unit of the series.
         """
-        return self._unscaled(self(inputs))
+        return self._unscaled(self._scores(inputs, batch_size))
 
     def stream(self, batch_size: int = 1) -> PooledStream:
         """Return an object that reads a step (B, I) at a time; a step returns the forecasts.

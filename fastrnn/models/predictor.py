@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_sequences
+from fastrnn._validation import as_array, check_positive_int, check_sequences
 from fastrnn.data import Padded, pad
 from fastrnn.layers.base import Pullback
 from fastrnn.losses.class_weights import check_class_weights, check_num_classes
 from fastrnn.models.base import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike
+
+
+BATCH_SIZE = 256  # sequences that are predicted together
 
 
 class Predictor(Model):
@@ -66,13 +69,42 @@ def as_padded(
     """
     if not isinstance(inputs, Padded):
         inputs = pad(check_sequences(name, inputs))
-    empty = np.flatnonzero(np.equal(inputs.lengths, 0))
-    if empty.size and not may_be_empty:
+    if not may_be_empty:
+        _check_not_empty(name, inputs.lengths)
+    return inputs
+
+
+def _check_not_empty(name: str, lengths: ArrayLike) -> None:
+    empty = np.flatnonzero(np.equal(lengths, 0))
+    if empty.size:
         raise ValueError(
-            f"{name}[{empty[0]}] must have at least 1 step, got none (of {len(inputs.lengths)} "
+            f"{name}[{empty[0]}] must have at least 1 step, got none (of {len(lengths)} "
             "sequences, in training those of a batch); leave out empty ones"
         )
-    return inputs
+
+
+def in_batches(
+    model: Predictor, inputs: Padded | Sequence[ArrayLike], batch_size: int
+) -> Iterator[Any]:
+    """Yield the output of a model for `batch_size` sequences after the other.
+
+    So the memory that is needed is that of a batch. An error names a place in its batch.
+    """
+    batch_size = check_positive_int("batch_size", batch_size)
+    if not isinstance(inputs, Padded):
+        inputs = check_sequences("inputs", inputs)
+        _check_not_empty("inputs", [len(sequence) for sequence in inputs])
+        for first in range(0, len(inputs), batch_size):
+            yield model(inputs[first : first + batch_size])
+        return
+    count = len(inputs.lengths)
+    if count <= batch_size:
+        yield model(inputs)
+        return
+    values, lengths = map(np.asarray, as_padded(inputs))
+    for first in range(0, count, batch_size):
+        rows = slice(first, first + batch_size)
+        yield model(Padded(values[: lengths[rows].max(), rows], lengths[rows]))
 
 
 def as_rows(targets: ArrayLike, width: int) -> np.ndarray:

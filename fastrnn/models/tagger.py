@@ -11,10 +11,10 @@ from fastrnn._validation import check_equal_lengths
 from fastrnn.data import Padded
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.framewise import FramewiseModel
-from fastrnn.models.predictor import as_padded, check_classes
+from fastrnn.models.predictor import BATCH_SIZE, as_padded, check_classes, in_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -81,14 +81,22 @@ class SequenceTagger(FramewiseModel):
         mask = None if valid.all() else valid
         return softmax_cross_entropy(scores, targets.values, mask, self.config["class_weights"])
 
-    def predict(self, inputs: Padded | Sequence[ArrayLike]) -> list[np.ndarray]:
-        """Return the likeliest class of each step, int64 (T_b,) for each sequence."""
-        return [scores.argmax(axis=1) for scores in self._each(inputs)]
+    def predict(
+        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
+    ) -> list[np.ndarray]:
+        """Return the likeliest class of each step, int64 (T_b,) for each sequence.
 
-    def predict_proba(self, inputs: Padded | Sequence[ArrayLike]) -> list[np.ndarray]:
+        `batch_size` sequences are read together.
+        """
+        return [scores.argmax(axis=1) for scores in self._each(inputs, batch_size)]
+
+    def predict_proba(
+        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
+    ) -> list[np.ndarray]:
         """Return the probability of each class at each step, (T_b, K) for each sequence."""
-        return [softmax(scores, axis=1) for scores in self._each(inputs)]
+        return [softmax(scores, axis=1) for scores in self._each(inputs, batch_size)]
 
-    def _each(self, inputs: Padded | Sequence[ArrayLike]) -> list[np.ndarray]:
-        scores, lengths = self(inputs)
-        return [scores[:length, b] for b, length in enumerate(lengths)]
+    def _each(self, inputs: Padded | Sequence[ArrayLike], batch_size: int) -> Iterator[np.ndarray]:
+        for scores, lengths in in_batches(self, inputs, batch_size):
+            for b, length in enumerate(lengths):
+                yield scores[:length, b]

@@ -80,9 +80,20 @@ class Optimizer(ABC):
         ValueError, TypeError
             If the schedule returns anything but a non-negative number.
         """
-        factor = check_non_negative_float("schedule(steps)", self.schedule(self.steps))
+        rate = self.scheduled_rate(self.steps)
         self.steps += 1
-        self._update(self.parameters.flat_values, self.learning_rate * factor)
+        self._update(self.parameters.flat_values, rate)
+
+    def scheduled_rate(self, steps: int) -> float:
+        """Return the step size, with the schedule's factor, of the step after `steps` others.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the schedule returns anything but a non-negative number.
+        """
+        factor = check_non_negative_float("schedule(steps)", self.schedule(steps))
+        return self.learning_rate * factor
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs to continue to the same bits.

@@ -10,6 +10,7 @@ from fastrnn.training.callbacks import (
     HistoryFile,
     LearningCurve,
     ProgressBar,
+    RestoreBest,
 )
 from fastrnn.training.fit import fit
 from fastrnn.training.trainer import Trainer, evaluate
@@ -23,6 +24,7 @@ __all__ = [
     "HistoryFile",
     "LearningCurve",
     "ProgressBar",
+    "RestoreBest",
     "Trainer",
     "evaluate",
     "fit",

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping
@@ -174,14 +175,34 @@ class EarlyStopping(Callback):
             )
 
 
+class RestoreBest(Callback):
+    """Leave the model with the parameters of its best epoch when training ends.
+
+    By validation loss (training loss, without validation), of the epochs that this call of ``fit``
+    trains: what a resumed run did before is in the `best_path` of its `Checkpoint`.
+    """
+
+    def on_train_begin(self, trainer: Trainer) -> None:
+        self._loss, self._values = math.inf, None
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        loss = score(trainer.history[-1])
+        if loss < self._loss:
+            self._loss, self._values = loss, trainer.model.parameters.flat_values.copy()
+
+    def on_train_end(self, trainer: Trainer) -> None:
+        if self._values is not None:
+            trainer.model.parameters.flat_values[:] = self._values
+
+
 class Checkpoint(Callback):
     """Save the run: the last state, and the one with the lowest validation loss.
 
     Parameters
     ----------
     path : str or Path
-        The last state, written before the first step, every few seconds, after every epoch and on
-        Ctrl-C.
+        The last state, written before the first step (where the file is there already, after it),
+        every few seconds, after every epoch and on Ctrl-C.
     best_path : str or Path or None
         The state after the best epoch so far, by validation loss (training loss, without
         validation).
@@ -193,8 +214,8 @@ class Checkpoint(Callback):
     Raises
     ------
     ValueError, TypeError
-        If an argument has the wrong type or is out of range; before the first step, if a section
-        has the name of one of :meth:`Trainer.state_dict`.
+        If an argument has the wrong type or is out of range, or both paths are of one file; before
+        the first step, if a section has the name of one of :meth:`Trainer.state_dict`.
     """
 
     def __init__(
@@ -207,12 +228,20 @@ class Checkpoint(Callback):
     ) -> None:
         self.path = Path(path)
         self.best_path = None if best_path is None else Path(best_path)
+        if best_path is not None and os.path.realpath(path) == os.path.realpath(best_path):
+            raise ValueError(f"best_path must be another file than path, got {best_path}")
         self.every_seconds = check_non_negative_float("every_seconds", every_seconds)
         self.sections = dict(sections or {})
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        # A file that cannot be written is found out now, not after the first hour.
-        self._save(trainer, self.path)
+        # What cannot be saved is found out now, not after the first hour; but a call that is
+        # refused at its first step must not cost the run before.
+        if trainer.step or not self.path.exists():
+            self._save(trainer, self.path)
+            return
+        with_sections(trainer.state_dict(), self.sections)
+        write_atomically(self.path, self.path.read_bytes())
+        self._saved_at = -math.inf
 
     def on_step_end(self, trainer: Trainer) -> None:
         if time.monotonic() - self._saved_at >= self.every_seconds:

@@ -9,7 +9,7 @@ from fastrnn import optim
 from fastrnn._validation import check_bool, check_choice
 from fastrnn.checkpoint import CheckpointError, Sections, first_line, load_checkpoint
 from fastrnn.training.callbacks import Callback, ProgressBar
-from fastrnn.training.trainer import Batch, Trainer, check_model
+from fastrnn.training.trainer import Batch, Trainer, check_fit, check_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,6 +49,7 @@ def fit(
     epochs : int
         In total, including those of a run that is resumed.
     learning_rate : float
+        Where a run is resumed that was begun with another, this one from then on.
     optimizer : {"adam", "adamw", "rmsprop", "adagrad", "sgd"}
         With the defaults of its class in :mod:`fastrnn.optim`; for others make a `Trainer`.
     schedule : callable or None
@@ -61,8 +62,7 @@ def fit(
     callbacks : iterable of Callback
     resume : str, Path or None
         File that a :class:`fastrnn.training.Checkpoint` among the callbacks has saved in a run with
-        the same arguments. That run is continued, to the same bits and at its learning rate. None
-        starts a new one.
+        the same arguments. That run is continued, to the same bits. None starts a new one.
     progress : bool
         Whether to show a bar, where standard error is a terminal or a notebook's.
 
@@ -81,6 +81,7 @@ def fit(
         As from :meth:`Trainer.fit`.
     """
     check_model(model)
+    check_fit(model, batches, epochs, validation)
     algorithm = OPTIMIZERS[check_choice("optimizer", optimizer, tuple(OPTIMIZERS))]
     bars = [ProgressBar()] if check_bool("progress", progress) else []
     trainer = Trainer(
@@ -98,10 +99,6 @@ def fit(
 
 def restore(trainer: Trainer, sections: Sections, path: str | Path) -> None:
     """Put a trainer where the run of a checkpoint's sections was; `path` is for messages."""
-    if "progress" not in sections:
-        raise not_resumable(
-            path, "it has no progress: a Checkpoint saves runs, model.save does not"
-        )
     try:
         trainer.load_state_dict(sections)
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:

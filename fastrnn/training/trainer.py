@@ -51,14 +51,20 @@ class Trainer:
 
     Attributes
     ----------
+    model, optimizer, clip, callbacks
+        As given.
+    epochs : int
+        Epochs that ``fit`` was asked for.
+    batches : sequence of (inputs, targets)
+        Of the current epoch.
     epoch : int
         Epochs finished.
     position : int
         Batches of the current epoch that are done.
     step : int
         Batches done in all.
-    count : int
-        Targets that counted in them (``model.count``), of the current epoch.
+    count, loss_sum : int, float
+        Targets of the current epoch that counted so far (``model.count``), and their summed loss.
     state
         What the model returned for the last batch, None at the start of an epoch.
     history : list of dict
@@ -105,6 +111,8 @@ class Trainer:
         self.stop_reason: str | None = None
         self.epochs = 0
         self.batches: Sequence[Batch] = ()
+        self.length: int | None = None
+        self.initial_learning_rate = optimizer.learning_rate
 
     @property
     def loss(self) -> float:
@@ -152,19 +160,15 @@ class Trainer:
         KeyboardInterrupt
             After Ctrl-C.
         """
-        epochs = check_positive_int("epochs", epochs)
-        if not (hasattr(batches, "__len__") and hasattr(batches, "__getitem__")):
-            found = type(batches).__name__
-            raise TypeError(f"batches must be a sequence of (inputs, targets), got {found}")
-        if validation is not None:
-            _check_validation(validation)
+        check_fit(self.model, batches, epochs, validation)
         if isinstance(validation, Iterator) and epochs - self.epoch > 1:
             found = type(validation).__name__
             raise TypeError(f"validation must be read after every epoch, got {found}, read once")
-        if len(batches) == 0:
-            raise ValueError("there is nothing to train on: batches must not be empty")
-        for given in (batches, validation):
-            _check_axes(self.model, given)
+        if self.position and self.length not in (None, len(batches)):
+            raise ValueError(
+                f"batches must be {self.length}, those of the epoch that was interrupted after "
+                f"{self.position}, got {len(batches)}"
+            )
         self.epochs, self.stop_reason = epochs, None
         # What is not finite is found and explained here; NumPy need not warn of it as well.
         with _DeferredInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
@@ -177,6 +181,7 @@ class Trainer:
                 while self.epoch < self.epochs and self.stop_reason is None:
                     drawn = hasattr(batches, "epoch")
                     self.batches = batches.epoch(self.epoch) if drawn else batches
+                    self.length = len(self.batches)
                     self._notify("on_epoch_begin")
                     while self.position < len(self.batches):
                         self._timed_step()
@@ -201,6 +206,8 @@ class Trainer:
             "progress": {
                 "epoch": self.epoch,
                 "position": self.position,
+                "length": self.length,
+                "initial_learning_rate": self.initial_learning_rate,
                 "step": self.step,
                 "count": self.count,
                 "loss_sum": self.loss_sum,
@@ -215,16 +222,26 @@ class Trainer:
     def load_state_dict(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
         """Take over what :meth:`state_dict` returned, from a trainer with the same settings.
 
+        The optimiser goes on with the learning rate that it had there, unless this trainer was made
+        with another than that one.
+
         Raises
         ------
         KeyError, ValueError, TypeError
             If it is of another model or optimiser; nothing has changed then.
         """
+        if "progress" not in sections:
+            raise ValueError("it has no progress: a Checkpoint saves runs, model.save does not")
         progress = sections["progress"]
+        _check_architecture(sections["architecture"], self.model)
         counts = [
             check_non_negative_int(name, progress[name])
             for name in ("epoch", "position", "step", "count")
         ]
+        # Older files have neither.
+        length, begun_with = progress.get("length"), progress.get("initial_learning_rate")
+        if length is not None:
+            check_non_negative_int("length", length)
         loss_sum, history = float(progress["loss_sum"]), [dict(row) for row in progress["history"]]
         for row in history:
             if not all(isinstance(row[key], _HISTORY_TYPES[key]) for key in _HISTORY_TYPES):
@@ -238,6 +255,9 @@ class Trainer:
             raise
         self.epoch, self.position, self.step, self.count = counts
         self.loss_sum, self.history = loss_sum, history
+        self.length = length
+        if begun_with not in (None, self.initial_learning_rate):
+            self.optimizer.learning_rate = self.initial_learning_rate
         self.state = (states or (None,))[0] if len(states) < 2 else states
 
     def _load_parts(self, sections: Mapping[str, Mapping[str, Any]]) -> None:
@@ -277,13 +297,12 @@ class Trainer:
             self._check_finite(validation_loss, "validation loss", validation)
         largest = np.abs(self.model.parameters.flat_values).max()
         self._check_finite(float(largest), "largest parameter")
-        factor = self.optimizer.schedule(self.optimizer.steps - 1)
         self.epoch += 1
         self.history.append(
             {
                 "epoch": self.epoch,
                 "step": self.step,
-                "learning_rate": self.optimizer.learning_rate * factor,
+                "learning_rate": self.optimizer.scheduled_rate(self.optimizer.steps - 1),
                 "training_loss": self.loss if self.count else math.nan,
                 "validation_loss": validation_loss,
             }
@@ -359,6 +378,32 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     if count == 0:
         raise ValueError("there is nothing to evaluate: no batch has a target")
     return total / count
+
+
+def check_fit(
+    model: Model, batches: Sequence[Batch], epochs: int, validation: Iterable[Batch] | None
+) -> None:
+    """Refuse what a model cannot be trained on; ValueError or TypeError."""
+    check_positive_int("epochs", epochs)
+    if not (hasattr(batches, "__len__") and hasattr(batches, "__getitem__")):
+        found = type(batches).__name__
+        raise TypeError(f"batches must be a sequence of (inputs, targets), got {found}")
+    if validation is not None:
+        _check_validation(validation)
+    if len(batches) == 0:
+        raise ValueError("there is nothing to train on: batches must not be empty")
+    for given in (batches, validation):
+        _check_axes(model, given)
+
+
+def _check_architecture(saved: Mapping[str, Any], model: Model) -> None:
+    """Refuse to go on with another network, whose parameters may have the same shapes."""
+    own = model.sections()["architecture"]
+    if saved["class"] != own["class"]:
+        raise ValueError(f"model must be a {saved['class']}, got a {own['class']}")
+    for name, value in saved["config"].items():
+        if name in own["config"] and own["config"][name] != value:
+            raise ValueError(f"{name} must be {value!r}, got {own['config'][name]!r}")
 
 
 def check_model(model: Model) -> None:

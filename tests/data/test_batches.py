@@ -162,6 +162,31 @@ def test_examples_are_lists_or_arrays(examples):
         Batches(examples, np.zeros(3), 2)
 
 
+def test_tuples_of_examples_are_explained():
+    x, y = zip(*[([k], k % 2) for k in range(3000)])
+    with pytest.raises(ValueError, match="of several inputs a tuple, of the examples of") as error:
+        Batches(tuple(np.arange(k % 4 + 2) for k in range(3000)), list(y), 32)
+    assert len(str(error.value)) < 300
+    with pytest.raises(TypeError, match="a tuple is one of several inputs, list"):
+        Batches(list(x), y, 32)
+
+
+@pytest.mark.parametrize("kind", ["windows", "batches", "epoch"])
+def test_a_slice_is_a_list_of_pairs(kind):
+    batches = Windows(np.arange(100), 2, 5)
+    if kind != "windows":
+        batches = Batches(list(np.arange(40).reshape(20, 2)), np.arange(20), 3)
+    batches = batches.epoch(1) if kind == "epoch" else batches
+    pairs = batches[-3:1:-2]
+    assert len(pairs) == len(range(len(batches))[-3:1:-2]) > 1
+    for pair, expected in zip(pairs, list(batches)[-3:1:-2], strict=True):
+        for part, other in zip(pair, expected, strict=True):
+            np.testing.assert_array_equal(part[0], other[0])
+    assert batches[:0] == []
+    with pytest.raises(IndexError):
+        batches[len(batches)]
+
+
 @pytest.mark.parametrize(
     ("inputs", "targets", "found"),
     [
