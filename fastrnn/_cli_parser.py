@@ -28,6 +28,10 @@ def say(message: str) -> None:
         print(f"fastrnn: {message}", file=sys.stderr)
 
 
+def _text_file(name: str) -> str:
+    return "/dev/stdin" if name == "-" else name
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors in one line, without the usage above it."""
 
@@ -113,9 +117,10 @@ def _add_train(commands: Any) -> None:
     train.add_argument(
         "file",
         nargs="?",
+        type=_text_file,
         metavar="FILE",
-        help="the text, in UTF-8; 1 MB is a good size, 100 kB the least that is fun. Default: the "
-        "documentation of the Python language, which every Python carries",
+        help="the text, in UTF-8, - for standard input; 1 MB is a good size, 100 kB the least that "
+        "is fun. Default: the documentation of the Python language, which every Python carries",
     )
     _add_network(train.add_argument_group("the network"))
     _add_training(train.add_argument_group("the training"))
@@ -309,4 +314,6 @@ def _add_eval(commands: Any) -> None:
         allow_abbrev=False,
     )
     score.add_argument("model", metavar="MODEL", help="a file that fastrnn train saved")
-    score.add_argument("file", metavar="FILE", help="the text, in UTF-8")
+    score.add_argument(
+        "file", type=_text_file, metavar="FILE", help="the text, in UTF-8, - for standard input"
+    )

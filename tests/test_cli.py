@@ -589,6 +589,17 @@ def test_killed_at_any_time_a_run_ends_in_the_same_bits(run):
         assert Path("killed" + name).read_bytes() == Path("whole" + name).read_bytes()
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="no file of standard input")
+def test_a_dash_is_standard_input(run):
+    assert run("train", "text.txt", *OPTIONS, "--output", "m")[0] == 0
+    arguments = command("eval", "m", "-")
+    piped = subprocess.run(
+        arguments, env=environment(), input=TEXT, capture_output=True, text=True, timeout=60
+    )
+    assert piped.returncode == 0
+    assert piped.stdout == run("eval", "m", "text.txt")[1]
+
+
 @needs_sigkill
 def test_interrupted_a_run_saves_and_says_how_to_go_on(run):
     process = subprocess.Popen(
