@@ -20,6 +20,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from fastrnn._files import write_atomically
+from fastrnn._validation import check_path
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "fastrnn"
@@ -89,8 +90,10 @@ def load_checkpoint(path: str | Path) -> Sections:
     CheckpointError
         If there is no such file or it is not a whole checkpoint of a known format. The message is
         one line.
+    TypeError
+        If the path is neither a str nor a Path.
     """
-    path = Path(path)
+    path = check_path("path", path)
     try:
         if not path.exists():
             raise CheckpointError(f"there is no file {path}")
