@@ -8,6 +8,7 @@ import math
 import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(part) for part in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return a str or a path as a Path; TypeError otherwise."""
+    try:
+        return Path(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a str or a Path, got {_describe(value)}") from None
 
 
 def check_pair(name: str, value: Any) -> tuple[Any, Any]:

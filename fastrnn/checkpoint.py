@@ -20,6 +20,7 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from fastrnn._files import write_atomically
+from fastrnn._validation import check_path
 
 FORMAT_VERSION = 1
 _METADATA_KEY = "fastrnn"
@@ -67,7 +68,7 @@ def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]])
     document["sha256"] = _digest(arrays, document)
     # A single entry: safetensors writes several in an order that changes from run to run.
     metadata = {_METADATA_KEY: json.dumps(document)}
-    write_atomically(path, safetensors.numpy.save(arrays, metadata))
+    write_atomically(check_path("path", path), safetensors.numpy.save(arrays, metadata))
 
 
 def with_sections(own: Sections, added: Mapping[str, Mapping[str, Any]]) -> Sections:
@@ -89,8 +90,10 @@ def load_checkpoint(path: str | Path) -> Sections:
     CheckpointError
         If there is no such file or it is not a whole checkpoint of a known format. The message is
         one line.
+    TypeError
+        If the path is neither a str nor a Path.
     """
-    path = Path(path)
+    path = check_path("path", path)
     try:
         if not path.exists():
             raise CheckpointError(f"there is no file {path}")

@@ -229,16 +229,21 @@ def join(parts: Mapping[str, Module]) -> Parameters:
     Raises
     ------
     TypeError
-        If the parts are not a mapping.
+        If the parts are not a mapping of str to layers or models.
     ValueError
         If a name contains a dot, the dtypes differ, no part has parameters, or a part is given
         twice or belongs to another joined buffer already (which would lose it).
     """
     if not isinstance(parts, Mapping):
         raise TypeError(f"parts must be a mapping of names to layers, got {type(parts).__name__}")
-    members = {name: module.parameters for name, module in parts.items()}
+    members = {name: getattr(module, "parameters", None) for name, module in parts.items()}
     seen: set[int] = set()
     for name, member in members.items():
+        if not isinstance(name, str):
+            raise TypeError(f"a part's name must be a str, got {name!r}")
+        if not isinstance(member, Parameters):
+            found = type(parts[name]).__name__
+            raise TypeError(f"{name} must be a layer or a model, got {found}")
         if "." in name:
             raise ValueError(f"a part's name must not contain a dot, got {name!r}")
         if member._is_part or id(member) in seen:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fastrnn import optim
 from fastrnn.checkpoint import first_line
 from fastrnn.data import Batches, CharVocabulary, Windows
-from fastrnn.models import LanguageModel, SequenceClassifier
+from fastrnn.models import LanguageModel, SequenceClassifier, load
 from fastrnn.training import (
     Callback,
     Checkpoint,
@@ -216,9 +216,9 @@ def test_only_files_are_replaced(tmp_path):
 
 
 def check_refused(path, message="."):
-    for load in (load_checkpoint, load_language_model):
+    for read in (load_checkpoint, load_language_model):
         with pytest.raises(CheckpointError, match=message) as error:
-            load(path)
+            read(path)
         assert str(path) in str(error.value)
         assert "\n" not in str(error.value)
         assert len(str(error.value)) < 600
@@ -250,6 +250,12 @@ def test_there_must_be_a_file(tmp_path):
     check_refused(tmp_path / ("m" * 300), "cannot read .* too long|there is no file")
     check_refused(tmp_path / "absent", "there is no file")
     check_refused(tmp_path, "is not a file")
+
+
+@pytest.mark.parametrize("read", [load_checkpoint, load_language_model, load])
+def test_a_path_is_a_str_or_a_path(read):
+    with pytest.raises(TypeError, match=r"^path must be a str or a Path, got NoneType None$"):
+        read(None)
 
 
 @pytest.mark.parametrize(

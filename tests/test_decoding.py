@@ -186,11 +186,42 @@ def test_refused(decode, arguments, error, message):
         (sample, {"seed": -1}, "seed must be a non-negative integer, .* got int -1"),
         (beam_search, {"beam_width": 0}, "beam_width must be a positive integer"),
         (beam_search, {"length_penalty": -1}, "length_penalty must be a non-negative number"),
+        (beam_search, {"length_penalty": 1e6}, "length_penalty must be at most 637 where max_len"),
     ],
 )
 def test_refused_settings(decode, arguments, message):
     with pytest.raises(ValueError, match=message):
         decode(Table(5), [1], EOS, 3, **arguments)
+
+
+@pytest.mark.parametrize("max_length", [1, 2, 3, 50])
+def test_the_largest_length_penalty_overflows_nowhere(max_length):
+    penalty = 1e6 if max_length == 1 else 700 // np.log(max_length)
+    (found,) = beam_search(
+        lambda ids, rows=None: np.array([[-9.0, 1.0, 0.0]] * len(ids)),
+        [1],
+        EOS,
+        max_length,
+        beam_width=2,
+        length_penalty=penalty,
+    )
+    assert found[0].ids.tolist() == [1] * max_length  # the longest, and of those the likeliest
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        ([0.1, 0.2], ValueError, r"step's logits must be \(2, V\), got \(2,\)"),
+        (np.zeros(V), ValueError, r"step's logits must be \(2, V\), got \(3,\)"),
+        (np.zeros((3, V)), ValueError, r"step's logits must be \(2, V\), got \(3, 3\)"),
+        (None, TypeError, "step's logits must be castable to float64, got dtype object"),
+    ],
+)
+@pytest.mark.parametrize("decode", [greedy, sample, beam_search])
+def test_what_are_no_logits_is_refused(decode, returned, error, message):
+    options = {"beam_width": 1} if decode is beam_search else {}
+    with pytest.raises(error, match=message):
+        decode(lambda ids, rows=None: returned, [1, 2], EOS, 3, **options)
 
 
 @pytest.mark.parametrize("scores", [[0, np.nan, 0], [np.inf, 0, 0], [-np.inf] * V])

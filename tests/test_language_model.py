@@ -290,6 +290,24 @@ def test_wrong_ids_are_refused(ids, error, inputs):
             call(ids)
 
 
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize(
+    ("B", "ids", "message"),
+    [
+        (2, [1], r"^ids must be \(2,\), got \(1,\)$"),
+        (2, 1, r"^ids must be \(2,\), got \(\)$"),
+        (1, [1, 0], r"^ids must be \(1,\), got \(2,\)$"),
+        (1, [[1]], r"^ids must be \(1,\), got \(1, 1\)$"),
+    ],
+)
+def test_a_step_of_another_number_of_ids_is_refused(B, ids, message, inputs):
+    stream = make(**INPUTS[inputs]).stream(B)
+    before = stream.state
+    with pytest.raises(ValueError, match=message):
+        stream.step(ids)
+    np.testing.assert_array_equal(stream.state, before)
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize("ids", [[0, 1, 2], [[0, 1], [2, 3]]], ids=["one", "batch"])
 def test_a_refused_pullback_changes_nothing(ids, dropout):

@@ -288,6 +288,7 @@ def test_mean_squared_error_by_hand(dtype):
     np.testing.assert_array_equal(d_predictions, [[0, 1], [1.5, 2]])
     assert d_predictions.dtype == dtype
     assert mean_squared_error(3.0, 1.0) == (4.0, np.array(4.0))
+    assert mean_squared_error(3.0, 1.0, np.True_) == (4.0, np.array(4.0))  # the shape of both
     assert mean_squared_error(np.array([1e30], dtype), [0])[0] == pytest.approx(1e60)
 
 
@@ -328,6 +329,8 @@ def test_mean_squared_error_lets_nan_flow():
         ((np.zeros(0), np.zeros(0)), ValueError, "at least one element"),
         ((np.zeros(3), np.zeros(3), np.ones((3, 1), bool)), ValueError, r"mask must be \(3,\)"),
         ((np.zeros(3), np.zeros(3), [1, 0, 1]), TypeError, "mask must be boolean"),
+        ((1.0, 2.0, np.ones(1, bool)), ValueError, r"mask must be \(\), got \(1,\)"),
+        ((1.0, 2.0, np.False_), ValueError, "at least one element"),
         ((["a"], [0.0]), TypeError, "predictions must be castable"),
     ],
 )
@@ -372,6 +375,8 @@ def test_joint_cross_entropy_is_the_sum_over_the_variables(mask):
     [
         ({"sizes": [2, 4]}, ValueError, r"logits must be \(\.\.\., 6\) for sizes \[2, 4\]"),
         ({"sizes": [], "logits": np.zeros((3, 2, 0))}, ValueError, "logits must be"),
+        ({"sizes": 7}, TypeError, "sizes must be a sequence of int, got int"),
+        ({"sizes": np.array(7)}, TypeError, "sizes must be a sequence of int, got ndarray"),
         ({"sizes": [7, 0]}, ValueError, "sizes must be a positive integer, got 0"),
         ({"targets": np.zeros((3, 2), int)}, ValueError, r"targets must be \(3, 2, 3\)"),
         ({"targets": np.full((3, 2, 3), 1)}, ValueError, r"targets must be in 0\.\.0, got 1"),

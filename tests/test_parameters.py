@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -266,6 +267,15 @@ def test_a_refused_join_changes_nothing(make_parts, message):
 def test_parts_have_names():
     with pytest.raises(TypeError, match="parts must be a mapping of names to layers, got list"):
         join([Part(SHAPES)])
+    with pytest.raises(TypeError, match=r"a part's name must be a str, got 1$"):
+        join({1: Part(SHAPES)})
+
+
+@pytest.mark.parametrize("part", [3, None, SimpleNamespace(parameters=list)])
+def test_parts_have_parameters(part):
+    found = type(part).__name__
+    with pytest.raises(TypeError, match=f"^b must be a layer or a model, got {found}$"):
+        join({"a": Part(SHAPES), "b": part})
 
 
 @pytest.mark.parametrize(

@@ -315,6 +315,12 @@ def test_vectors_may_be_overwritten_after_vjp():
     np.testing.assert_array_equal(*gradients)
 
 
+def test_a_forecaster_may_be_told_that_it_reads_vectors():
+    told = Forecaster(H, inputs="vectors", seed=0)
+    np.testing.assert_array_equal(told.predict(SERIES), Forecaster(H, seed=0).predict(SERIES))
+    assert told.config == Forecaster(H).config
+
+
 def test_quantiles_are_learnt():
     """Of noise without a past the tenths lie where those of the noise do."""
     noise = np.random.default_rng(1).standard_normal((500, 3))
@@ -351,10 +357,18 @@ REFUSED = {
     "std": (lambda: Forecaster(H, std=0), "std must be positive"),
     "mean": (lambda: Forecaster(H, mean=[1, 2]), r"mean must be \(1,\)"),
     "NaN": (lambda: Forecaster(H, mean=np.nan), "mean must be finite"),
+    "ids of a series": (
+        lambda: Forecaster(H, inputs="ids"),
+        "^inputs must be 'vectors' in a forecaster, got 'ids'",
+    ),
     "quantile": (lambda: Forecaster(H, quantiles=[0.5, 1]), r"quantiles must be one or more in"),
     "ragged step": (
         lambda: Forecaster(H).stream().step([[1], [1, 2]]),
         "inputs must be an array, got lists of unequal lengths",
+    ),
+    "ids of a step": (
+        lambda: classifier().stream(2).step([1]),
+        r"^ids must be \(2,\), got \(1,\)",
     ),
     "targets in a list": (
         lambda: evaluate(Forecaster(H, 2), Batches([[1, 2], [3]], [[1, 2], [3, 4]], 2)),
@@ -462,12 +476,22 @@ def test_wrong_arguments_are_named(name):
     ("call", "message"),
     [
         (lambda: classifier().loss(IDS, [0.0, 1.0, 2.0]), "targets must be integers"),
-        (lambda: classifier(units=3), "units"),
+        (
+            lambda: classifier(embeding_size=3),
+            "^SequenceClassifier has no argument 'embeding_size'; .*, input_dropout, embedding_sc",
+        ),
+        (lambda: classifier(output_dropout=0.1), "^SequenceClassifier has no argument 'output_dr"),
+        (lambda: SequenceRegressor(V, H, units=3), "^SequenceRegressor has no argument 'units'"),
+        (lambda: Forecaster(H, pooling="mean"), "^Forecaster has no argument 'pooling'"),
+        (
+            lambda: SequenceTagger(V, H, K, pooling="mean"),
+            "^SequenceTagger has no argument 'pooling'; .* output_dropout, embedding_scale, opt",
+        ),
+        (lambda: CTCRecognizer(V, H, K, units=3), "^CTCRecognizer has no argument 'units'"),
         (
             lambda: classifier().predict([[0.0, 1.0]]),
             "inputs must be castable to int64, got dtype float64; .* models with inputs='vectors'",
         ),
-        (lambda: Forecaster(H, inputs="ids"), "inputs"),
         (lambda: FeedForward(I, K, 5), "hidden_sizes must be a sequence of int, got int"),
     ],
 )

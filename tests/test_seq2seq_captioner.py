@@ -251,7 +251,14 @@ def test_seq2seq_refuses(inputs, targets, error, message):
     [
         (np.zeros((3, 11)), ValueError, r"inputs must be \(B, 12\), got \(3, 11\)"),
         (np.zeros(12), ValueError, r"inputs must be \(B, 12\), got \(12,\)"),
-        (np.zeros((3, 2, 2)), ValueError, r"inputs must be \(B, 12\), got \(3, 4\)"),
+        (
+            np.zeros((3, 2, 2)),
+            ValueError,
+            r"^inputs must be \(B, .*\) of 12 numbers each, got \(3, 2, 2\); picture\[None\] makes",
+        ),
+        (np.zeros((3, 2, 3)), ValueError, r"of 12 numbers each, got \(3, 2, 3\)$"),
+        (np.zeros((0, 12)), ValueError, "inputs must be one vector or picture or more, got none"),
+        (np.zeros((0, 2, 2, 3)), ValueError, "inputs must be one vector or picture .* got none"),
         (np.zeros((3, 12), complex), TypeError, "inputs must be castable to float64"),
     ],
 )
@@ -276,6 +283,22 @@ def test_a_captioner_refuses(inputs, error, message):
         (lambda: seq2seq(inputs="words"), "inputs must be one of"),
         (lambda: seq2seq().predict(SOURCES, beam_width=0), "beam_width must be a positive integer"),
         (lambda: seq2seq().predict(SOURCES, max_length=0), "max_length must be a positive"),
+        (
+            lambda: seq2seq().predict(SOURCES, length_penalty=-1),
+            "length_penalty must be a non-negative number, got -1.0",
+        ),
+        (
+            lambda: seq2seq().predict(SOURCES, beam_width=2, length_penalty=-1),
+            "length_penalty must be a non-negative number, got -1.0",
+        ),
+        (
+            lambda: seq2seq().predict(SOURCES, length_penalty=1e6),
+            "length_penalty must be at most 178 where max_length is 50, got 1000000.0",
+        ),
+        (
+            lambda: seq2seq().predict(SOURCES, beam_width=2, length_penalty=1e6),
+            "length_penalty must be at most 178 where max_length is 50, got 1000000.0",
+        ),
     ],
 )
 def test_impossible_settings(make, message):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fastrnn._validation import check_bool
+from fastrnn._validation import check_bool, check_path
 
 
 def read_text(path: str | Path) -> str:
@@ -20,9 +20,11 @@ def read_text(path: str | Path) -> str:
     ValueError
         If there is no such file, it cannot be read, is empty or not UTF-8; one line that says
         which.
+    TypeError
+        If the path is neither a str nor a Path.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = check_path("path", path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}") from None
     except OSError as error:
@@ -78,9 +80,13 @@ class RegexTokenizer:
     ------
     ValueError
         If the pattern is none, or has capturing groups.
+    TypeError
+        If it is not a str.
     """
 
     def __init__(self, pattern: str, lowercase: bool = False) -> None:
+        if not isinstance(pattern, (str, re.Pattern)):
+            raise TypeError(f"pattern must be a str, got {type(pattern).__name__}")
         self.pattern, self.lowercase = pattern, check_bool("lowercase", lowercase)
         try:
             self._compiled = re.compile(pattern)

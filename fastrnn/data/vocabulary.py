@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -143,7 +144,8 @@ class Vocabulary:
     Raises
     ------
     TypeError
-        If the tokens are a str (give a tokeniser's list), or one of them is not a str.
+        If the tokens are a str (give a tokeniser's list), one of them is not a str or a count not
+        a number, or the special tokens are no sequence.
     ValueError
         If a special token is another or comes twice, or there is no token at all.
     """
@@ -159,17 +161,25 @@ class Vocabulary:
     ) -> None:
         min_count = check_positive_int("min_count", min_count)
         tokens = _check_tokens(tokens)
+        if not isinstance(specials, Iterable):
+            raise TypeError(f"specials must be some of {self.SPECIALS}, got {specials!r:.80}")
+        specials = tuple(specials)
         try:
             counts = Counter(tokens)
         except TypeError as error:  # such as a list of lists
             raise TypeError(f"tokens must be an iterable of str: {error}") from None
+        for token, count in counts.items():
+            if not isinstance(count, Real):
+                raise TypeError(f"tokens must have integer counts, got {count!r:.80} of {token!r}")
         counted = [token for token, count in counts.items() if count >= min_count]
         for token in counted:
             if not isinstance(token, str):
                 raise TypeError(f"tokens must be an iterable of str, got {token!r} in it")
-        special = set(specials)
-        ordered = sorted(set(counted) - special, key=lambda token: (-counts[token], token))
-        self._number((*specials, *ordered), tuple(specials))
+        ordered = sorted(
+            (token for token in counted if token not in specials),
+            key=lambda token: (-counts[token], token),
+        )
+        self._number((*specials, *ordered), specials)
 
     def _number(self, tokens: tuple[str, ...], specials: tuple[str, ...]) -> None:
         for token in specials:
@@ -291,6 +301,8 @@ def _check_tokens(tokens: Iterable[str]) -> Iterable[str]:
 
 def _unknown_error(kind: str, unknown: set[str], size: int) -> ValueError:
     # As JSON, so that the message stays one line whatever the tokens are.
-    shown = [json.dumps(token, ensure_ascii=False) for token in sorted(unknown)[:_SHOWN]]
+    # Tokens of other types, which may be among them, have no order.
+    ordered = sorted(unknown, key=str)[:_SHOWN]
+    shown = [json.dumps(token, ensure_ascii=False, default=repr) for token in ordered]
     more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
     return ValueError(f"{kind} outside the vocabulary of {size}: {', '.join(shown)}{more}")

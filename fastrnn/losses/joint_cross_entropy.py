@@ -48,6 +48,11 @@ def joint_cross_entropy(
         As from :func:`softmax_cross_entropy`; ValueError if the sizes are not those of the logits.
     """
     logits = check_floats("logits", logits)
+    try:
+        sizes = list(sizes)
+    except TypeError:
+        found = type(sizes).__name__
+        raise TypeError(f"sizes must be a sequence of int, got {found}") from None
     sizes = [check_positive_int("sizes", size) for size in sizes]
     if logits.ndim == 0 or logits.shape[-1] != sum(sizes) or not sizes:
         raise ValueError(

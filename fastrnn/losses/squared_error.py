@@ -49,8 +49,8 @@ def mean_squared_error(
     if mask is not None:
         mask = as_array("mask", mask)
         mask = check_mask(mask, predictions.shape[: mask.ndim])
-    kept = slice(None) if mask is None else mask
-    difference = np.atleast_1d(predictions)[kept] - np.atleast_1d(targets)[kept]
+    kept = ... if mask is None else mask
+    difference = np.atleast_1d(predictions[kept]) - np.atleast_1d(targets[kept])
     refuse_nothing(difference.size, "element")
     loss = float(np.square(difference, dtype=np.float64).mean())
     difference *= 2 / difference.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -103,10 +104,17 @@ class Captioner(Writer):
 
     def encode(self, inputs: ArrayLike) -> tuple[np.ndarray, None]:
         inputs = as_array("inputs", inputs)
+        size, dtype = self.config["input_size"], np.dtype(self.config["dtype"])
         if inputs.ndim > 2:
-            inputs = inputs.reshape(len(inputs), -1)
-        dtype = np.dtype(self.config["dtype"])
-        return check_array("inputs", inputs, dtype, ("B", self.config["input_size"])), None
+            if math.prod(inputs.shape[1:]) != size:
+                alone = "; picture[None] makes a batch of one" if inputs.size == size else ""
+                expected = f"(B, ...) of {size} numbers each"
+                raise ValueError(f"inputs must be {expected}, got {inputs.shape}{alone}")
+            inputs = inputs.reshape(len(inputs), size)
+        inputs = check_array("inputs", inputs, dtype, ("B", size))
+        if len(inputs) == 0:
+            raise ValueError("inputs must be one vector or picture or more, got none")
+        return inputs, None
 
     def encode_vjp(self, inputs: ArrayLike) -> tuple[np.ndarray, None, Pullback]:
         return *self.encode(inputs), Pullback(lambda d_context, d_memory: None)

@@ -14,7 +14,7 @@ from fastrnn.layers.dropout import Dropout
 from fastrnn.layers.pooling import AttentionPooling, LastPooling, MeanPooling
 from fastrnn.losses import mean_squared_error, softmax_cross_entropy
 from fastrnn.models.base import spawn
-from fastrnn.models.encoder import Encoder, HeadStream
+from fastrnn.models.encoder import Encoder, HeadStream, check_encoder
 from fastrnn.models.predictor import (
     BATCH_SIZE,
     Predictor,
@@ -58,6 +58,7 @@ class PooledModel(Predictor):
         encoder: dict[str, Any],
     ) -> None:
         check_choice("pooling", pooling, POOLINGS)
+        encoder = check_encoder(self, encoder, fixed=("output_dropout",))
         seeds = spawn(seed, 4)
         # Dropout between the recurrent layers and of what is pooled, not of every step.
         self.encoder = Encoder(

@@ -9,6 +9,7 @@ with a score of minus infinity is never written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 from fastrnn._special import log_softmax
 from fastrnn._validation import (
     check_array,
+    check_floats,
     check_non_negative_float,
     check_non_negative_int,
     check_positive_int,
@@ -116,7 +118,7 @@ def sample(
     written = np.full((max_length, len(ids)), eos)
     running = np.ones(len(ids), bool)
     for t in range(max_length):
-        ids = draw(step(ids), temperature, top_k, generator)
+        ids = draw(_check_logits(step(ids), len(ids)), temperature, top_k, generator)
         written[t] = ids  # what follows an end mark does not count
         running &= ids != eos
         if not running.any():
@@ -164,6 +166,7 @@ def beam_search(
         Hypotheses K of each sequence.
     length_penalty : float
         :math:`\alpha`, not negative: 0 prefers short sequences, 1 compares the mean of the symbols.
+        ``max_length ** length_penalty`` must not overflow.
 
     Returns
     -------
@@ -183,7 +186,7 @@ def beam_search(
     """
     first, eos, max_length = _check(first, eos, max_length)
     K = check_positive_int("beam_width", beam_width)
-    length_penalty = check_non_negative_float("length_penalty", length_penalty)
+    length_penalty = check_length_penalty(length_penalty, max_length)
     B = len(first)
     done: list[list[Hypothesis]] = [[] for _ in range(B)]
     finished = np.zeros(B, bool)
@@ -199,7 +202,7 @@ def beam_search(
             done[b] = sorted(found, key=lambda hypothesis: -hypothesis.score)[:K]
 
     for t in range(1, max_length + 1):
-        logits = step(ids) if rows is None else step(ids, rows)
+        logits = _check_logits(step(ids) if rows is None else step(ids, rows), len(ids))
         check_finite(logits.max(axis=1))
         V = logits.shape[1]
         scores = totals[..., None] + log_softmax(logits, axis=1).reshape(B, K, V)
@@ -251,6 +254,22 @@ def _check(first: Any, eos: Any, max_length: Any) -> tuple[np.ndarray, int, int]
         check_non_negative_int("eos", eos),
         check_positive_int("max_length", max_length),
     )
+
+
+def _check_logits(logits: Any, N: int) -> np.ndarray:
+    """Return what a step has returned as floats (N, V)."""
+    logits = check_floats("step's logits", logits)
+    return check_array("step's logits", logits, logits.dtype, (N, "V"))
+
+
+def check_length_penalty(length_penalty: Any, max_length: int) -> float:
+    """Return a penalty, not negative, whose power of the longest length does not overflow."""
+    number = check_non_negative_float("length_penalty", length_penalty)
+    highest = 700 // math.log(max_length) if max_length > 1 else math.inf  # e ** 709.78 is too much
+    if number > highest:
+        expected = f"at most {highest:.0f} where max_length is {max_length}"
+        raise ValueError(f"length_penalty must be {expected}, got {number}")
+    return number
 
 
 def check_finite(scores: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from fastrnn.models.base import spawn
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from numpy.typing import ArrayLike, DTypeLike
 
@@ -286,6 +287,27 @@ class Encoder(Module):
         return EncoderStream(self, batch_size)
 
 
+# What models hand on to their encoder: all but its sizes and its seed.
+OPTIONS = tuple(inspect.signature(Encoder).parameters)[2:-1]
+
+
+def check_encoder(
+    model: Module, options: dict[str, Any], fixed: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return the encoder's options that a model's constructor got, or refuse one there is not.
+
+    Those that are `fixed` are the model's own business.
+    """
+    taken = [name for name in OPTIONS if name not in fixed]
+    for name in options:
+        if name not in taken:
+            raise TypeError(
+                f"{type(model).__name__} has no argument {name!r}; "
+                f"besides those in its signature it takes {', '.join(taken)}"
+            )
+    return options
+
+
 class EncoderStream:
     """An encoder that reads one step a call.
 
@@ -304,6 +326,9 @@ class EncoderStream:
         """Return the output (B, output_size) of the next ids (B,) or vectors (B, I)."""
         if self._encoder.inputs == "ids":
             inputs = self._encoder.look_up(inputs)
+            found, B = inputs.shape[:-1], self._stream.batch_size
+            if found != (B,) and (found or B != 1):  # a single id needs no axis B
+                raise ValueError(f"ids must be ({B},), got {found}")
         return self._stream.step(inputs)
 
     def reset(self) -> None:

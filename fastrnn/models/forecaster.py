@@ -82,9 +82,10 @@ class Forecaster(PooledModel):
         if quantiles is not None:
             quantiles = check_quantiles(quantiles).tolist()
         output_size = horizon * (1 if quantiles is None else len(quantiles))
-        super().__init__(
-            input_size, hidden_size, output_size, "last", seed, dict(**encoder, inputs="vectors")
-        )
+        encoder = {"inputs": "vectors", **encoder}
+        if encoder["inputs"] != "vectors":
+            raise ValueError(f"inputs must be 'vectors' in a forecaster, got {encoder['inputs']!r}")
+        super().__init__(input_size, hidden_size, output_size, "last", seed, encoder)
         self._mean, self._std = _widths("mean", mean, input_size), _widths("std", std, input_size)
         if not (self._std > 0).all():
             raise ValueError(f"std must be positive, got {std}; leave out what never changes")

@@ -8,7 +8,7 @@ from fastrnn.data import Padded
 from fastrnn.layers.base import Pullback
 from fastrnn.layers.dense import Dense
 from fastrnn.models.base import spawn
-from fastrnn.models.encoder import Encoder, HeadStream
+from fastrnn.models.encoder import Encoder, HeadStream, check_encoder
 from fastrnn.models.predictor import Predictor, as_padded
 from fastrnn.parameters import join
 
@@ -39,7 +39,9 @@ class FramewiseModel(Predictor):
         encoder: dict[str, Any],
     ) -> None:
         seeds = spawn(seed, 2)
-        self.encoder = Encoder(input_size, hidden_size, **encoder, seed=seeds[0])
+        self.encoder = Encoder(
+            input_size, hidden_size, **check_encoder(self, encoder), seed=seeds[0]
+        )
         self.config = self.encoder.config
         width, dtype = self.encoder.output_size, self.config["dtype"]
         self.output = Dense(width, output_size, dtype=dtype, seed=seeds[1])

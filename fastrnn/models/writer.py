@@ -18,7 +18,7 @@ from fastrnn.data import Padded
 from fastrnn.layers.base import Pullback
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.base import Model
-from fastrnn.models.decoding import beam_search, greedy, sample
+from fastrnn.models.decoding import beam_search, check_length_penalty, greedy, sample
 from fastrnn.models.predictor import as_padded
 
 if TYPE_CHECKING:
@@ -171,6 +171,8 @@ class Writer(Model):
                 exclude=exclude,
             )
             return [hypotheses[0].ids for hypotheses in found]
+        max_length = check_positive_int("max_length", max_length)
+        check_length_penalty(length_penalty, max_length)  # though greedy decoding has none
         return greedy(*self._start(inputs, exclude), max_length)
 
     def beam_search(

@@ -294,9 +294,9 @@ class Trainer:
         validation_loss = None
         if validation is not None:
             validation_loss = evaluate(self.model, self._until(interrupt, validation))
-            self._check_finite(validation_loss, "validation loss", validation)
+            self._check_finite(validation_loss, "validation loss", validation, in_step=False)
         largest = np.abs(self.model.parameters.flat_values).max()
-        self._check_finite(float(largest), "largest parameter")
+        self._check_finite(float(largest), "largest parameter", in_step=False)
         self.epoch += 1
         self.history.append(
             {
@@ -315,10 +315,13 @@ class Trainer:
             self._stop_if(interrupt)
             yield batch
 
-    def _check_finite(self, value: float, name: str, made_of: Any = ()) -> None:
+    def _check_finite(
+        self, value: float, name: str, made_of: Any = (), *, in_step: bool = True
+    ) -> None:
         if math.isfinite(value):
             return
-        found = f"the {name} became {value} in epoch {self.epoch + 1}, step {self.step + 1}"
+        when = f"step {self.step + 1}" if in_step else f"after step {self.step}"
+        found = f"the {name} became {value} in epoch {self.epoch + 1}, {when}"
         dtype = self.model.parameters.dtype
         if not _is_finite(made_of, dtype):
             raise FloatingPointError(
@@ -367,6 +370,9 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     ValueError
         If there are no targets; as from :meth:`Trainer.fit`.
     """
+    if not (isinstance(batches, Iterable) or hasattr(batches, "__getitem__")):
+        found = type(batches).__name__
+        raise TypeError(f"batches must be pairs of inputs and targets, got {found}")
     _check_axes(model, batches)
     total, count, state = 0.0, 0, None
     for batch in batches:

@@ -39,6 +39,12 @@ def test_a_directory_is_no_text(tmp_path):
         read_text(tmp_path)
 
 
+@pytest.mark.parametrize("path", [None, 3])
+def test_a_path_is_a_str_or_a_path(path):
+    with pytest.raises(TypeError, match=f"^path must be a str or a Path, got .* {path}$"):
+        read_text(path)
+
+
 def test_python_carries_its_documentation():
     text = python_documentation()
     assert len(text) > 300_000
@@ -70,4 +76,10 @@ def test_a_regular_expression_cuts_out_its_matches():
 )
 def test_patterns_of_no_use_are_refused(pattern, message):
     with pytest.raises(ValueError, match=message):
+        RegexTokenizer(pattern)
+
+
+@pytest.mark.parametrize("pattern", [None, b"a"])
+def test_a_pattern_is_a_str(pattern):
+    with pytest.raises(TypeError, match=f"pattern must be a str, got {type(pattern).__name__}"):
         RegexTokenizer(pattern)

@@ -137,6 +137,8 @@ def test_unknown_tokens_without_an_id_for_them_are_listed():
     vocabulary = Vocabulary(["a"], specials=())
     with pytest.raises(ValueError, match=r'^tokens outside the vocabulary of 1: "", "b\\n", "c"$'):
         vocabulary.encode(["a", "c", "", "b\n"])
+    with pytest.raises(ValueError, match=r"""^tokens .* of 1: 3, "b'x'", "c"$"""):
+        vocabulary.encode(["c", 3, b"x"])
 
 
 @pytest.mark.parametrize("mark", ["bos", "eos"])
@@ -145,10 +147,29 @@ def test_marks_without_an_id_are_refused(mark):
         Vocabulary(["a"], specials=("<unk>",)).encode(["a"], **{mark: True})
 
 
-@pytest.mark.parametrize("specials", [("<pad>", "<pad>"), ("<mask>",), ("pad",), "<pad>"])
+@pytest.mark.parametrize(
+    "specials", [("<pad>", "<pad>"), ("<mask>",), ("pad",), "<pad>", [["<pad>"]]]
+)
 def test_other_special_tokens_are_refused(specials):
     with pytest.raises(ValueError, match="specials must be some of"):
         Vocabulary(["a"], specials=specials)
+
+
+@pytest.mark.parametrize("specials", [None, 5])
+def test_special_tokens_are_a_sequence(specials):
+    with pytest.raises(TypeError, match=f"^specials must be some of .*, got {specials}$"):
+        Vocabulary(["a"], specials=specials)
+
+
+def test_special_tokens_may_be_an_iterator():
+    special = Vocabulary(["a", "<pad>"], specials=iter(["<pad>"]))
+    assert special == Vocabulary(["a"], specials=["<pad>"])
+
+
+@pytest.mark.parametrize("count", ["x", None, [1]])
+def test_counts_are_numbers(count):
+    with pytest.raises(TypeError, match=r"^tokens must have integer counts, got .* of 'a'$"):
+        Vocabulary({"b": 1, "a": count})
 
 
 def test_a_text_is_no_list_of_tokens():
