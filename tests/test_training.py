@@ -214,6 +214,11 @@ def test_best_and_last_are_two_files(tmp_path):
             Checkpoint(tmp_path / "m", tmp_path / best)
 
 
+def test_there_must_be_something_to_evaluate():
+    with pytest.raises(TypeError, match="batches must be pairs of inputs and targets, got None"):
+        evaluate(Scripted(), None)
+
+
 def test_validation_is_one_reading_of_the_whole_text():
     trainer = make_trainer()
     trainer.fit(Windows(IDS, 2, 5), 3, Windows(IDS, 1, 7, keep_rest=True))
@@ -249,7 +254,7 @@ def test_no_tape_outlives_its_step():
         ({"losses": [1, math.nan]}, "loss became nan in epoch 1, step 2"),
         ({"losses": [1, 1, math.inf]}, "loss became inf in epoch 1, step 3"),
         ({"gradient": math.nan}, "gradient norm became nan in epoch 1, step 1"),
-        ({"validation_losses": [1, 1, math.nan]}, "validation loss became nan in epoch 2, step 7"),
+        ({"validation_losses": [1, 1, math.nan]}, "validation loss became nan in epoch 2, after step 6"),
     ],
 )
 @pytest.mark.parametrize("clip", [None, 5.0])
