@@ -254,7 +254,10 @@ def test_no_tape_outlives_its_step():
         ({"losses": [1, math.nan]}, "loss became nan in epoch 1, step 2"),
         ({"losses": [1, 1, math.inf]}, "loss became inf in epoch 1, step 3"),
         ({"gradient": math.nan}, "gradient norm became nan in epoch 1, step 1"),
-        ({"validation_losses": [1, 1, math.nan]}, "validation loss became nan in epoch 2, after step 6"),
+        (
+            {"validation_losses": [1, 1, math.nan]},
+            "validation loss became nan in epoch 2, after step 6",
+        ),
     ],
 )
 @pytest.mark.parametrize("clip", [None, 5.0])
