@@ -48,9 +48,12 @@ cdef double FLOPS_A_BARRIER = 3.5e4
 cdef double FLOPS_A_STEP_BACK = 3e5
 # Threads divide units in place of rows where each would have less than two rows of a step; where
 # the weight is large, of which each then reads only its part, up to this many rows a thread
-# (LSTM 256, B4 T50 on two threads: 748 to 536 us, in training 2094 to 1691; small ones lose).
+# (LSTM 256, B4 T50 on two threads: 748 to 536 us, in training 2094 to 1691; small ones lose), and
+# more where it does not stay in L2 (on two threads of the Zen 5 LSTM 552, B12 T20: 2144 to 1746 us,
+# in training 5549 to 5356; with 16 rows and more a thread there is nothing to gain).
 cdef Py_ssize_t ROWS_FOR_UNITS = 3
 cdef Py_ssize_t LARGE_FOR_UNITS = 1 << 18
+cdef Py_ssize_t ROWS_PAST_L2 = 8
 # With fewer rows of a step on a thread, or twice as many where the weight does not stay in L2, the
 # input product is hoisted out of the loop (LSTM 2x650, B20: 300 ms whatever neighbours do to L3, in
 # place of 300 to 370), and without a tape made for CHUNK_ROWS rows at a time.
@@ -319,9 +322,12 @@ cdef class Scan:
         cdef Run *r = &self.run
         cdef int size = <int>min(<double>most, 1 + work / FLOPS_A_THREAD)
         cdef double step
+        cdef Py_ssize_t weight = r.cell.gates * r.H * r.P * r.item
         cdef bint few = r.B < 2 * size
-        if r.cell.gates * r.H * r.P * r.item >= LARGE_FOR_UNITS:
-            few = few or r.B <= ROWS_FOR_UNITS * size
+        if weight >= LARGE_WEIGHT:
+            few = r.B <= ROWS_PAST_L2 * size
+        elif weight >= LARGE_FOR_UNITS:
+            few = r.B <= ROWS_FOR_UNITS * size
         if r.cell.whole_rows:
             size = <int>min(<double>size, <double>r.B)
         r.split_units = few and not r.cell.whole_rows
