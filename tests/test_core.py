@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import as_tuple
+from tolerances import TOLERANCES, assert_close
 
 import fastrnn as fr
 
@@ -112,6 +113,35 @@ def test_the_number_of_threads_does_not_change_an_output(set_threads, layer, B):
     expected = layer(x)[0]
     set_threads(1)
     np.testing.assert_array_equal(layer(x)[0], expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("layer", "T", "B"),
+    [
+        (fr.LSTM(500, 9, dtype="float64", seed=0), 40, 30),  # more inputs than rows of the weight
+        (fr.GRU(200, 5, 2, dtype="float64", seed=0), 90, 7),  # more rows of x than of the weight
+        (fr.RNN(20, 520, dtype="float64", seed=0), 9, 12),  # a weight that L2 does not hold
+        (fr.LSTM(30, 270, proj_size=250, dtype="float64", seed=0), 9, 16),
+        (fr.GRU(30, 310, bidirectional=True, dtype="float64", seed=0), 9, 5),
+    ],
+    ids=["wide input", "long", "large", "projected", "both ways"],
+)
+def test_threads_divide_any_shape_into_what_the_reference_computes(
+    set_threads, layer, T, B, threads
+):
+    x = np.random.default_rng(0).standard_normal((T, B, layer.input_size))
+
+    def everything():
+        layer.zero_gradients()
+        output, _, pullback = layer.vjp(x)
+        return [output, layer(x)[0], pullback(output)[0], *map(np.copy, layer.gradients.values())]
+
+    with fr.use_backend("reference"):
+        expected = everything()
+    set_threads(threads)
+    for found, wanted in zip(everything(), expected, strict=True):
+        assert_close(found, wanted, TOLERANCES["float64"])
 
 
 @pytest.mark.parametrize(

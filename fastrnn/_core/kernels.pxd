@@ -188,6 +188,28 @@ cdef inline void range_of(Py_ssize_t n, Py_ssize_t block, int rank, int size, Py
     high[0] = min(n, share(blocks, rank + 1, size) * block)
 
 
+cdef inline void add_weight_gradient(const fr_kernels *kernels, int rank, int size, Py_ssize_t n,
+                                     Py_ssize_t rows, Py_ssize_t cols, const char *d_y,
+                                     Py_ssize_t d_y_row, const char *x, Py_ssize_t x_row,
+                                     char *d_weight, char *d_bias, char *workspace) noexcept nogil:
+    """The rank's part of d_weight (rows, cols) += d_y^T x over n rows, and of d_bias (or NULL).
+
+    It is a part of the longer side: so packing x is divided where that is the larger one.
+    """
+    cdef Py_ssize_t item = kernels.item_size, low = share(rows, rank, size)
+    cdef Py_ssize_t high = share(rows, rank + 1, size), first = 0, last = cols
+    if d_bias != NULL and high > low:
+        kernels.add_column_sums(n, high - low, d_y + low * item, d_y_row, d_bias + low * item)
+    if cols > rows and cols > size * kernels.tile_cols:
+        low = 0
+        high = rows
+        range_of(cols, kernels.tile_cols, rank, size, &first, &last)
+    if high > low and last > first:
+        kernels.add_outer_products(n, high - low, last - first, d_y + low * item, d_y_row,
+                                   x + first * item, x_row, d_weight + (low * cols + first) * item,
+                                   cols, workspace)
+
+
 # The kernels are linked into this one extension; the others call them through these.
 cdef const fr_kernels *active(Py_ssize_t item_size) noexcept nogil
 cdef const fr_cell *cell_named(const fr_kernels *kernels, str name) except NULL

@@ -23,6 +23,7 @@ from fastrnn._core.kernels cimport (
     FR_OPERAND_EXTRA,
     FR_WEIGHT_HH,
     FR_WORKSPACE,
+    add_weight_gradient,
     barrier,
     for_each,
     fr_few_rows,
@@ -561,13 +562,15 @@ cdef void pack_task(void *context, int i, int tasks, int rank) noexcept nogil:
 
 
 cdef void input_task(void *context, int i, int tasks, int rank) noexcept nogil:
-    """The i-th part of the gates, so that a weight is packed once; of ids, of the rows."""
+    """The i-th part of the gates, so that a weight is packed once; where rows are more, of them."""
     cdef Run *r = <Run *>context
-    cdef Py_ssize_t low = r.first_row, high = r.last_row, column, end, rows
-    if r.x == NULL:
-        low = r.first_row + share(r.last_row - r.first_row, i, tasks)
-        high = r.first_row + share(r.last_row - r.first_row, i + 1, tasks)
-    range_of(r.cell.gates * r.H, r.kernels.tile_cols, i, tasks, &column, &end)
+    cdef Py_ssize_t low = r.first_row, high = r.last_row, rows = high - low
+    cdef Py_ssize_t column = 0, end = r.cell.gates * r.H
+    if r.x == NULL or rows > end:
+        low = r.first_row + share(rows, i, tasks)
+        high = r.first_row + share(rows, i + 1, tasks)
+    else:
+        range_of(end, r.kernels.tile_cols, i, tasks, &column, &end)
     while low < high and not r.stopped:
         rows = min(high - low, product_rows(r))
         if r.x == NULL:
@@ -605,7 +608,7 @@ cdef void units_work(void *context, int rank, int size, fr_team *team) noexcept 
 
 cdef void run_forward(Run *r, int size) noexcept nogil:
     cdef Py_ssize_t s = 0, rows
-    cdef int product_size = size + (r.follow and r.x != NULL)
+    cdef int product_size = size + r.follow
     r.backwards = False
     for_each(size, size, pack_task, r)
     while s < r.T and not r.stopped:
@@ -740,52 +743,40 @@ cdef void adjoint_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
         add_kept(r, low, high, rank, size)
 
 
-cdef void add_weight_gradient(const Run *r, int rank, int size, Py_ssize_t row, Py_ssize_t rows,
-                              Py_ssize_t gate_rows, int slot, const char *operand,
-                              Py_ssize_t operand_row, Py_ssize_t depth, char *d_weight,
-                              char *d_bias) noexcept nogil:
-    """The rank's share of d_weight (gate_rows, depth) += d_gates^T operand over some rows.
-
-    Of d_bias likewise.
-    """
-    cdef Py_ssize_t low = share(gate_rows, rank, size), high = share(gate_rows, rank + 1, size)
-    cdef Py_ssize_t item = r.item
-    cdef char *d_gates = r.gates + (row * r.gates_row + slot * r.H + low) * item
-    if high == low:
-        return
-    r.kernels.add_outer_products(rows, high - low, depth, d_gates, r.gates_row,
-                                 operand + row * operand_row * item, operand_row,
-                                 d_weight + low * depth * item, depth,
-                                 r.workspace + rank * FR_WORKSPACE)
-    if d_bias != NULL:
-        r.kernels.add_column_sums(rows, high - low, d_gates, r.gates_row, d_bias + low * item)
-
-
 cdef void weight_gradients(const Run *r, int rank, int size, Py_ssize_t row,
                            Py_ssize_t rows) noexcept nogil:
     """The rank's share of the gradients of all weights and biases, over some rows."""
     cdef const fr_stage *stage
-    cdef Py_ssize_t block
-    cdef bint extra
-    cdef const char *h = r.masked
+    cdef Py_ssize_t item = r.item, depth, h_row, start
+    cdef const char *gates = r.gates + row * r.gates_row * item
+    cdef const char *h
+    cdef char *workspace = r.workspace + rank * FR_WORKSPACE
+    cdef char *d_bias
     cdef int k, g, n
-    if h == NULL:
-        h = r.state[0]
     if r.x != NULL:
-        add_weight_gradient(r, rank, size, row, rows, r.cell.gates * r.H, 0, r.x, r.inputs,
-                            r.inputs, r.d_weight_ih, r.d_bias_ih)
+        add_weight_gradient(r.kernels, rank, size, rows, r.cell.gates * r.H, r.inputs, gates,
+                            r.gates_row, r.x + row * r.inputs * item, r.inputs, r.d_weight_ih,
+                            r.d_bias_ih, workspace)
     for k in range(r.cell.stages):
         stage = &r.cell.stage[k]
-        extra = stage.operand == FR_OPERAND_EXTRA
+        depth = r.stage[k].depth
+        if stage.operand == FR_OPERAND_EXTRA:
+            h = r.extra
+            h_row = r.extra_row
+        else:
+            h = r.state[0] if r.masked == NULL else r.masked
+            h_row = r.state_row[0]
         g = 0
         while g < stage.gates:
             n = neighbours(stage, g, 1, r.stage[k].units == r.H)
-            block = g * r.stage[k].units
-            add_weight_gradient(
-                r, rank, size, row, rows, n * r.stage[k].units, stage.slot[g],
-                <const char *>r.extra if extra else h, r.extra_row if extra else r.state_row[0],
-                r.stage[k].depth, r.d_stage_weight[k] + block * r.stage[k].depth * r.item,
-                NULL if r.d_stage_bias[k] == NULL else r.d_stage_bias[k] + block * r.item)
+            start = g * r.stage[k].units
+            d_bias = r.d_stage_bias[k]
+            if d_bias != NULL:
+                d_bias += start * item
+            add_weight_gradient(r.kernels, rank, size, rows, n * r.stage[k].units, depth,
+                                gates + stage.slot[g] * r.H * item, r.gates_row,
+                                h + row * h_row * item, h_row,
+                                r.d_stage_weight[k] + start * depth * item, d_bias, workspace)
             g += n
 
 

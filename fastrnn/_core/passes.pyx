@@ -12,6 +12,7 @@ from fastrnn._core.arrays cimport data, writable
 from fastrnn._core.kernels cimport (
     FR_WORKSPACE,
     active,
+    add_weight_gradient,
     for_each,
     fr_adam,
     fr_few_rows,
@@ -107,13 +108,8 @@ cdef void affine_adjoint_work(void *context, int i, int tasks, int rank) noexcep
                                 a.outputs, a.weight, a.inputs, NULL,
                                 a.d_x + low * a.inputs * item, a.inputs)
     a.kernels.multiply(&p, False, NULL if a.few else workspace)
-    low = share(a.outputs, i, tasks)
-    high = share(a.outputs, i + 1, tasks)
-    a.kernels.add_outer_products(a.rows, high - low, a.inputs, a.y + low * item, a.outputs, a.x,
-                                 a.inputs, a.d_weight + low * a.inputs * item, a.inputs, workspace)
-    if a.d_bias != NULL:
-        a.kernels.add_column_sums(a.rows, high - low, a.y + low * item, a.outputs,
-                                  a.d_bias + low * item)
+    add_weight_gradient(a.kernels, i, tasks, a.rows, a.outputs, a.inputs, a.y, a.outputs, a.x,
+                        a.inputs, a.d_weight, a.d_bias, workspace)
 
 
 cdef int run_in_parts(const Affine *a, fr_task work, double flops) except -1:

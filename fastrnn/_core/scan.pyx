@@ -346,9 +346,13 @@ cdef class Scan:
         r.split_units = r.split_units and size > 1
         return size
 
+    cdef double flops_of_input(self):
+        cdef Run *r = &self.run
+        return 0 if r.x == NULL else 2. * r.N * r.cell.gates * r.H * r.inputs
+
     cdef double flops(self):
         cdef Run *r = &self.run
-        return 2. * r.N * r.cell.gates * r.H * (r.P if r.x == NULL else r.inputs + r.P)
+        return self.flops_of_input() + 2. * r.N * r.cell.gates * r.H * r.P
 
     cdef int prepare_forward(self, int most) except -1:
         cdef Run *r = &self.run
@@ -367,6 +371,8 @@ cdef class Scan:
         if r.N == 0:
             return 0
         self.size = size = self.threads(self.flops(), most, False)
+        # Forwards nothing follows the loop, but a second thread may share in the input product.
+        r.follow = r.follow and self.flops_of_input() >= FLOPS_A_THREAD_OF_FEW
         r.chunk_rows = r.N
         if not r.keep:
             r.chunk_rows = min(r.N, max(r.B, CHUNK_ROWS)) if r.hoist else r.B
