@@ -372,7 +372,7 @@ cdef class Scan:
             return 0
         self.size = size = self.threads(self.flops(), most, False)
         # Forwards nothing follows the loop, but a second thread may share in the input product.
-        r.follow = r.follow and self.flops_of_input() >= FLOPS_A_THREAD_OF_FEW
+        r.follow = r.follow and self.flops_of_input() >= 2 * FLOPS_A_THREAD
         r.chunk_rows = r.N
         if not r.keep:
             r.chunk_rows = min(r.N, max(r.B, CHUNK_ROWS)) if r.hoist else r.B
