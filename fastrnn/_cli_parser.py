@@ -228,7 +228,7 @@ def _add_training(group: Any) -> None:
         "--threads",
         type=_whole(1),
         metavar="N",
-        help="processor cores to use (default: all of them)",
+        help="processor cores to use (default: FASTRNN_NUM_THREADS, OMP_NUM_THREADS, or all)",
     )
 
 
@@ -237,15 +237,16 @@ def _add_files(group: Any) -> None:
         "--output",
         default=DEFAULT_OUTPUT,
         metavar="MODEL",
-        help="where the model is saved; beside it MODEL.best.safetensors (the best epoch) and "
-        "MODEL.history.csv (default: %(default)s)",
+        help="where the model is saved; beside it, with these in place of MODEL's suffix, "
+        ".best.safetensors (the best epoch, by the validation text) and .history.csv "
+        "(default: %(default)s)",
     )
     existing = group.add_mutually_exclusive_group()
     existing.add_argument(
         "--resume",
         action="store_true",
-        help="continue the run saved in --output, with its settings; --epochs may be raised, and "
-        "--patience be another",
+        help="continue the run saved in --output, with its settings; --epochs may be raised, "
+        "--patience and --threads be others",
     )
     existing.add_argument(
         "--force", action="store_true", help="overwrite what another run has saved there"
@@ -261,7 +262,7 @@ def _add_files(group: Any) -> None:
     group.add_argument(
         "--plot",
         action="store_true",
-        help="draw the learning curve into MODEL.curve.png (needs Matplotlib)",
+        help="draw the learning curve into .curve.png beside MODEL (needs Matplotlib)",
     )
 
 
@@ -295,7 +296,9 @@ def _add_sample(commands: Any) -> None:
         help="draw from the K likeliest characters only (default: from all; typical: 5 to 20)",
     )
     sample.add_argument(
-        "--prompt", metavar="TEXT", help="the beginning, to be continued (default: a new line)"
+        "--prompt",
+        metavar="TEXT",
+        help="the beginning, to be continued (default: a new line, where the text has lines)",
     )
     sample.add_argument(
         "--seed",

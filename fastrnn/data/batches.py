@@ -53,7 +53,8 @@ class Windows(_Pairs):
     Parameters
     ----------
     ids : array_like of int, shape (n,)
-        The sequence; at least ``batch_size * seq_length + 1`` long, or with ``keep_rest`` 2.
+        The sequence; at least ``batch_size * seq_length + 1`` long, or with ``keep_rest``
+        ``batch_size + 1``.
     batch_size : int
         Number of streams B, each of ``(n - 1) // batch_size`` predictions; what is left at the end
         of the sequence is not read.
