@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from fastrnn.backends import active_backend
 from fastrnn.parameters import aligned_zeros
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike
 
     from fastrnn.layers.recurrent import Recurrent
@@ -79,8 +82,10 @@ class Stream:
         """The layer's state (num_layers, B, H), for an LSTM a pair; a copy.
 
         Can be set: None is the state of a new stream, and ``batch_size=1`` needs no axis B.
+        While another thread is in a step, it can be neither read nor set: RuntimeError.
         """
-        state = tuple([array.copy() for array in self._states])
+        with self._alone():
+            state = tuple([array.copy() for array in self._states])
         return state[0] if len(state) == 1 else state
 
     @state.setter
@@ -94,8 +99,17 @@ class Stream:
         alone = B == 1 and 2 in axes
         checked = layer.check_state("state", value, None if alone else B)
         first = layer.initial_state(B)
-        for own, array, default in zip(self._states, checked, first):
-            own[...] = default if array is None else array.reshape(own.shape)
+        with self._alone():
+            for own, array, default in zip(self._states, checked, first):
+                own[...] = default if array is None else array.reshape(own.shape)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        self._stepper.begin()
+        try:
+            yield
+        finally:
+            self._stepper.end()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # What steps holds the memory of this stream's states and of its layer.
@@ -122,7 +136,7 @@ class Stream:
         ValueError, TypeError
             If `x` or `out` has another shape or dtype; the state is then unchanged.
         RuntimeError
-            If another thread is in a step of this stream.
+            If another thread is in a step of this stream, or reads or sets its state.
         """
         return self._stepper.step(x, out)
 

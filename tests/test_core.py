@@ -416,10 +416,42 @@ for thread in threads:
 for thread in threads:
     thread.join()
 stream.step(np.ones((8, 300)))
-print(set(refused) <= {"a stream must make one step at a time, got another thread's"})
+print(set(refused) <= {"a stream must be one thread's at a time, got another thread's call"})
 """)
     output, errors = child.communicate(timeout=100)
     assert (child.returncode, output, errors) == (0, "True\n", "")
+
+
+def test_a_state_is_read_before_or_after_a_step_of_another_thread():
+    layer = fr.LSTM(64, 512, 4, seed=0)
+    x = np.random.default_rng(0).standard_normal((16, 64)).astype(np.float32)
+    stream = layer.stream(16)
+    states = {b"".join(part.tobytes() for part in stream.state)}
+    for _ in range(20):
+        stream.step(x)
+        states.add(b"".join(part.tobytes() for part in stream.state))
+    stream.reset()
+    refused, found = [], []
+
+    def work():
+        steps = 0
+        while steps < 20:
+            try:
+                stream.step(x)
+                steps += 1
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    while thread.is_alive():
+        try:
+            found.append(b"".join(part.tobytes() for part in stream.state))
+        except RuntimeError as error:
+            refused.append(str(error))
+    thread.join()
+    assert set(found) <= states
+    assert set(refused) <= {"a stream must be one thread's at a time, got another thread's call"}
 
 
 def test_sizes_that_were_changed_after_construction_are_no_danger():

@@ -97,8 +97,8 @@ def test_it_learns_what_is_not_aligned():
 def test_a_stream_is_the_call_step_by_step(make, inputs):
     model = make()
     expected, stream = model([inputs]).values, model.stream()
-    for _ in range(2):
-        steps = [stream.step(step[None]) for step in np.asarray(inputs)]
+    for axis in [None, ...]:  # with and without an axis B
+        steps = [stream.step(step[axis]) for step in np.asarray(inputs)]
         steps += [stream.finish(), stream.finish()]
         assert {step.shape[1:] for step in steps} == {(1, V)}
         assert_close(np.concatenate(steps), expected, TOLERANCES["float64"])

@@ -1,5 +1,8 @@
 """Classifier, regressor, tagger, forecaster and feed-forward: what holds for each of them."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from gradients import check_gradients
@@ -222,8 +225,8 @@ def test_a_stream_is_the_call_step_by_step(name):
     model, inputs, _ = make(name, dtype="float64")
     sequence = next(row for row in inputs if len(row) > 2)
     stream = model.stream()
-    shape = (1,) if model.encoder.inputs == "ids" else (1, -1)
-    for _ in range(2):
+    ids = model.encoder.inputs == "ids"
+    for shape in [(1,) if ids else (1, -1), () if ids else (-1,)]:  # with and without an axis B
         for t in range(len(sequence)):
             step = stream.step(np.reshape(sequence[t], shape))
             so_far = [sequence[: t + 1]]
@@ -233,8 +236,15 @@ def test_a_stream_is_the_call_step_by_step(name):
                 expected = model(so_far).values[-1]
             else:
                 expected = model(so_far)
-            assert_close(step, expected, 1e-11)
+            assert_close(step, expected if shape[:1] == (1,) else expected[0], 1e-11)
         stream.reset()
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_stream_is_not_copied(name, duplicate):
+    with pytest.raises(TypeError, match="a stream cannot be copied"):
+        duplicate(make(name)[0].stream())
 
 
 @pytest.mark.parametrize("name", ["classifier, both ends", "classifier, mean", "tagger, weighted"])

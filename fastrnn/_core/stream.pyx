@@ -405,6 +405,17 @@ cdef class Stepper:
         memset(block.start, 0, n * self.stack.item)
         return block.start
 
+    cpdef int begin(self) except -1:
+        """Keep other threads from the states until `end`; see the reference."""
+        if self.running:
+            raise RuntimeError("a stream must be one thread's at a time, got another thread's call")
+        self.running = True
+        return 0
+
+    cpdef int end(self) except -1:
+        self.running = False
+        return 0
+
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
         cdef object scattered = None
@@ -419,13 +430,11 @@ cdef class Stepper:
                 raise ValueError(f"x must be {self.inputs} wide, and out {self.stack.P}, got "
                                  f"{(<object>x).shape} and {None if out is None else out.shape}")
         # A long step lets go of the GIL, and another would take its arguments away.
-        if self.running:
-            raise RuntimeError("a stream must make one step at a time, got another thread's")
-        self.running = True
+        self.begin()
         try:
             out = self.advance(x, out)
         finally:
-            self.running = False
+            self.end()
         if scattered is not None:
             scattered[...] = out
             return scattered

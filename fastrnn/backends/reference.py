@@ -241,10 +241,38 @@ class Stepper:
         self._extras = extras
         self._cell, self._passes, self._states, self._check = CELLS[cell], passes, states, check
         self._offsets = np.array([0, states[0].shape[1]], np.int64)
+        self._running = False
+
+    def begin(self) -> None:
+        """Keep other threads from the states until :meth:`end`.
+
+        Raises
+        ------
+        RuntimeError
+            If another thread is in a step, or has called this.
+        """
+        if self._running:
+            raise RuntimeError("a stream must be one thread's at a time, got another thread's call")
+        self._running = True
+
+    def end(self) -> None:
+        """Let others use the states again."""
+        self._running = False
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
         """Advance every sequence by one step; see `fastrnn.streaming.Stream.step`."""
         x, out = self._check(x, out)
+        self.begin()
+        try:
+            y = self._advance(x)
+        finally:
+            self.end()
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+    def _advance(self, x: np.ndarray) -> np.ndarray:
         h = x.reshape(self._offsets[1], -1)
         for layer, weights in enumerate(self._passes()):
             below, h = h, np.empty_like(self._states[0][layer])
@@ -254,11 +282,7 @@ class Stepper:
             )
             for array, value in zip(self._states, after):
                 array[layer] = value
-        y = h[0] if x.ndim == 1 else h
-        if out is None:
-            return y
-        out[...] = y
-        return out
+        return h[0] if x.ndim == 1 else h
 
 
 def _blocks(

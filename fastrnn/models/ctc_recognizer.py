@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_lengths, check_positive_int
+from fastrnn._validation import as_array, check_array, check_lengths, check_positive_int
 from fastrnn.data import Padded
 from fastrnn.losses import ctc
 from fastrnn.losses.class_weights import check_num_classes
@@ -166,11 +166,7 @@ class CTCRecognizer(FramewiseModel):
         repeat, stack = self.config["repeat"], self.config["stack"]
         if repeat == stack == 1:
             return padded
-        shape = ("T", "B", self.config["input_size"])
-        if self.config["inputs"] == "ids":
-            values = check_array("inputs", values, np.dtype(np.int64), shape[:2])
-        else:
-            values = check_array("inputs", values, self.encoder.recurrent.dtype, shape)
+        values = self.encoder.check_steps(values, self.config["input_size"])
         lengths = repeat * check_lengths(lengths, *values.shape[:2])
         values = np.repeat(values, repeat, axis=0)
         if stack > 1:
@@ -201,8 +197,11 @@ class CTCRecognizerStream(HeadStream):
         config = self._model.config
         if config["stack"] > 1:
             shape = (self._batch_size, config["input_size"])
+            inputs = as_array("inputs", inputs)
+            alone = self._batch_size == 1 and inputs.ndim == 1
             dtype = self._model.encoder.recurrent.dtype
-            inputs = check_array("inputs", inputs, dtype, shape, copy=True)  # it may wait
+            inputs = check_array("inputs", inputs, dtype, shape[1:] if alone else shape, copy=True)
+            inputs = inputs.reshape(shape)  # a copy, since it may wait
         scores = []
         for _ in range(config["repeat"]):
             self._waiting.append(inputs)

@@ -268,19 +268,23 @@ class Encoder(Module):
         """Return values and lengths; ids beyond an end become 0, so that they may be anything."""
         if not isinstance(inputs, Padded):
             return inputs, None
-        shape, dtype = ("T", "B"), np.dtype(np.int64)
-        hint = "ids are integers (T,), vectors are for models with inputs='vectors'"
-        if self.inputs == "vectors":  # of which (T, B) would pass for one sequence
-            shape, dtype = (*shape, self.recurrent.input_size), self.recurrent.dtype
-            hint = f"a sequence is (T, {shape[2]}), one alone stands in a list"
-        try:
-            values = check_array("inputs", inputs.values, dtype, shape)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{error}; {hint}") from None
+        values = self.check_steps(inputs.values, self.recurrent.input_size)
         if self.inputs == "vectors":
             return values, inputs.lengths
         lengths = check_lengths(inputs.lengths, *values.shape)
         return np.where(Padded(values, lengths).mask, values, 0), lengths
+
+    def check_steps(self, values: ArrayLike, width: int) -> np.ndarray:
+        """Return padded ids (T, B), or vectors (T, B, `width`); an error speaks of a sequence."""
+        shape, dtype = ("T", "B"), np.dtype(np.int64)
+        hint = "ids are integers (T,), vectors are for models with inputs='vectors'"
+        if self.inputs == "vectors":  # of which (T, B) would pass for one sequence
+            shape, dtype = (*shape, width), self.recurrent.dtype
+            hint = f"a sequence is (T, {width}), one alone stands in a list"
+        try:
+            return check_array("inputs", values, dtype, shape)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{error}; {hint}") from None
 
     def stream(self, batch_size: int = 1) -> EncoderStream:
         """Return an object that reads one symbol or vector at a time and keeps the state."""
@@ -334,6 +338,9 @@ class EncoderStream:
     def reset(self) -> None:
         """Forget what was read: the state is that of a new stream."""
         self._stream.reset()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._stream.__reduce_ex__(protocol)  # refused, also for a copy that shares it
 
     @property
     def state(self) -> State:

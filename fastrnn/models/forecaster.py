@@ -171,7 +171,7 @@ class Forecaster(PooledModel):
         forecast = self._mean[0] + self._std[0] * output
         if self.config["quantiles"] is None:
             return forecast
-        return forecast.reshape(len(output), self.config["horizon"], -1)
+        return forecast.reshape(*output.shape[:-1], self.config["horizon"], -1)
 
 
 class ForecasterStream(PooledStream):
