@@ -405,16 +405,19 @@ cdef class Stepper:
         memset(block.start, 0, n * self.stack.item)
         return block.start
 
-    cpdef int begin(self) except -1:
-        """Keep other threads from the states until `end`; see the reference."""
+    cdef inline int take(self) except -1:
         if self.running:
             raise RuntimeError("a stream must be one thread's at a time, got another thread's call")
         self.running = True
         return 0
 
-    cpdef int end(self) except -1:
+    def begin(self):
+        """Keep other threads from the states until `end`; see the reference."""
+        self.take()
+
+    def end(self):
+        """Let others use the states again."""
         self.running = False
-        return 0
 
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
@@ -430,11 +433,11 @@ cdef class Stepper:
                 raise ValueError(f"x must be {self.inputs} wide, and out {self.stack.P}, got "
                                  f"{(<object>x).shape} and {None if out is None else out.shape}")
         # A long step lets go of the GIL, and another would take its arguments away.
-        self.begin()
+        self.take()
         try:
             out = self.advance(x, out)
         finally:
-            self.end()
+            self.running = False
         if scattered is not None:
             scattered[...] = out
             return scattered
