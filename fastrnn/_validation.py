@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+MOST_BITS = 1024  # Python refuses to write down numbers of more than 4300 digits
 INT64 = np.dtype(np.int64)  # not the other type of C that is as long, as an array("q") has it
 
 
@@ -34,6 +35,9 @@ def _check_int(name: str, value: Any, lowest: int, expected: str) -> int:
             number = operator.index(value)
     if number is None:
         raise TypeError(f"{name} must be {expected}, got {_describe(value)}")
+    bits = number.bit_length()
+    if bits > MOST_BITS:
+        raise ValueError(f"{name} must be {expected} of at most {MOST_BITS} bits, got {bits}")
     if number < lowest:
         raise ValueError(f"{name} must be {expected}, got {number}")
     return number
@@ -150,11 +154,30 @@ def check_dtype(dtype: Any) -> np.dtype:
 
 def check_seed(seed: Any) -> np.random.Generator:
     """Return the generator that a seed begins, or a generator itself; TypeError or ValueError."""
+    if isinstance(seed, np.ndarray):
+        seed = np.asarray(seed)  # a numpy.matrix would end the interpreter
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         expected = "a non-negative integer, a numpy.random.Generator or None"
         raise type(error)(f"seed must be {expected}, got {_describe(seed)}") from None
+
+
+def check_id(name: str, value: Any, size: int) -> int:
+    """Return one id of 0..size - 1 as an int; ValueError or TypeError as from `check_ids`."""
+    ids = check_ids(name, value, size)
+    if ids.ndim:
+        raise ValueError(f"{name} must be one integer, got {ids.shape}")
+    return int(ids)
+
+
+def check_step(
+    name: str, value: Any, dtype: np.dtype, B: int, width: int, *, copy: bool = False
+) -> np.ndarray:
+    """Return a step of a stream of B sequences, (B, width), or (width,) where B is 1."""
+    value = as_array(name, value)
+    leading = () if B == 1 and value.ndim == 1 else (B,)
+    return check_array(name, value, dtype, (*leading, width), copy=copy)
 
 
 def check_array(

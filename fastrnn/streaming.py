@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_array, check_output, check_positive_int
+from fastrnn._validation import check_output, check_positive_int, check_step
 from fastrnn.backends import active_backend
 from fastrnn.parameters import aligned_zeros
 
@@ -143,11 +143,9 @@ class Stream:
 
 def _check(layer: Recurrent, B: int, x: Any, out: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Return the arguments of a step as contiguous arrays of the layer's dtype."""
-    x = as_array("x", x)
-    leading = () if B == 1 and x.ndim == 1 else (B,)
-    rows = check_array("x", x, layer.dtype, (*leading, layer.input_size))
+    rows = check_step("x", x, layer.dtype, B, layer.input_size)
     if out is not None:
-        check_output("out", out, layer.dtype, (*leading, layer.output_size))
+        check_output("out", out, layer.dtype, (*rows.shape[:-1], layer.output_size))
     return rows, out
 
 

@@ -237,6 +237,7 @@ def test_more_sequences_than_c_counts_are_refused(compiled_backend):
         ({"targets": [[1, 2], [2, -1]]}, ValueError, r"in 0..3, got -1 at \(1, 1\)"),
         ({"targets": [[1.0, 2], [2, 1]]}, TypeError, "targets must be integers"),
         ({"targets": [[1, 2], [2, 0]]}, ValueError, r"the blank 0, got it at \(1, 1\)"),
+        ({"blank": [0, 0]}, ValueError, r"blank must be one integer, got \(2,\)"),
         ({"target_lengths": [2]}, ValueError, r"target_lengths must be \(2,\)"),
         ({"target_lengths": [2, 3]}, ValueError, "target_lengths must be in 0..2, got 3 at row 1"),
         (

@@ -213,6 +213,7 @@ def test_balanced_class_weights():
     [
         ([0, 0], 1, "num_classes must be at least 2, got 1"),
         ([1, 1, 1], 2, "labels must have every class of 2, got none of 0"),
+        ([0, 2], 2**70, "got none of 1, 3, 4, 5, 6, 7, 8, 9, 10, 11$"),
         ([0, 1, 2], 2, "labels must be in 0..1, got 2"),
         ([], 2, "labels must have every class of 2, got none of 0, 1"),
     ],

@@ -158,6 +158,7 @@ def test_state_dict_holds_copies():
     ("change", "error", "message"),
     [
         ({"algorithm": "AdamW"}, ValueError, "state must be of Adam, got AdamW"),
+        ({"algorithm": np.array(["Adam", "x"])}, ValueError, "state must be of Adam, got"),
         ({"steps": -1}, ValueError, "steps must be"),
         ({"steps": 1.5}, TypeError, "steps must be"),
         ({"beta1": 1.0}, ValueError, r"beta1 must be in \[0, 1\), got 1.0"),

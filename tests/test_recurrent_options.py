@@ -621,6 +621,8 @@ def test_models_with_options_are_saved_and_loaded(tmp_path):
         ({"init": {"bias": "orthogonal"}}, ValueError, "init of bias must be one of"),
         ({"init": {"weights": "zeros"}}, ValueError, "init's kind must be one of"),
         ({"num_layers": 10_001}, ValueError, "num_layers must be at most 10000, got 10001"),
+        ({"proj_size": np.zeros(2)}, TypeError, "proj_size must be a non-negative integer"),
+        ({"bias": 0, "forget_bias": 1.0}, TypeError, "bias must be True or False, got int 0"),
         ({"proj_size": H}, ValueError, "proj_size must be less than hidden_size, 4, got 4"),
         ({"zone_out": 0.1}, TypeError, "LSTM has no argument 'zone_out'; .* it takes reverse, "),
     ],

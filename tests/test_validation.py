@@ -27,6 +27,9 @@ def test_ranges_of_integers():
         check.check_positive_int("n", 0)
     with pytest.raises(ValueError, match=r"^n must be a non-negative integer, got -1$"):
         check.check_non_negative_int("n", -1)
+    for sign in (1, -1):
+        with pytest.raises(ValueError, match=r"^n must be .* of at most 1024 bits, got 16610$"):
+            check.check_positive_int("n", sign * 10**5000)
 
 
 FLOATS = {
@@ -180,6 +183,10 @@ def test_seeds():
             fr.LSTM(2, 3, seed=seed)
         with pytest.raises(error, match=r"^seed must be"):
             fr.Dropout(0.5, seed=seed)
+    # Of which NumPy's generator ends the interpreter.
+    matrix = np.array([[1.0, 2.0]]).view(np.matrix)
+    with pytest.raises(TypeError, match=r"^seed must be"):
+        fr.LSTM(2, 3, seed=matrix)
 
 
 def test_masked_elements_are_no_data():

@@ -50,7 +50,7 @@ cdef double FLOPS_A_STEP_BACK = 3e5
 # the weight is large, of which each then reads only its part, up to this many rows a thread
 # (LSTM 256, B4 T50 on two threads: 748 to 536 us, in training 2094 to 1691; small ones lose), and
 # more where it does not stay in L2 (on two threads of the Zen 5 LSTM 552, B12 T20: 2144 to 1746 us,
-# in training 5549 to 5356; with 16 rows and more a thread there is nothing to gain).
+# in training 5549 to 5356; with 10 to 16 rows a thread LSTM 650 loses up to 6 %).
 cdef Py_ssize_t ROWS_FOR_UNITS = 3
 cdef Py_ssize_t LARGE_FOR_UNITS = 1 << 18
 cdef Py_ssize_t ROWS_PAST_L2 = 8

@@ -103,7 +103,7 @@ class Dense(Module):
         ValueError, TypeError
             As for a call; the pullback as well.
         """
-        x = self._check(x, copy)
+        x = self._check(x, check_bool("copy", copy))
         backend = active_backend()
         weight, d_weight = self._weight()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fastrnn._validation import check_bool, check_float
+from fastrnn._validation import check_bool, check_float, check_non_negative_int
 from fastrnn.cells import CELLS
 from fastrnn.layers.recurrent import Recurrent, check_options
 
@@ -76,6 +76,8 @@ class LSTM(Recurrent):
         seed: Any = None,
         **options: Any,
     ) -> None:
+        bias = check_bool("bias", bias)
+        proj_size = check_non_negative_int("proj_size", proj_size)
         self.peepholes = check_bool("peepholes", peepholes)
         self.coupled = check_bool("coupled", coupled)
         self.layer_norm = check_bool("layer_norm", layer_norm)

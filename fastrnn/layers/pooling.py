@@ -15,6 +15,7 @@ from fastrnn._validation import (
     check_padded,
     check_positive_int,
     check_seed,
+    check_step,
 )
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
@@ -292,15 +293,12 @@ class WeightedPoolingStream(PoolingStream):
         self._sum = np.zeros((self._batch_size, self._pooling.size))
 
     def step(self, x: ArrayLike) -> np.ndarray:
-        x = as_array("x", x)
-        alone = self._batch_size == 1 and x.ndim == 1  # as a stream of layers returns it
-        shape = self._sum.shape[1:] if alone else self._sum.shape
-        x = check_array("x", x, self._pooling.dtype, shape).reshape(self._sum.shape)
+        x = check_step("x", x, self._pooling.dtype, *self._sum.shape)
+        shape, x = x.shape, x.reshape(self._sum.shape)
         scores, _ = self._pooling.scores(x)
         largest = np.maximum(self._largest, scores)
         kept, weight = np.exp(self._largest - largest), np.exp(scores - largest)
         self._largest = largest
         self._total = kept * self._total + weight
         self._sum = kept[:, None] * self._sum + weight[:, None] * x
-        mean = (self._sum / self._total[:, None]).astype(self._pooling.dtype)
-        return mean[0] if alone else mean
+        return (self._sum / self._total[:, None]).astype(self._pooling.dtype).reshape(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,9 +45,10 @@ def balanced_class_weights(labels: ArrayLike, num_classes: int) -> np.ndarray:
     """
     num_classes = check_num_classes(num_classes)
     labels = check_ids("labels", labels, num_classes)
-    counts = np.bincount(labels.ravel(), minlength=num_classes)
-    if not counts.all():
-        absent = ", ".join(map(str, np.flatnonzero(counts == 0)[:10]))
+    present, counts = np.unique(labels, return_counts=True)
+    if len(present) < num_classes:
+        none = (number for number in range(num_classes) if number not in present)
+        absent = ", ".join(map(str, islice(none, 10)))
         raise ValueError(f"labels must have every class of {num_classes}, got none of {absent}")
     return labels.size / (num_classes * counts)
 

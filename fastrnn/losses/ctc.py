@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_floats, check_ids, check_lengths
+from fastrnn._validation import as_array, check_floats, check_id, check_ids, check_lengths
 from fastrnn.backends import active_backend
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def ctc(
     if logits.ndim != 3 or 0 in logits.shape:
         raise ValueError(f"logits must be (T, B, V) with all of them >= 1, got {logits.shape}")
     T, B, V = logits.shape
-    blank = int(check_ids("blank", blank, V))
+    blank = check_id("blank", blank, V)
     lengths = check_lengths(lengths, T, B)
     targets, target_lengths = _check_targets(targets, target_lengths, B, V, blank)
     _refuse_long(targets, target_lengths, lengths)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_array, check_lengths, check_positive_int
+from fastrnn._validation import check_lengths, check_positive_int, check_step
 from fastrnn.data import Padded
 from fastrnn.losses import ctc
 from fastrnn.losses.class_weights import check_num_classes
@@ -196,12 +196,10 @@ class CTCRecognizerStream(HeadStream):
         """
         config = self._model.config
         if config["stack"] > 1:
-            shape = (self._batch_size, config["input_size"])
-            inputs = as_array("inputs", inputs)
-            alone = self._batch_size == 1 and inputs.ndim == 1
             dtype = self._model.encoder.recurrent.dtype
-            inputs = check_array("inputs", inputs, dtype, shape[1:] if alone else shape, copy=True)
-            inputs = inputs.reshape(shape)  # a copy, since it may wait
+            shape = (self._batch_size, config["input_size"])
+            inputs = check_step("inputs", inputs, dtype, *shape, copy=True)  # it may wait
+            inputs = inputs.reshape(shape)
         scores = []
         for _ in range(config["repeat"]):
             self._waiting.append(inputs)

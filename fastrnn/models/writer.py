@@ -9,6 +9,7 @@ import numpy as np
 
 from fastrnn._validation import (
     check_array,
+    check_id,
     check_ids,
     check_lengths,
     check_positive_int,
@@ -242,6 +243,5 @@ class Writer(Model):
 def check_marks(bos: int, eos: int, vocabulary_size: int) -> dict[str, int]:
     """Return the part of a config that says which ids begin and end a sequence."""
     return {
-        name: int(check_ids(name, mark, vocabulary_size))
-        for name, mark in (("bos", bos), ("eos", eos))
+        name: check_id(name, mark, vocabulary_size) for name, mark in (("bos", bos), ("eos", eos))
     }

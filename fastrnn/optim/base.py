@@ -122,8 +122,9 @@ class Optimizer(ABC):
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a mapping, got {type(state).__name__}")
         algorithm = type(self).__name__
-        if state.get("algorithm", algorithm) != algorithm:
-            raise ValueError(f"state must be of {algorithm}, got {state['algorithm']}")
+        found = state.get("algorithm", algorithm)
+        if not isinstance(found, str) or found != algorithm:
+            raise ValueError(f"state must be of {algorithm}, got {found!s:.80}")
         given = {name: state[name] for name in self._checks if name in state}
         settings = self._checked(self._settings | given)
         buffers = self._new_buffers(settings)
