@@ -12,7 +12,8 @@ from fastrnn._core.kernels cimport (
 )
 
 cdef struct StageWeights:
-    char *weight                # (gates * units, depth), block first_gate and on
+    char *given                 # (gates * units, depth), block first_gate and on
+    char *weight                # the same, or a copy whose rows are whole lines of the cache
     Py_ssize_t units, depth, row
     # (depth, gates * units) for the rows of one sequence, or NULL.
     char *transposed
@@ -31,6 +32,7 @@ cdef struct Run:
     Py_ssize_t item, T, N, B, inputs, H, P
     const int64_t *offsets
     bint reverse, keep
+    bint packed                 # weights already are, in a run that is made again
     # Whether units are divided among threads, products with the input are made for many steps at
     # once, and a second thread makes those over all steps alone.
     bint split_units, hoist, follow

@@ -294,14 +294,15 @@ cdef int neighbours(const fr_stage *stage, int g, int step, bint full_width) noe
 
 
 cdef void long_product(const Run *r, Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth,
-                       const char *a, Py_ssize_t a_row, char *c, Py_ssize_t c_row) noexcept nogil:
-    """c (rows, cols) = a (rows, depth) times the packed input weight."""
+                       const char *a, Py_ssize_t a_row, const char *packed, char *c,
+                       Py_ssize_t c_row) noexcept nogil:
+    """c (rows, cols) = a (rows, depth) times panels of the packed input weight."""
     cdef fr_product p
     cdef Py_ssize_t row = 0
     p.cols = cols
     p.depth = depth
     p.a_row = a_row
-    p.b = r.packed_ih
+    p.b = packed
     p.b_panel = r.panel_ih
     p.c_row = c_row
     p.add = NULL
@@ -375,14 +376,22 @@ cdef void input_product(const Run *r, Py_ssize_t low, Py_ssize_t high, char *z) 
             look_up(r, row, z + (row - low) * r.gates_row * r.item)
     else:
         long_product(r, high - low, r.cell.gates * r.H, r.inputs,
-                     r.x + low * r.inputs * r.item, r.inputs, z, r.gates_row)
+                     r.x + low * r.inputs * r.item, r.inputs, r.packed_ih, z, r.gates_row)
 
 
 cdef void hoisted_product(const Run *r, int task, Py_ssize_t low, Py_ssize_t high,
                           Py_ssize_t column, Py_ssize_t end) noexcept nogil:
-    """Columns column:end of the same, of many steps; weights are packed as they are used."""
+    """Columns column:end of the same, of many steps; weights are packed as they are used.
+
+    `column` is the first of a panel.
+    """
     cdef Py_ssize_t x_row = r.inputs * r.item
     cdef fr_product p
+    if r.packed_ih != NULL:
+        long_product(r, high - low, end - column, r.inputs, r.x + low * x_row, r.inputs,
+                     r.packed_ih + column // r.kernels.tile_cols * r.panel_ih * r.item,
+                     gates_at(r, low) + column * r.item, r.gates_row)
+        return
     p.rows = high - low
     p.cols = end - column
     p.depth = p.a_row = p.b_panel = r.inputs
@@ -556,7 +565,8 @@ cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
 
 cdef void pack_task(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef Run *r = <Run *>context
-    pack_weights(r, r.backwards, i, tasks)
+    if not r.packed:
+        pack_weights(r, r.backwards, i, tasks)
     if r.table_product != NULL and not r.backwards:
         fill_table_product(r, i, tasks, rank == 0)
 
@@ -787,7 +797,7 @@ cdef void input_gradient(const Run *r, int task, Py_ssize_t low, Py_ssize_t high
     cdef fr_product p
     if r.packed_ih != NULL:
         long_product(r, high - low, r.inputs, columns, r.gates + low * gates_row, r.gates_row,
-                     r.d_x + low * x_row, r.inputs)
+                     r.packed_ih, r.d_x + low * x_row, r.inputs)
     else:
         p.rows = high - low
         p.cols = p.b_panel = p.c_row = r.inputs

@@ -4,3 +4,4 @@ cdef class Block:
 
 
 cdef Block allocate(size_t size)
+cpdef object empty(tuple shape, dtype)

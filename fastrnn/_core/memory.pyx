@@ -111,7 +111,7 @@ cdef Block allocate(size_t size):
     return block
 
 
-def empty(tuple shape, dtype):
+cpdef object empty(tuple shape, dtype):
     """Return an array of any contents, as `numpy.empty` does."""
     cdef cnp.npy_intp sizes[32]
     cdef cnp.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)

@@ -19,6 +19,18 @@ class Scan:
         extras: Any = None,
     ) -> None: ...
 
+class Replay:
+    def run(
+        self, x: Any, state: Any, values: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | tuple[np.ndarray, ...]] | None: ...
+
+def replay(
+    groups: list[list[Scan]],
+    values: np.ndarray,
+    x_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    state_shapes: tuple[tuple[int, ...], ...],
+) -> Replay | None: ...
 def scans(
     runs: list[Scan], most_threads: int | None = None
 ) -> list[tuple[tuple[np.ndarray, ...], Scan | None]]: ...

@@ -4,7 +4,7 @@ from fastrnn._core.ctc import ctc
 from fastrnn._core.memory import empty
 from fastrnn._core.passes import adam, affine, affine_adjoint, norm, softmax_cross_entropy
 from fastrnn._core.scan import Scan as Run
-from fastrnn._core.scan import scan_adjoints, scans
+from fastrnn._core.scan import replay, scan_adjoints, scans
 from fastrnn._core.stream import Stepper
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "ctc",
     "empty",
     "norm",
+    "replay",
     "scan_adjoints",
     "scans",
     "softmax_cross_entropy",

@@ -26,6 +26,7 @@ __all__ = [
     "ctc",
     "empty",
     "norm",
+    "replay",
     "scan_adjoints",
     "scans",
     "softmax_cross_entropy",
@@ -96,6 +97,35 @@ def scan(run: Run) -> tuple[tuple[np.ndarray, ...], Tape | None]:
         shapes = [array.shape for array in state]
         tape = Tape(cell, weights, x, shapes, steps, operands, extras, saved)
     return tuple(now.values()), tape
+
+
+def replay(
+    groups: list[list[Run]],
+    values: np.ndarray,
+    x_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+    state_shapes: tuple[tuple[int, ...], ...],
+) -> Any:
+    """Make the inference of a stack ready to be made again, where the backend gains by it.
+
+    Parameters
+    ----------
+    groups : list of list of Run
+        The passes of each layer, which have run without a tape; those of a layer read the rows that
+        the layer before it made.
+    values : ndarray, shape (N,)
+        The buffer of the weights.
+    x_shape, output_shape : tuple of int
+        Of the caller's arrays, which have the packed rows in their order.
+    state_shapes : tuple of tuple of int
+
+    Returns
+    -------
+    replay : object or None
+        Its ``run(x, state, values)`` returns ``(output, state)``, or None for what is not like
+        the first: the caller then makes the call from the start. Here always None.
+    """
+    return None
 
 
 def scan_adjoint(tape: Tape, run: AdjointRun) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:

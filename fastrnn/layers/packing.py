@@ -71,6 +71,11 @@ class Packing:
         sequence = self._order[rank]
         self._rows = sequence * T + step if self._batch_first else step * B + sequence
 
+    @property
+    def moves_nothing(self) -> bool:
+        """Whether packed rows lie in memory as the caller's do."""
+        return self._rows is None and not (self._batch_first and min(self._shape) > 1)
+
     def sequences(self) -> np.ndarray:
         """Return for each packed row the place of its sequence in a sorted state, int64 (N,)."""
         sizes = np.diff(self.offsets)

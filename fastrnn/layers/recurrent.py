@@ -158,6 +158,9 @@ class Recurrent(Module):
         self._vectors = {name: size for name, size in cell.vectors if name not in without}
         self.parameters = Parameters(self._shapes(), self.dtype)
         self._bound_to: np.ndarray | None = None
+        # A call for inference that may be made again, and its backend; of the last one the shape.
+        self._replay: tuple[ModuleType, Any] | None = None
+        self._last_shape: tuple[int, ...] = ()
         self._passes: list[Pass] = []
         for _, weights, _ in self.passes():
             for name, array in weights.items():
@@ -200,10 +203,15 @@ class Recurrent(Module):
 
     def __getstate__(self) -> dict[str, Any]:
         # A cell is known by its name, and copies of views would lose the sharing.
-        return {**self.__dict__, "cell": self.cell.name, "_bound_to": None, "_passes": []}
+        own = {"cell": self.cell.name, "_bound_to": None, "_passes": [], "_replay": None}
+        return {**self.__dict__, **own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, cell=CELLS[state["cell"]])
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        self.__dict__["_replay"] = None  # which knows the layer as it was
 
     def passes(self) -> list[Pass]:
         """Return the passes of the stack, layer by layer, with views of the current parameters."""
@@ -224,7 +232,7 @@ class Recurrent(Module):
     def __call__(
         self, x: ArrayLike, state: State | None = None, lengths: ArrayLike | None = None
     ) -> tuple[np.ndarray, Any]:
-        """Run the layer for inference; nothing is kept, dropout does nothing.
+        """Run the layer for inference; no tape is kept, dropout does nothing.
 
         Parameters
         ----------
@@ -251,6 +259,12 @@ class Recurrent(Module):
             For complex, object or string arrays, lengths that are not integers, or a state that is
             not a pair where it must be.
         """
+        if self._replay is not None and lengths is None:
+            backend, replay = self._replay
+            if backend is active_backend():
+                again = replay.run(x, state, self.parameters.flat_values)
+                if again is not None:
+                    return again
         output, final, _ = self._run(x, state, lengths, keep_tape=False)
         return output, final
 
@@ -493,11 +507,15 @@ class Recurrent(Module):
             if array is not None:
                 initial[k] = packing.sort(array)
         backend = active_backend()
-        rows, final, tapes, dropped = self._forward(
+        of_vectors = rows.ndim == 2
+        rows, final, groups, tapes, dropped = self._forward(
             backend, rows, packing, initial, keep_tape, embedding
         )
         output = packing.unpack(rows)
-        final = _as_state([packing.restore(array) for array in final])
+        final = [packing.restore(array) for array in final]
+        if not keep_tape and of_vectors and packing.moves_nothing:
+            self._keep_replay(backend, groups, output, final)
+        final = _as_state(final)
         if not keep_tape:
             return output, final, None
         shape = output.shape
@@ -528,12 +546,13 @@ class Recurrent(Module):
         initial: list[np.ndarray],
         keep_tape: bool,
         embedding: Embedding | None,
-    ) -> tuple[np.ndarray, list[np.ndarray], list[Any], list[Callable[[np.ndarray], np.ndarray]]]:
+    ) -> tuple[Any, ...]:
         """Run all passes over packed rows; see `fastrnn.backends.runs.Run`.
 
-        Returns the output rows, the final states, the passes' tapes, and the pullbacks of dropout
-        between the layers where it is in effect.
+        Returns the output rows, the final states, the runs of each layer, the passes' tapes, and
+        the pullbacks of dropout between the layers where it is in effect.
         """
+        groups: list[list[Any]] = []
         lasts: list[tuple[np.ndarray, ...]] = []
         tapes: list[Any] = []
         dropped: list[Callable[[np.ndarray], np.ndarray]] = []
@@ -560,6 +579,7 @@ class Recurrent(Module):
                         extras=self.draw_extras(N, packing.B) if keep_tape else self.extras(),
                     )
                 )
+            groups.append(runs)
             for last, tape in backend.scans(runs):
                 lasts.append(last)
                 tapes.append(tape)
@@ -567,7 +587,26 @@ class Recurrent(Module):
             final = [array[None] for array in lasts[0]]
         else:
             final = [np.array(arrays) for arrays in zip(*lasts)]
-        return rows, final, tapes, dropped
+        return rows, final, groups, tapes, dropped
+
+    def _keep_replay(
+        self,
+        backend: ModuleType,
+        groups: list[list[Any]],
+        output: np.ndarray,
+        final: list[np.ndarray],
+    ) -> None:
+        """Let calls like this one, the second of its kind, leave out what stays the same."""
+        if output.shape != self._last_shape:
+            self.__dict__["_last_shape"] = output.shape
+            return
+        if self.learned_state or output.size == 0:
+            return
+        x_shape = (*output.shape[:-1], self.input_size)
+        state_shapes = tuple([array.shape for array in final])
+        values = self.parameters.flat_values
+        replay = backend.replay(groups, values, x_shape, output.shape, state_shapes)
+        self.__dict__["_replay"] = None if replay is None else (backend, replay)
 
     def _half(self, rows: np.ndarray, direction: int) -> np.ndarray:
         """Return what a direction fills of the rows of a layer."""

@@ -1,0 +1,163 @@
+"""A layer that is called a second time keeps what it laid out; it answers as in the first call."""
+
+import copy
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+from cases import LAYERS, as_state, as_tuple, random_call
+
+import fastrnn as fr
+
+SHAPES = [(1, 1), (25, 1), (1, 3), (4, 3), (30, 6)]  # (T, B): few rows, and rows that are packed
+
+
+def anew(layer, x, state=None):
+    """Return what a copy of the layer makes of its first call."""
+    return copy.deepcopy(layer)(x, state)
+
+
+def assert_same(found, expected):
+    for a, b in zip([found[0], *as_tuple(found[1])], [expected[0], *as_tuple(expected[1])]):
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"bias": False}])
+def test_the_same_bits_for_other_inputs_states_and_weights(backend, cell, options, dtype):
+    layer = LAYERS[cell](40, 5, dtype=dtype, seed=1, **options)
+    for T, B in SHAPES:
+        for seed in range(4):
+            x, state, *_ = random_call(layer, T, B, seed=seed)
+            state = None if seed == 1 else state
+            assert_same(layer(x, state), anew(layer, x, state))
+        for weight in layer.parameters.values():
+            weight *= 0.5
+        assert_same(layer(x, state), anew(layer, x, state))
+
+
+@pytest.mark.parametrize("options", [{"reverse": True}, {"zoneout": 0.3}, {"learned_state": True}])
+def test_options_of_inference(backend, options):
+    layer = fr.LSTM(3, 5, cell_clip=0.5, seed=1, **options)
+    for seed in range(3):
+        x, *_ = random_call(layer, 6, 2, seed=seed)
+        assert_same(layer(x), anew(layer, x))
+        for name, parameter in layer.parameters.items():
+            parameter += 0.1 * (name in {"h0", "c0"})
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("layer", [fr.GRU(300, 20, seed=0), fr.LSTM(64, 200, 2, seed=0)])
+def test_threads(layer, threads, set_threads):
+    rng = np.random.default_rng(0)
+    for count in (threads, 1, threads):
+        set_threads(count)
+        for T, B in ((60, 1), (20, 8)):
+            for _ in range(3):
+                x = rng.standard_normal((T, B, layer.input_size), np.float32)
+                assert_same(layer(x), anew(layer, x))
+
+
+def test_without_axis_b_and_batch_first(backend):
+    layer = fr.LSTM(3, 5, batch_first=True, seed=1)
+    rng = np.random.default_rng(0)
+    for shape in ((7, 3), (1, 7, 3), (4, 7, 3), (4, 1, 3)):
+        for _ in range(3):
+            x = rng.standard_normal(shape, np.float32)
+            assert_same(layer(x), anew(layer, x))
+
+
+def test_a_changed_layer_is_in_effect(backend):
+    layer = fr.GRU(3, 4, seed=1)
+    x = np.random.default_rng(0).standard_normal((5, 5, 3), np.float32)
+    layer(x), layer(x)
+    layer.batch_first = True
+    assert_same(layer(x), anew(layer, x))
+    before = layer(x)[0]
+    layer.load_state_dict(fr.GRU(3, 4, seed=2).state_dict())
+    after = layer(x)[0]
+    assert not np.array_equal(after, before)
+    assert_same(layer(x), anew(layer, x))
+    # The parameters move, and what they were is overwritten.
+    old = layer.parameters.flat_values
+    fr.parameters.join({"layer": layer})
+    old.fill(np.nan)
+    np.testing.assert_array_equal(layer(x)[0], after)
+
+
+def test_another_backend_is_in_effect():
+    layer = fr.GRU(3, 4, seed=1)
+    x = np.random.default_rng(0).standard_normal((5, 2, 3), np.float32)
+    found = layer(x)[0], layer(x)[0], layer(x)[0]
+    with fr.use_backend("reference"):
+        expected = layer(x)[0], layer(x)[0]
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(*expected)
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("cell", [fr.RNN, fr.LSTM])
+def test_arrays_of_earlier_calls_stay_as_they_are_and_are_let_go_of(backend, cell):
+    layer = cell(3, 4, 2, seed=1)
+    kept = []
+    for seed in range(4):
+        x, state, *_ = random_call(layer, 5, 2, seed=seed)
+        output, final = layer(x, state)
+        arrays = [x, *as_tuple(state), output, *as_tuple(final)]
+        kept.append((arrays, [array.copy() for array in arrays]))
+    for arrays, copies in kept:
+        for array, expected in zip(arrays, copies):
+            np.testing.assert_array_equal(array, expected)
+    owners = [a if a.base is None else a.base for arrays, _ in kept for a in arrays]
+    references = [weakref.ref(owner) for owner in owners]
+    del owners, kept, arrays, array, x, state, output, final
+    gc.collect()
+    assert not any(reference() is not None for reference in references)
+
+
+def test_what_is_not_like_the_first_call(backend):
+    layer = fr.LSTM(3, 4, seed=1)
+    x, state, *_ = random_call(layer, 5, 2)
+    expected = anew(layer, x, state)
+    layer(x, state), layer(x, state)
+    for again in (x.tolist(), x.astype(np.float64), np.asfortranarray(x), x[::-1].copy()[::-1]):
+        assert_same(layer(again, state), expected)
+    swapped = as_state(array.astype(array.dtype.newbyteorder()) for array in state)
+    assert_same(layer(x, swapped), expected)
+    assert_same(layer(x, [array.tolist() for array in state]), expected)
+    assert_same(layer(x, state, lengths=[5, 5]), expected)
+    assert_same(layer(x, (state[0], None)), anew(layer, x, (state[0], np.zeros_like(state[1]))))
+    with pytest.raises(ValueError, match="x must be"):
+        layer(x[..., :2], state)
+    with pytest.raises(ValueError, match="h0 must be"):
+        layer(x, (state[0][:, :1], state[1]))
+    with pytest.raises(TypeError, match="state must be a pair"):
+        layer(x, state[0])
+    with pytest.raises(TypeError, match="x must be"):
+        layer(x.astype(complex), state)
+    assert_same(layer(x, state), expected)
+
+
+def test_threads_of_the_caller_share_a_layer(backend):
+    layer = fr.LSTM(30, 40, seed=1)
+    inputs = [random_call(layer, 40, 4, seed=seed).x for seed in range(4)]
+    expected = [anew(layer, x) for x in inputs]
+    differences = []
+
+    def call(k):
+        for _ in range(60):
+            try:
+                assert_same(layer(inputs[k]), expected[k])
+            except AssertionError as error:
+                differences.append(error)
+
+    workers = [threading.Thread(target=call, args=(k,)) for k in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert not differences
