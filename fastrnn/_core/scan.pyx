@@ -651,9 +651,9 @@ def scan_adjoints(list tapes not None, list runs not None, most_threads=None):
 cdef class Replay:
     """Inference of a stack of layers, to be made again on another input of the same shape.
 
-    What a call finds out and lays out before it computes stays, which is most of a small one (Zen 5,
-    one unit and one step: 5.7 to 1.0 us). Small weights are packed only where they are not those of
-    the call before (RNN with 100 units, B1 T25: 14.5 to 9.8 us, without packing 8.6).
+    What a call finds out and lays out before it computes stays, which is most of a small one (on
+    Zen 5 one unit and one step: 5.7 to 1.0 us). Small weights are packed only where they are not
+    those of the call before (RNN with 100 units, B1 T25: 14.7 to 9.8 us, without packing 8.4).
     """
     cdef const fr_kernels *kernels
     cdef list groups, zeros
