@@ -51,12 +51,20 @@ def test_options_of_inference(backend, options):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-@pytest.mark.parametrize("layer", [fr.GRU(300, 20, seed=0), fr.LSTM(64, 200, 2, seed=0)])
+@pytest.mark.parametrize(
+    "layer",
+    [
+        fr.GRU(300, 20, seed=0),
+        fr.LSTM(64, 200, 2, seed=0),
+        fr.LSTM(300, 16, 2, bidirectional=True, seed=0),  # both directions at the same time
+    ],
+    ids=["small", "large", "both ways"],
+)
 def test_threads(layer, threads, set_threads):
     rng = np.random.default_rng(0)
     for count in (threads, 1, threads):
         set_threads(count)
-        for T, B in ((60, 1), (20, 8)):
+        for T, B in ((60, 1), (20, 8), (100, 3)):
             for _ in range(3):
                 x = rng.standard_normal((T, B, layer.input_size), np.float32)
                 assert_same(layer(x), anew(layer, x))

@@ -116,8 +116,10 @@ cdef class Scan:
     cdef Py_ssize_t scratch     # bytes of its other buffers
     cdef int typenum
     cdef bint used
-    # Of a run that is prepared: its threads, 0 where there is nothing to run, and its results.
+    # Of a run that is prepared: its threads, 0 where there is nothing to run, whether it runs at the
+    # same time as the other direction, and its results.
     cdef int size
+    cdef bint together
     cdef tuple states
     cdef dict gradients
     cdef object d_x, d_vectors
@@ -620,6 +622,7 @@ def scans(list runs not None, most_threads=None):
     cdef int most = threads_of(most_threads)
     cdef bint together = are_better_together(runs, 1, most)
     for scan in runs:
+        scan.together = together
         scan.prepare_forward(1 if together else most)
         if not together:
             run_prepared([scan], False)
@@ -673,6 +676,7 @@ cdef class Replay:
         values : ndarray
             The one that `replay` got, where the weights have not moved.
         """
+        cdef Scan scan
         cdef object given = state
         if state is None:
             given = self.zeros
@@ -690,7 +694,8 @@ cdef class Replay:
         self.running = True
         self.aim(x, given, output, final)
         for group in self.groups:
-            if are_better_together(group, 1, self.threads):
+            scan = group[0]
+            if scan.together:
                 run_prepared(group, False)
             else:
                 for scan in group:
