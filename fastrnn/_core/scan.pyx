@@ -116,8 +116,8 @@ cdef class Scan:
     cdef Py_ssize_t scratch     # bytes of its other buffers
     cdef int typenum
     cdef bint used
-    # Of a run that is prepared: its threads, 0 where there is nothing to run, whether it runs at the
-    # same time as the other direction, and its results.
+    # Of a run that is prepared: its threads, 0 where there is nothing to run, whether the other
+    # direction runs at the same time, and its results.
     cdef int size
     cdef bint together
     cdef tuple states
