@@ -87,6 +87,12 @@ class Packing:
             return _rows(x.swapaxes(0, 1) if self._batch_first else x)
         return _rows(x).take(self._rows, axis=0)
 
+    def pack_ids(self, ids: np.ndarray) -> np.ndarray:
+        """Return the ids (N,) of the packed rows of `ids` (*shape): a view where nothing moves."""
+        if self._rows is None:
+            return (ids.T if self._batch_first else ids).reshape(-1)
+        return ids.reshape(-1).take(self._rows)
+
     def unpack(self, rows: np.ndarray) -> np.ndarray:
         """Return (*shape, width) with `rows` (N, width) in place, zeros in the padding."""
         width = rows.shape[1]

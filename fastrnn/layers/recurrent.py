@@ -487,7 +487,7 @@ class Recurrent(Module):
         if ids.ndim not in (1, 2):
             raise ValueError(f"ids must be (T, B) or (T,), got {ids.shape}")
         packing = Packing(ids.shape, self.batch_first, lengths, ("ids", "lengths"))
-        rows = packing.pack(ids[..., None]).reshape(-1)
+        rows = packing.pack_ids(ids)
         return self._run_rows(rows, packing, ids.ndim == 1, state, keep_tape, embedding)
 
     def _run_rows(
@@ -502,10 +502,10 @@ class Recurrent(Module):
     ) -> tuple[Any, ...]:
         B = None if unbatched else packing.B
         given_state = self.check_state("state", state, B)
-        initial = self.initial_state(packing.B)
-        for k, array in enumerate(given_state):
-            if array is not None:
-                initial[k] = packing.sort(array)
+        initial = [None if array is None else packing.sort(array) for array in given_state]
+        if any(array is None for array in given_state):
+            default = self.initial_state(packing.B)
+            initial = [d if array is None else array for array, d in zip(initial, default)]
         backend = active_backend()
         of_vectors = rows.ndim == 2
         rows, final, groups, tapes, dropped = self._forward(
