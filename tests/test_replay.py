@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import signal
 import threading
 import weakref
 
@@ -10,6 +11,7 @@ import pytest
 from cases import LAYERS, as_state, as_tuple, random_call
 
 import fastrnn as fr
+from fastrnn.backends.runs import Extras
 
 SHAPES = [(1, 1), (25, 1), (1, 3), (4, 3), (30, 6)]  # (T, B): few rows, and rows that are packed
 
@@ -139,6 +141,13 @@ def test_what_is_not_like_the_first_call(backend):
     assert_same(layer(x, [array.tolist() for array in state]), expected)
     assert_same(layer(x, state, lengths=[5, 5]), expected)
     assert_same(layer(x, (state[0], None)), anew(layer, x, (state[0], np.zeros_like(state[1]))))
+
+    class Items(tuple):
+        def __getitem__(self, place):
+            return super().__getitem__(place).copy()
+
+    assert_same(layer(x, list(state)), expected)
+    assert_same(layer(x, Items(state)), expected)
     with pytest.raises(ValueError, match="x must be"):
         layer(x[..., :2], state)
     with pytest.raises(ValueError, match="h0 must be"):
@@ -148,6 +157,56 @@ def test_what_is_not_like_the_first_call(backend):
     with pytest.raises(TypeError, match="x must be"):
         layer(x.astype(complex), state)
     assert_same(layer(x, state), expected)
+
+
+def test_a_state_of_one_array_is_no_tuple(backend):
+    layer = fr.GRU(3, 4, seed=1)
+    x, state, *_ = random_call(layer, 5, 2)
+    for _ in range(3):
+        layer(x, state)
+        with pytest.raises(ValueError, match="h0 must be"):
+            layer(x, (state,))
+
+
+def test_methods_of_a_subclass_and_of_an_instance_are_in_effect(backend):
+    class Shifted(fr.GRU):
+        def initial_state(self, B):
+            return [array + 1 for array in super().initial_state(B)]
+
+    layer = Shifted(3, 4, seed=1)
+    x = random_call(layer, 5, 2).x
+    first = layer(x)
+    for _ in range(3):
+        assert_same(layer(x), first)
+    layer = fr.GRU(3, 4, seed=1)
+    expected = layer(x), layer(x), layer(x)
+    layer.extras = lambda: Extras(zoneout=(np.full((1, 4), 0.5, np.float32),))
+    zoned_out = layer(x), layer(x), layer(x)
+    del layer.extras
+    for found in zoned_out:
+        assert_same(found, fr.GRU(3, 4, zoneout=0.5, seed=1)(x))
+    assert_same(layer(x), expected[0])
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+def test_a_call_that_is_interrupted_can_be_made_again():
+    layer = fr.LSTM(1, 16, seed=1)
+    x = np.random.default_rng(0).standard_normal((600_000, 1, 1), np.float32)
+    expected, *_ = [layer(x)[1][0] for _ in range(3)]
+
+    def interrupted():
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        layer(x)
+
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                interrupted()
+            np.testing.assert_array_equal(layer(x)[1][0], expected)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_threads_of_the_caller_share_a_layer(backend):

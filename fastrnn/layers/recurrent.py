@@ -91,6 +91,10 @@ class Recurrent(Module):
     See docs/layers.md.
     """
 
+    # A call for inference that may be made again, and its backend; of the last one the shape.
+    _replay: tuple[ModuleType, Any] | None = None
+    _last_shape: tuple[int, ...] = ()
+
     def __init__(
         self,
         cell: CellSpec,
@@ -158,9 +162,6 @@ class Recurrent(Module):
         self._vectors = {name: size for name, size in cell.vectors if name not in without}
         self.parameters = Parameters(self._shapes(), self.dtype)
         self._bound_to: np.ndarray | None = None
-        # A call for inference that may be made again, and its backend; of the last one the shape.
-        self._replay: tuple[ModuleType, Any] | None = None
-        self._last_shape: tuple[int, ...] = ()
         self._passes: list[Pass] = []
         for _, weights, _ in self.passes():
             for name, array in weights.items():
@@ -212,6 +213,10 @@ class Recurrent(Module):
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         self.__dict__["_replay"] = None  # which knows the layer as it was
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self.__dict__["_replay"] = None
 
     def passes(self) -> list[Pass]:
         """Return the passes of the stack, layer by layer, with views of the current parameters."""
@@ -600,7 +605,8 @@ class Recurrent(Module):
         if output.shape != self._last_shape:
             self.__dict__["_last_shape"] = output.shape
             return
-        if self.learned_state or output.size == 0:
+        overridden = any(getattr(type(self), n) is not getattr(Recurrent, n) for n in _HOOKS)
+        if overridden or self.learned_state or output.size == 0:
             return
         x_shape = (*output.shape[:-1], self.input_size)
         state_shapes = tuple([array.shape for array in final])
@@ -648,6 +654,9 @@ class Recurrent(Module):
                 d_rows = dropped.pop()(d_rows)
         return d_rows, d_initial
 
+
+# What a call asks for that starts anew, and a replay does not.
+_HOOKS = ("check_state", "extras", "initial_state")
 
 # What the constructors of all recurrent layers hand on.
 OPTIONS = ("reverse", "variational", "recurrent_dropout", "zoneout", "learned_state", "init")
