@@ -264,8 +264,9 @@ class Recurrent(Module):
             For complex, object or string arrays, lengths that are not integers, or a state that is
             not a pair where it must be.
         """
-        if self._replay is not None and lengths is None:
-            backend, replay = self._replay
+        kept = self._replay
+        if kept is not None and lengths is None:
+            backend, replay = kept
             if backend is active_backend():
                 again = replay.run(x, state, self.parameters.flat_values)
                 if again is not None:

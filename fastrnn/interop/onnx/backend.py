@@ -147,6 +147,31 @@ class Backend(onnx.backend.base.Backend):
             raise ValueError(f"model is not valid ONNX: {error!r}") from error
 
     @classmethod
+    def run_model(
+        cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **kwargs: Any
+    ) -> tuple[Any, ...]:
+        """Check a model and run it once.
+
+        Parameters
+        ----------
+        model, device, **kwargs
+            As for :meth:`prepare`.
+        inputs
+            As for :meth:`PreparedModel.run`.
+
+        Returns
+        -------
+        outputs : tuple
+            Also to be read by name, ``outputs["y"]``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As from both.
+        """
+        return cls.prepare(model, device, **kwargs).run(inputs)
+
+    @classmethod
     def run_node(
         cls,
         node: onnx.NodeProto,
