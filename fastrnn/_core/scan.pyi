@@ -30,6 +30,7 @@ def replay(
     x_shape: tuple[int, ...],
     output_shape: tuple[int, ...],
     state_shapes: tuple[tuple[int, ...], ...],
+    swaps_axes: bool,
 ) -> Replay | None: ...
 def scans(
     runs: list[Scan], most_threads: int | None = None

@@ -665,7 +665,7 @@ cdef class Replay:
     cdef object dtype
     cdef tuple x_shape, output_shape, state_shapes, zeros
     cdef int typenum, threads
-    cdef bint running, packed
+    cdef bint running, packed, swaps_axes
 
     def run(self, object x, object state, object values):
         """Return ``(output, state)``, or None where this call is not like the first.
@@ -689,13 +689,15 @@ cdef class Replay:
                 or self.kernels != active(self.dtype.itemsize)
                 or not self.is_plain(x, self.x_shape) or not self.are_plain(given)):
             return None
-        output = empty(self.output_shape, self.dtype)
+        cdef cnp.ndarray rows = x, output = empty(self.output_shape, self.dtype)
+        if self.swaps_axes:
+            rows = np.ascontiguousarray(cnp.PyArray_SwapAxes(rows, 0, 1))
         cdef tuple final = tuple([empty(shape, self.dtype) for shape in self.state_shapes])
         # Another thread may be in a call, or have been interrupted in one: steps are then left out.
         if self.running:
             return None
         self.running = True
-        self.aim(x, given, output, final)
+        self.aim(rows, given, output, final)
         for group in self.groups:
             scan = group[0]
             if scan.together:
@@ -704,6 +706,8 @@ cdef class Replay:
                 for scan in group:
                     run_prepared([scan], False)
         self.running = False
+        if self.swaps_axes:
+            output = cnp.PyArray_SwapAxes(output, 0, 1)
         return output, final[0] if len(final) == 1 else final
 
     cdef bint is_plain(self, object value, tuple shape):
@@ -726,7 +730,7 @@ cdef class Replay:
                 return False
         return True
 
-    cdef int aim(self, cnp.ndarray x, tuple given, cnp.ndarray output, tuple final) except -1:
+    cdef int aim(self, cnp.ndarray rows, tuple given, cnp.ndarray output, tuple final) except -1:
         """Point the passes at the arrays of a call."""
         cdef Run *r
         cdef Scan scan
@@ -740,7 +744,7 @@ cdef class Replay:
                 scan = group[direction]
                 r = &scan.run
                 if i == 0:
-                    r.x = data(x)
+                    r.x = data(rows)
                 if i == len(self.groups) - 1:
                     r.out = data(output) + direction * r.P * r.item
                 for k in range(r.cell.states):
@@ -795,7 +799,7 @@ cdef class Replay:
 
 
 def replay(list groups not None, cnp.ndarray values not None, tuple x_shape not None,
-           tuple output_shape not None, tuple state_shapes not None):
+           tuple output_shape not None, tuple state_shapes not None, bint swaps_axes):
     """Make runs ready to be made again; see :func:`fastrnn.backends.reference.replay`."""
     cdef Scan scan
     cdef Run *r
@@ -823,6 +827,9 @@ def replay(list groups not None, cnp.ndarray values not None, tuple x_shape not 
         return None
     again.x_shape = x_shape
     again.output_shape = output_shape
+    if swaps_axes:
+        again.output_shape = output_shape[1], output_shape[0], output_shape[2]
+    again.swaps_axes = swaps_axes
     again.state_shapes = state_shapes
     again.threads = thread_count()
     again.dtype = np.dtype(element_type(again.typenum))

@@ -105,6 +105,7 @@ def replay(
     x_shape: tuple[int, ...],
     output_shape: tuple[int, ...],
     state_shapes: tuple[tuple[int, ...], ...],
+    swaps_axes: bool,
 ) -> Any:
     """Make the inference of a stack ready to be made again, where the backend gains by it.
 
@@ -116,8 +117,10 @@ def replay(
     values : ndarray, shape (N,)
         The buffer of the weights.
     x_shape, output_shape : tuple of int
-        Of the caller's arrays, which have the packed rows in their order.
+        Of the caller's arrays, which have all packed rows.
     state_shapes : tuple of tuple of int
+    swaps_axes : bool
+        Whether the first two axes of the former are in the other order than the rows.
 
     Returns
     -------

@@ -72,9 +72,14 @@ class Packing:
         self._rows = sequence * T + step if self._batch_first else step * B + sequence
 
     @property
-    def moves_nothing(self) -> bool:
-        """Whether packed rows lie in memory as the caller's do."""
-        return self._rows is None and not (self._batch_first and min(self._shape) > 1)
+    def is_even(self) -> bool:
+        """Whether packed rows are all of the caller's, in the order of time."""
+        return self._rows is None
+
+    @property
+    def swaps_axes(self) -> bool:
+        """Whether packed rows lie in memory in another order than the caller's."""
+        return self._batch_first and min(self._shape) > 1
 
     def sequences(self) -> np.ndarray:
         """Return for each packed row the place of its sequence in a sorted state, int64 (N,)."""

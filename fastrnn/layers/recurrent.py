@@ -519,8 +519,8 @@ class Recurrent(Module):
         )
         output = packing.unpack(rows)
         final = [packing.restore(array) for array in final]
-        if not keep_tape and of_vectors and packing.moves_nothing:
-            self._keep_replay(backend, groups, output, final)
+        if not keep_tape and of_vectors and packing.is_even:
+            self._keep_replay(backend, groups, output, final, packing.swaps_axes)
         final = _as_state(final)
         if not keep_tape:
             return output, final, None
@@ -601,6 +601,7 @@ class Recurrent(Module):
         groups: list[list[Any]],
         output: np.ndarray,
         final: list[np.ndarray],
+        swaps_axes: bool,
     ) -> None:
         """Let calls like this one, the second of its kind, leave out what stays the same."""
         if output.shape != self._last_shape:
@@ -612,7 +613,7 @@ class Recurrent(Module):
         x_shape = (*output.shape[:-1], self.input_size)
         state_shapes = tuple([array.shape for array in final])
         values = self.parameters.flat_values
-        replay = backend.replay(groups, values, x_shape, output.shape, state_shapes)
+        replay = backend.replay(groups, values, x_shape, output.shape, state_shapes, swaps_axes)
         self.__dict__["_replay"] = None if replay is None else (backend, replay)
 
     def _half(self, rows: np.ndarray, direction: int) -> np.ndarray:
