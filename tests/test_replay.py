@@ -42,6 +42,33 @@ def test_the_same_bits_for_other_inputs_states_and_weights(backend, cell, option
         assert_same(layer(x, state), anew(layer, x, state))
 
 
+def refuse(*args, **kwargs):
+    raise AssertionError("a call was laid out anew")
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_the_third_call_lays_nothing_out(compiled_backend, monkeypatch, batch_first):
+    layer = fr.LSTM(3, 5, 2, batch_first=batch_first, bidirectional=True, seed=1)
+    x, state, *_ = random_call(layer, 6, 2)
+    expected = anew(layer, x, state)
+    layer(x), layer(x)
+    monkeypatch.setattr("fastrnn.backends.compiled.Run", refuse)
+    monkeypatch.setattr("fastrnn.backends.compiled.scans", refuse)
+    assert_same(layer(x, state), expected)
+    for other in (x[:, :1], x[:1]):  # are not like it
+        with pytest.raises(AssertionError, match="laid out anew"):
+            layer(np.ascontiguousarray(other))
+
+
+def test_much_memory_is_not_kept(compiled_backend, monkeypatch):
+    layer = fr.GRU(2, 16, 2, seed=1)
+    x = np.zeros((100_000, 1, 2), np.float32)  # 6 MB of rows between the layers
+    layer(x), layer(x)
+    monkeypatch.setattr("fastrnn.backends.compiled.Run", refuse)
+    with pytest.raises(AssertionError, match="laid out anew"):
+        layer(x)
+
+
 @pytest.mark.parametrize("options", [{"reverse": True}, {"zoneout": 0.3}, {"learned_state": True}])
 def test_options_of_inference(backend, options):
     layer = fr.LSTM(3, 5, cell_clip=0.5, seed=1, **options)

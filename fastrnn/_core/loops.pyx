@@ -381,9 +381,9 @@ cdef void input_product(const Run *r, Py_ssize_t low, Py_ssize_t high, char *z) 
 
 cdef void hoisted_product(const Run *r, int task, Py_ssize_t low, Py_ssize_t high,
                           Py_ssize_t column, Py_ssize_t end) noexcept nogil:
-    """Columns column:end of the same, of many steps; weights are packed as they are used.
+    """Columns column:end of the same, of many steps; `column` is the first of a panel.
 
-    `column` is the first of a panel.
+    Weights are packed as they are used, or have been where the run is made again.
     """
     cdef Py_ssize_t x_row = r.inputs * r.item
     cdef fr_product p

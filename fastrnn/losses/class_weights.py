@@ -47,7 +47,8 @@ def balanced_class_weights(labels: ArrayLike, num_classes: int) -> np.ndarray:
     labels = check_ids("labels", labels, num_classes)
     present, counts = np.unique(labels, return_counts=True)
     if len(present) < num_classes:
-        none = (number for number in range(num_classes) if number not in present)
+        seen = set(present.tolist())
+        none = (number for number in range(num_classes) if number not in seen)
         absent = ", ".join(map(str, islice(none, 10)))
         raise ValueError(f"labels must have every class of {num_classes}, got none of {absent}")
     return labels.size / (num_classes * counts)

@@ -150,25 +150,7 @@ class Backend(onnx.backend.base.Backend):
     def run_model(
         cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **kwargs: Any
     ) -> tuple[Any, ...]:
-        """Check a model and run it once.
-
-        Parameters
-        ----------
-        model, device, **kwargs
-            As for :meth:`prepare`.
-        inputs
-            As for :meth:`PreparedModel.run`.
-
-        Returns
-        -------
-        outputs : tuple
-            Also to be read by name, ``outputs["y"]``.
-
-        Raises
-        ------
-        ValueError, TypeError
-            As from both.
-        """
+        """Check a model and run it once: what :meth:`prepare` and `PreparedModel.run` do."""
         return cls.prepare(model, device, **kwargs).run(inputs)
 
     @classmethod
