@@ -216,7 +216,7 @@ def test_methods_of_a_subclass_and_of_an_instance_are_in_effect(backend):
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
-def test_a_call_that_is_interrupted_can_be_made_again():
+def test_a_call_that_is_interrupted_can_be_made_again(compiled_backend):
     layer = fr.LSTM(1, 16, seed=1)
     x = np.random.default_rng(0).standard_normal((600_000, 1, 1), np.float32)
     expected, *_ = [layer(x)[1][0] for _ in range(3)]
