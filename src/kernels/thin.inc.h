@@ -9,7 +9,7 @@
 
 /* A block of a thin product: `xs` rows of y from `row` on, and `m` of `ws` columns from i on. Rows
  * of W share the loads of x, and those of x the loads of W. */
-INLINE void FN(thin_block)(const int terms, const int xs, const int ws, const int m, const int deep,
+INLINE void FN(thin_block)(const int terms, const int xs, const int ws, const int m,
                            const fr_thin *p, fr_index row, fr_index i) {
     enum { MOST = 16 };
     V sum[MOST]; /* (xs, ws) */
@@ -27,21 +27,6 @@ INLINE void FN(thin_block)(const int terms, const int xs, const int ws, const in
         UNROLL
         for (int r = 1; r < ws; r++) w[r] = w[0] + (r < m ? r : 0) * term->w_row;
         fr_index j = 0;
-        /* Runs of `deep` vectors of the only row of x: so many loads that the hardware takes none
-         * for a stride, and fetches W ahead as it lies (Zen 5, 4 MiB: 120 to 130 GB/s). */
-        for (; deep > 1 && j + deep * V_WIDTH <= k; j += deep * V_WIDTH) {
-            UNROLL
-            for (int u = 0; u < deep; u++) {
-                xj[u] = v_load(x[0] + j + u * V_WIDTH);
-                v_keep(xj[u]);
-            }
-            UNROLL
-            for (int r = 0; r < ws; r++) {
-                UNROLL
-                for (int u = 0; u < deep; u++)
-                    sum[r] = v_fma(v_load(w[r] + j + u * V_WIDTH), xj[u], sum[r]);
-            }
-        }
         for (; j + V_WIDTH <= k; j += V_WIDTH) {
             UNROLL
             for (int q = 0; q < xs; q++) xj[q] = v_load(x[q] + j);
@@ -83,60 +68,98 @@ INLINE void FN(thin_block)(const int terms, const int xs, const int ws, const in
 
 /* Columns i to i + n of `xs` rows. Eight rows of W are read at a time: with one row of x they are
  * the sums that hide the latency of the FMA. More rows of x leave registers for four. */
-INLINE void FN(thin_rows)(const int terms, const int xs, const int deep, const fr_thin *p,
-                          fr_index row, fr_index i, fr_index n) {
+INLINE void FN(thin_rows)(const int terms, const int xs, const fr_thin *p, fr_index row, fr_index i,
+                          fr_index n) {
     enum { FEW = 4, MANY = 8 };
     const int ws = xs == 1 || (xs == 2 && THIN_ROWS > 3) ? MANY : FEW;
     const fr_index whole = n & -ws;
     for (fr_index done = 0; done < whole; done += ws)
-        FN(thin_block)(terms, xs, ws, ws, deep, p, row,
-                       i + (p->descending ? whole - ws - done : done));
+        FN(thin_block)(terms, xs, ws, ws, p, row, i + (p->descending ? whole - ws - done : done));
     for (i += whole, n -= whole; n > 0; i += FEW, n -= FEW)
-        FN(thin_block)(terms, xs, FEW, n < FEW ? (int)n : FEW, 1, p, row, i);
+        FN(thin_block)(terms, xs, FEW, n < FEW ? (int)n : FEW, p, row, i);
 }
 
-/* sum (rows,) = or += the products of rows of W with x, `vectors` vectors of which the last has
- * `last` elements. x stays in registers, and a few loads go through W from end to end: what the
- * hardware fetches ahead for them is then right (Zen 5, from L2: 200 GB/s in place of 140). */
-INLINE void FN(row_sums)(const int vectors, const fr_index last, const real *x, const real *w,
-                         fr_index w_row, V *sum, fr_index rows, int fresh) {
+/* The product of a row of W with an x in registers: `vectors` vectors, of which the last has `last`
+ * elements. */
+INLINE V FN(row_product)(const int vectors, const fr_index last, const V *x, const real *w) {
+    V sum = v_set1(0);
+    UNROLL
+    for (int u = 0; u < vectors; u++)
+        sum = v_fma(FN(load)(w + u * V_WIDTH, u < vectors - 1 ? V_WIDTH : last), x[u], sum);
+    return sum;
+}
+
+/* The same with k elements of an x in memory. */
+INLINE V FN(long_row_product)(fr_index k, const real *x, const real *w) {
+    enum { SUMS = 4 }; /* hide the latency of the FMA */
+    V sum[SUMS];
+    fr_index j = 0;
+    UNROLL
+    for (int s = 0; s < SUMS; s++) sum[s] = v_set1(0);
+    for (; j + SUMS * V_WIDTH <= k; j += SUMS * V_WIDTH) {
+        UNROLL
+        for (int s = 0; s < SUMS; s++)
+            sum[s] = v_fma(v_load(w + j + s * V_WIDTH), v_load(x + j + s * V_WIDTH), sum[s]);
+    }
+    for (; j + V_WIDTH <= k; j += V_WIDTH) sum[0] = v_fma(v_load(w + j), v_load(x + j), sum[0]);
+    if (j < k) sum[0] = v_fma(v_load_n(w + j, k - j), v_load_n(x + j, k - j), sum[0]);
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
+/* y (rows,) = add + the product of rows of W from i on with x, of which `vectors` vectors are in
+ * registers; `is_long` says that there is more of it. A few loads go through W as it lies: what the
+ * hardware fetches ahead for them is then right (Zen 5, from L2: 200 GB/s in place of 140; Zen 4,
+ * 4 MiB from L3: 94 in place of 87). Sums stay in registers, since a store delays what comes from L2
+ * (Zen 4: 117 in place of 98). */
+INLINE void FN(row_sums)(const int vectors, const fr_index last, const int is_long,
+                         const fr_term *term, fr_index i, const real *add, real *y, fr_index rows) {
+    const real *x = term->x, *w = (const real *)term->w + i * term->w_row;
     V xj[ROW_VECTORS];
     UNROLL
     for (int u = 0; u < vectors; u++) {
         xj[u] = FN(load)(x + u * V_WIDTH, u < vectors - 1 ? V_WIDTH : last);
         v_keep(xj[u]);
     }
-    for (fr_index r = 0; r < rows; r++, w += w_row) {
-        V s = fresh ? v_set1(0) : sum[r];
+    for (fr_index r = 0; r < rows; r += 8) {
+        const fr_index n = rows - r < 8 ? rows - r : 8;
+        V sum[8];
+        real sums[8], *of_rows = sums + 8 - n;
         UNROLL
-        for (int u = 0; u < vectors; u++)
-            s = v_fma(FN(load)(w + u * V_WIDTH, u < vectors - 1 ? V_WIDTH : last), xj[u], s);
-        sum[r] = s;
+        for (int s = 0; s < 8; s++) sum[s] = v_set1(0);
+        ROLLED
+        for (fr_index q = 0; q < n; q++, w += term->w_row) {
+            UNROLL
+            for (int s = 0; s < 7; s++) sum[s] = sum[s + 1];
+            sum[7] = FN(row_product)(vectors, last, xj, w);
+            const fr_index held = vectors * V_WIDTH;
+            if (is_long) sum[7] = sum[7] + FN(long_row_product)(term->k - held, x + held, w + held);
+        }
+        v_sum8(sum, sums);
+        for (fr_index q = 0; add && q < n; q++) of_rows[q] += add[r + q];
+        memcpy(y + r, of_rows, (size_t)n * sizeof(real));
     }
 }
 
-/* The product of one row that fits registers. */
+/* The product of one row, some rows of W at a time by all terms. */
 static void FN(thin_row)(const fr_thin *p) {
-    enum { ROWS = 64 };
+    enum { ROWS = 64, HELD = ROW_VECTORS > 8 ? ROW_VECTORS : 0 };
     const fr_index blocks = (p->n + ROWS - 1) / ROWS;
-    const real *add = p->add;
     for (fr_index block = 0; block < blocks; block++) {
         const fr_index i = (p->descending ? blocks - 1 - block : block) * ROWS;
         const fr_index rows = p->n - i < ROWS ? p->n - i : ROWS;
-        V sum[ROWS];
-        int fresh = 1;
+        const real *add = p->add ? (const real *)p->add + i : NULL;
+        real *y = (real *)p->y + i;
         for (int t = 0; t < p->terms; t++) {
             const fr_term *term = &p->term[t];
             if (term->k == 0) continue;
-            const real *x = term->x, *w = (const real *)term->w + i * term->w_row;
-            const int vectors = (int)((term->k + V_WIDTH - 1) / V_WIDTH);
+            const fr_index vectors = (term->k + V_WIDTH - 1) / V_WIDTH;
             const fr_index last = term->k - (vectors - 1) * V_WIDTH;
 #define PART(N)                                                                                    \
     case N:                                                                                        \
         if (last == V_WIDTH)                                                                       \
-            FN(row_sums)(N, V_WIDTH, x, w, term->w_row, sum, rows, fresh);                         \
+            FN(row_sums)(N, V_WIDTH, 0, term, i, add, y, rows);                                    \
         else                                                                                       \
-            FN(row_sums)(N, last, x, w, term->w_row, sum, rows, fresh);                            \
+            FN(row_sums)(N, last, 0, term, i, add, y, rows);                                       \
         break;
             /* clang-format off */
             switch (vectors) {
@@ -144,71 +167,60 @@ static void FN(thin_row)(const fr_thin *p) {
 #if ROW_VECTORS > 8
                 PART(9) PART(10) PART(11) PART(12) PART(13) PART(14) PART(15) PART(16)
 #endif
+                default: FN(row_sums)(HELD, V_WIDTH, 1, term, i, add, y, rows);
             }
             /* clang-format on */
 #undef PART
-            fresh = 0;
-        }
-        for (fr_index r = rows; r % 8 != 0; r++) sum[r] = v_set1(0);
-        for (fr_index r = 0; r < rows; r += 8) {
-            const fr_index n = rows - r < 8 ? rows - r : 8;
-            real sums[8];
-            v_sum8(sum + r, sums);
-            for (fr_index q = 0; add && q < n; q++) sums[q] += add[i + r + q];
-            memcpy((real *)p->y + i + r, sums, (size_t)n * sizeof(real));
+            add = y;
         }
     }
 }
 
-/* Functions of their own, so that what one row costs does not depend on the code for more: of one
- * to THIN_ROWS rows, and KIND 0 of one that is long. */
-#define ROWS(TERMS, KIND, XS, DEEP)                                                                \
-    static __attribute__((noinline)) void FN(thin_rows_##TERMS##_##KIND)(                          \
+/* Functions of their own, so that what one row costs does not depend on the code for more. */
+#define ROWS(TERMS, XS)                                                                            \
+    static __attribute__((noinline)) void FN(thin_rows_##TERMS##_##XS)(                            \
         const fr_thin *p, fr_index row, fr_index i, fr_index n) {                                  \
-        FN(thin_rows)(TERMS, XS, DEEP, p, row, i, n);                                              \
+        FN(thin_rows)(TERMS, XS, p, row, i, n);                                                    \
     }
 /* clang-format off */
-#if ROW_VECTORS > 8
-#define ROWS_OF(TERMS) ROWS(TERMS, 0, 1, 16) ROWS(TERMS, 1, 1, 1) ROWS(TERMS, 2, 2, 1) \
-    ROWS(TERMS, 3, 3, 1) ROWS(TERMS, 4, 4, 1)
+#if THIN_ROWS > 3
+#define ALL_ROWS ROWS(1, 1) ROWS(1, 2) ROWS(1, 3) ROWS(1, 4) ROWS(2, 1) ROWS(2, 2) ROWS(2, 3) ROWS(2, 4)
 #else
-#define ROWS_OF(TERMS) ROWS(TERMS, 1, 1, 1) ROWS(TERMS, 2, 2, 1) ROWS(TERMS, 3, 3, 1)
+#define ALL_ROWS ROWS(1, 1) ROWS(1, 2) ROWS(1, 3) ROWS(2, 1) ROWS(2, 2) ROWS(2, 3)
 #endif
-#define ALL_ROWS ROWS_OF(1) ROWS_OF(2)
 ALL_ROWS
 /* clang-format on */
 #undef ROWS
 
 /* Rows of x that do not pass together have W in parts that stay in L1. A row's bits do not depend on
- * those beside it. */
+ * those beside it, but on whether there are any. */
 static void FN(thin)(const fr_thin *p) {
-    enum { LOG_PART = 14, L1 = 64 * 1024 };
+    enum { LOG_PART = 14, L1 = 64 * 1024, LONG = 1024 };
     const fr_index k = p->terms > 1 && p->term[1].k > p->term[0].k ? p->term[1].k : p->term[0].k;
-    const fr_index size = p->n * p->terms * k * (fr_index)sizeof(real);
-    if (p->rows == 1 && k <= ROW_VECTORS * V_WIDTH && size > L1) {
+    const fr_index row_size = k * (fr_index)sizeof(real);
+    if (p->rows == 1 && p->n * p->terms * row_size > L1 &&
+        (k <= ROW_VECTORS * V_WIDTH || row_size > LONG)) {
         FN(thin_row)(p);
         return;
     }
     const int log_row = 64 - __builtin_clzll((uint64_t)p->term[0].k * sizeof(real) | 1);
     const int log_rows = LOG_PART - log_row > 3 ? LOG_PART - log_row : 3;
     const fr_index part = (fr_index)1 << (p->rows > THIN_ROWS ? log_rows : 62);
-    const int is_long = p->rows == 1 && ROW_VECTORS > 8 && k > ROW_VECTORS * V_WIDTH;
     for (fr_index done = 0; done < p->n; done += part) {
         const fr_index i = p->descending ? ((p->n - 1) & -part) - done : done;
         const fr_index n = p->n - i < part ? p->n - i : part;
         for (fr_index row = 0, xs; row < p->rows; row += xs) {
             xs = p->rows - row < THIN_ROWS ? p->rows - row : THIN_ROWS;
-#define ROWS(TERMS, KIND, XS, DEEP)                                                                \
-    case 8 * TERMS + KIND:                                                                         \
-        FN(thin_rows_##TERMS##_##KIND)(p, row, i, n);                                              \
+#define ROWS(TERMS, XS)                                                                            \
+    case 8 * TERMS + XS:                                                                           \
+        FN(thin_rows_##TERMS##_##XS)(p, row, i, n);                                                \
         break;
-            switch (8 * p->terms + (is_long ? 0 : xs)) { ALL_ROWS }
+            switch (8 * p->terms + xs) { ALL_ROWS }
 #undef ROWS
         }
     }
 }
 #undef ALL_ROWS
-#undef ROWS_OF
 
 /* A block of a thin product with the transpose: `xs` rows of y from `row` on, `vectors` vectors of
  * each from column j on, of whose last one `last` elements are real; y = add + the part of the
