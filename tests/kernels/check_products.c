@@ -258,6 +258,7 @@ void check_products(void) {
         check_thin(1, n, k);
     }
     check_thin(1, 65537, 1);
+    check_thin(1, 77, 700); /* more than registers keep */
     check_thin_rows_alone(300, 70);
     check_thin_rows_alone(30, 700);
     for (fr_index n = 0; n < 18; n++)
