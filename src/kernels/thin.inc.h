@@ -140,7 +140,8 @@ INLINE void FN(row_sums)(const int vectors, const fr_index last, const int is_lo
     }
 }
 
-/* The product of one row, some rows of W at a time by all terms. */
+/* The product of one row, some rows of W at a time by all terms. With 16 registers, the sums leave
+ * none for a part of a long x. */
 static void FN(thin_row)(const fr_thin *p) {
     enum { ROWS = 64, HELD = ROW_VECTORS > 8 ? ROW_VECTORS : 0 };
     const fr_index blocks = (p->n + ROWS - 1) / ROWS;
@@ -193,7 +194,7 @@ ALL_ROWS
 #undef ROWS
 
 /* Rows of x that do not pass together have W in parts that stay in L1. A row's bits do not depend on
- * those beside it, but on whether there are any. */
+ * those beside it, but one alone has others by a W that L1 does not hold, of LONG rows or two terms. */
 static void FN(thin)(const fr_thin *p) {
     enum { LOG_PART = 14, L1 = 64 * 1024, LONG = 1024 };
     const fr_index k = p->terms > 1 && p->term[1].k > p->term[0].k ? p->term[1].k : p->term[0].k;
