@@ -153,16 +153,11 @@ def floors(results: Iterable[Result]) -> Iterator[Row]:
             yield (
                 case.name,
                 str(run["threads"]),
-                _time(ours),
-                _time(floor),
+                report.amount(ours, "s"),
+                report.amount(floor, "s"),
                 f"{floor / ours:.0%}",
-                _time(least) + (": below the floor" if least < floor else ""),
+                report.amount(least, "s") + (": below the floor" if least < floor else ""),
             )
-
-
-def _time(seconds: float) -> str:
-    value, _, rest = report.spread([seconds] * 3, "s").partition(" (")
-    return value + rest.partition(")")[2]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

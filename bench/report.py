@@ -56,7 +56,32 @@ def ours(run: Run) -> float:
     return run["sides"]["fastrnn"]["value"][1]
 
 
-def ratios(results: Iterable[Result], only_targets: bool = False) -> Iterator[Row]:
+def chosen(results: Iterable[Result]) -> Iterator[tuple[Case, Run]]:
+    """Yield each case of a recurrent network with a run of it, at most threads with a target."""
+    for case, _, runs in results:
+        alone = [run for run in runs if not run["neighbour"]]
+        if alone and case.kind in ("stream", "infer", "fwdbwd", "train-step"):
+            aims = {threads for target in case.targets for threads in target.threads}
+            yield case, max(alone, key=lambda run: (run["threads"] in aims, run["threads"]))
+
+
+def overview(results: Iterable[Result]) -> Iterator[Row]:
+    """Yield a row for each of these, our time and those of the peers, heading first."""
+    yield "case", "threads", "fastrnn", *LIBRARIES.values()
+    for case, run in chosen(results):
+        cells = [_beside(run, peer) for peer in LIBRARIES]
+        yield case.name, str(run["threads"]), amount(ours(run), run["unit"]), *cells
+
+
+def _beside(run: Run, peer: str) -> str:
+    name = fastest(run).get(peer)
+    if name is None:
+        return ""
+    side = run["sides"][name]
+    return f"{amount(side['value'][1], run['unit'])}, {_digits(side['ratio'][1])}x"
+
+
+def ratios(results: Iterable[Result]) -> Iterator[Row]:
     """Yield the rows of the comparison with the peers, heading first."""
     yield "case", "threads", "fastrnn", "peer", "its time", "peer / fastrnn", "target"
     for case, _, runs in results:
@@ -65,8 +90,6 @@ def ratios(results: Iterable[Result], only_targets: bool = False) -> Iterator[Ro
             wanted = {t.peer: t.ratio for t in targets if run["threads"] in t.threads}
             best = fastest(run)
             for peer in [peer for peer in LIBRARIES if peer in best]:
-                if only_targets and peer not in wanted:
-                    continue
                 side = run["sides"][best[peer]]
                 low, ratio, high = [_digits(value) for value in side["ratio"]]
                 yield (
@@ -125,10 +148,20 @@ def _verdict(value: float | None, wanted: float | None, style: str) -> str:
 
 def spread(quartiles: Sequence[float], unit: str) -> str:
     """Return a median with its quartiles, in a unit that suits it: ``"1.23 (1.20 to 1.31) ms"``."""
-    prefixes = {"M": 1e6, "": 1, "m": 1e-3, "u": 1e-6}
-    prefix = next((p for p, scale in prefixes.items() if quartiles[1] >= scale), "u")
-    low, median, high = [_digits(value / prefixes[prefix]) for value in quartiles]
+    prefix, scale = _prefix(quartiles[1])
+    low, median, high = [_digits(value / scale) for value in quartiles]
     return f"{median} ({low} to {high}) {prefix}{unit}"
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a value in a unit that suits it: ``"1.23 ms"``."""
+    prefix, scale = _prefix(value)
+    return f"{_digits(value / scale)} {prefix}{unit}"
+
+
+def _prefix(value: float) -> tuple[str, float]:
+    prefixes = {"M": 1e6, "": 1.0, "m": 1e-3, "u": 1e-6}
+    return next((item for item in prefixes.items() if value >= item[1]), ("u", 1e-6))
 
 
 def _digits(value: float) -> str:
@@ -161,7 +194,7 @@ def tables(results: Sequence[Result]) -> dict[str, str]:
     """Return the texts that marked places of a document can show, by name."""
     return {
         "environment": "\n\n".join(dict.fromkeys(describe(r.environment) for r in results)),
-        "targets": markdown(ratios(results, only_targets=True)),
+        "overview": markdown(overview(results)),
         "ratios": markdown(ratios(results)),
         "efficiency": markdown(efficiencies(results)),
         "neighbour": markdown(neighbours(results)),
@@ -190,13 +223,7 @@ def plot(results: Iterable[Result], path: Path) -> None:
     """Draw how many times as long as we each peer takes, at most threads that have a target."""
     from matplotlib.figure import Figure
 
-    last = []
-    for case, _, runs in results:
-        alone = [run for run in runs if not run["neighbour"]]
-        if alone and case.kind in ("stream", "infer", "fwdbwd", "train-step"):
-            aims = {threads for target in case.targets for threads in target.threads}
-            run = max(alone, key=lambda run: (run["threads"] in aims, run["threads"]))
-            last.append((case, run))
+    last = list(chosen(results))
     figure = Figure(figsize=(9, 1 + 0.3 * len(last)), layout="constrained")
     axes = figure.add_subplot()
     for (peer, label), marker in zip(LIBRARIES.items(), "osx"):
@@ -228,7 +255,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.report", description=__doc__)
     add = parser.add_argument
     add("--results", type=Path, default=RESULTS, metavar="FOLDER")
-    marks = "put tables between <!-- bench: NAME --> and <!-- bench: end -->; NAME is targets, "
+    marks = "put tables between <!-- bench: NAME --> and <!-- bench: end -->; NAME is overview, "
     marks += "ratios, efficiency, neighbour or environment"
     add("--write", nargs="+", type=Path, default=[], metavar="DOCUMENT", help=marks)
     add("--plot", type=Path, metavar="IMAGE", help="such as docs/benchmark.svg")

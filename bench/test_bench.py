@@ -55,6 +55,24 @@ def test_each_case_has_a_process_of_its_own(capsys):
     assert "NumPy" in row
 
 
+@pytest.mark.parametrize(
+    ("document", "folder"),
+    [
+        ("README.md", report.RESULTS / "zen4"),
+        ("docs/zen4.md", report.RESULTS / "zen4"),
+        ("docs/performance.md", report.RESULTS),
+    ],
+)
+def test_documents_show_the_results(document, folder):
+    """Those that the repository holds, as the command writes them."""
+    text = (report.DOCS.parent / document).read_text()
+    tables = report.tables(report.load(folder))
+    shown = {m[2]: m[0] for m in report.MARKED.finditer(text) if m[2] in tables}
+    assert shown
+    for name, place in shown.items():
+        assert tables[name] in place
+
+
 def test_growth_is_measured_and_drawn(monkeypatch, tmp_path):
     """On several threads there is a side more, our own on one."""
     pytest.importorskip("matplotlib")
