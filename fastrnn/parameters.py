@@ -49,6 +49,8 @@ class Parameters(Mapping[str, np.ndarray]):
     gradients : mapping of str to ndarray
         Views of ``flat_gradients``, with the names and shapes of the values. The mapping is
         read-only, the arrays are not.
+    frozen : tuple of str
+        Names of the arrays that training leaves as they are; see :meth:`freeze`.
 
     Raises
     ------
@@ -68,6 +70,10 @@ class Parameters(Mapping[str, np.ndarray]):
         self._shapes = _within_limit(shapes.items() if isinstance(shapes, Mapping) else shapes)
         self._parts: list[Parameters] = []
         self._is_part = False
+        # The places of frozen arrays, which joined parameters and their parts share, and the place
+        # of the first array here.
+        self._frozen: set[int] = set()
+        self._first = 0
         self._views: dict[str, np.ndarray] = {}
         self._gradient_views: dict[str, np.ndarray] = {}
         self.gradients: Mapping[str, np.ndarray] = MappingProxyType(self._gradient_views)
@@ -85,12 +91,14 @@ class Parameters(Mapping[str, np.ndarray]):
         self.flat_values, self.flat_gradients = values, gradients
         self._views.update(self.views(values))
         self._gradient_views.update(self.views(gradients))
-        start = 0
+        start, first = 0, self._first
         for part in self._parts:
             stop = start + part.flat_values.size
             part._is_part = True
+            part._frozen, part._first = self._frozen, first
             part._bind(values[start:stop], gradients[start:stop])
             start = stop
+            first += len(part)
 
     @property
     def dtype(self) -> np.dtype:
@@ -132,6 +140,59 @@ class Parameters(Mapping[str, np.ndarray]):
             views[name] = buffer[start : start + size].reshape(shape)
             start += _padded(size, buffer.dtype)
         return views
+
+    def freeze(self, *names: str) -> None:
+        """Let training leave arrays as they are, such as pre-trained vectors.
+
+        Optimisers do not touch them, their weight decay neither, and the norm for clipping does not
+        count their gradients, which pullbacks still add. Joined parameters and their parts know it
+        of each other; files do not keep it.
+
+        Parameters
+        ----------
+        *names : str
+            Of the arrays; ``layer.parameters.freeze(*layer.parameters)`` freezes a whole layer.
+
+        Raises
+        ------
+        KeyError
+            If there is no such name; nothing is frozen then.
+        """
+        self._frozen.update(self._places(names))
+
+    def unfreeze(self, *names: str) -> None:
+        """Let arrays be trained again; the rest is as for :meth:`freeze`.
+
+        Make a new optimiser then: to one that has made steps without them, their averages, which
+        are zero, are those of all these steps, and its first ones with them are too long.
+        """
+        self._frozen.difference_update(self._places(names))
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the arrays that are frozen, in the order of the buffer."""
+        return tuple([name for k, name in enumerate(self, self._first) if k in self._frozen])
+
+    def trainable(self, *buffers: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        """Return the pieces of buffers, laid out like ``flat_values``, that are not frozen."""
+        if not self._frozen:
+            return [buffers]
+        pieces, start, stop = [], 0, 0
+        for k, shape in enumerate(self._shapes.values(), self._first):
+            end = stop + _padded(math.prod(shape), self.dtype)
+            if k in self._frozen:
+                pieces.append(slice(start, stop))
+                start = end
+            stop = end
+        pieces.append(slice(start, stop))
+        return [tuple([b[piece] for b in buffers]) for piece in pieces if piece.start < piece.stop]
+
+    def _places(self, names: tuple[str, ...]) -> list[int]:
+        unknown = [str(name) for name in names if name not in self]
+        if unknown:
+            raise KeyError(f"no parameter {', '.join(unknown)}; there are {', '.join(self)}")
+        wanted = set(names)
+        return [k for k, name in enumerate(self, self._first) if name in wanted]
 
     def zero_gradients(self) -> None:
         """Set every gradient to zero."""
@@ -198,6 +259,7 @@ class Parameters(Mapping[str, np.ndarray]):
             "parts": self._parts,
             "values": self.flat_values,
             "gradients": self.flat_gradients,
+            "frozen": self.frozen,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -206,6 +268,7 @@ class Parameters(Mapping[str, np.ndarray]):
         self._bind(self.flat_values, self.flat_gradients)
         self.flat_values[:] = state["values"]
         self.flat_gradients[:] = state["gradients"]
+        self.freeze(*state["frozen"])
 
 
 def join(parts: Mapping[str, Module]) -> Parameters:
@@ -267,8 +330,10 @@ def join(parts: Mapping[str, Module]) -> Parameters:
         for own, array in member.items():
             joined[f"{name}.{own}"][...] = array
             joined.gradients[f"{name}.{own}"][...] = member.gradients[own]
+    frozen = [f"{name}.{own}" for name, member in members.items() for own in member.frozen]
     joined._parts = [member for member in members.values() if len(member)]
     joined._bind(joined.flat_values, joined.flat_gradients)
+    joined.freeze(*frozen)
     return joined
 
 

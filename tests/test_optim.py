@@ -334,6 +334,31 @@ def test_a_norm_where_squares_underflow(backend, dtype, size):
     np.testing.assert_array_equal(parameters.gradients["p1"], parameters.dtype.type(size))
 
 
+@pytest.mark.parametrize("name", FULL)
+def test_frozen_parameters_are_as_if_they_were_not_there(backend, name):
+    options = {"weight_decay": 0.1, **FULL[name]}
+    shapes = {name: array.shape for name, array in make_parameters().items()}
+    kept = tuple(shapes)[1]
+    rest = Parameters({name: shape for name, shape in shapes.items() if name != kept}, "float64")
+    parameters = make_parameters()
+    for key, array in rest.items():
+        array[...] = parameters[key]
+    before = parameters[kept].copy()
+    parameters.freeze(kept)
+    optimizers = make(name, parameters, 0.1, **options), make(name, rest, 0.1, **options)
+    for gradient in FIXTURES["gradients"]:
+        fill(parameters.gradients, gradient)
+        for key, array in rest.gradients.items():
+            array[...] = parameters.gradients[key]
+        norms = [optim.clip_gradient_norm(o.parameters, 0.5) for o in optimizers]
+        assert_close(norms[0], norms[1], TOLERANCES["float64"])
+        for optimizer in optimizers:
+            optimizer.step()
+    np.testing.assert_array_equal(parameters[kept], before)
+    for key, array in rest.items():
+        assert_close(parameters[key], array, TOLERANCES["float64"])
+
+
 @pytest.mark.parametrize("max_norm", [0, -1, math.nan])
 def test_clipping_needs_a_positive_norm(max_norm):
     with pytest.raises(ValueError, match="max_norm must be"):

@@ -339,3 +339,55 @@ def test_a_pullback_is_not_used_again_while_it_is_in_use():
     pullback = Pullback(adjoint)
     with pytest.raises(RuntimeError, match="has been used"):
         pullback(3)
+
+
+def make_nested():
+    """Return a model of models whose last array of the second layer is frozen."""
+    first, second = Part(SHAPES, start=1), Part(SHAPES, start=20)
+    second.parameters.freeze("scale")  # before it is joined
+    return Joined(inner=Joined(first=first, second=second), other=Part({"weight": (4,)}, start=50))
+
+
+def test_joined_parameters_and_their_parts_know_what_is_frozen():
+    model = make_nested()
+    inner, other = (model.parts[name].parameters for name in ("inner", "other"))
+    assert model.parameters.frozen == ("inner.second.scale",)
+    inner.freeze("first.bias", "first.weight")
+    model.parameters.freeze("other.weight")
+    assert inner.frozen == ("first.weight", "first.bias", "second.scale")
+    assert other.frozen == ("weight",)
+    assert other.trainable(other.flat_values) == []
+    other.unfreeze(*other)
+    assert model.parameters.frozen == tuple(f"inner.{name}" for name in inner.frozen)
+
+
+def test_trainable_pieces_are_all_that_is_not_frozen():
+    parameters = make_nested().parameters
+    ((whole,),) = Part(SHAPES).parameters.trainable(parameters.flat_values)
+    assert whole is parameters.flat_values
+    parameters.freeze("inner.first.bias", "inner.first.scale")
+    copies = parameters.flat_values.copy()
+    for (piece,) in parameters.trainable(parameters.flat_values):
+        piece.fill(0)
+    for name, view in parameters.items():
+        expected = parameters.views(copies)[name] if name in parameters.frozen else 0
+        np.testing.assert_array_equal(view, expected)
+
+
+def test_an_unknown_name_freezes_nothing():
+    parameters = make_nested().parameters
+    for call in (parameters.freeze, parameters.unfreeze):
+        with pytest.raises(KeyError, match=r"no parameter bias, 3; there are inner\.first\.weight"):
+            call("other.weight", "bias", 3)
+    assert parameters.frozen == ("inner.second.scale",)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_copies_are_frozen_where_the_original_is(duplicate):
+    model = make_nested()
+    twin = duplicate(model)
+    part = duplicate(model.parts["inner"])  # without what it is a part of
+    twin.parameters.freeze("other.weight")
+    assert twin.parts["other"].parameters.frozen == ("weight",)
+    assert twin.parts["inner"].parameters.frozen == part.parameters.frozen == ("second.scale",)
+    assert model.parameters.frozen == ("inner.second.scale",)

@@ -29,6 +29,7 @@ from fastrnn.parameters import Parameters
 from fastrnn.training import (
     Callback,
     Checkpoint,
+    CheckpointError,
     EarlyStopping,
     EpochReport,
     HistoryFile,
@@ -175,6 +176,27 @@ def test_fit_hands_on_all_its_arguments():
     assert trainer.history == expected.history
     assert trainer.callbacks == [log]
     assert isinstance(fit(model, windows, 1).callbacks[0], ProgressBar)
+
+
+def test_frozen_layers_stay_as_they_are(tmp_path):
+    windows, path = Windows(IDS, 2, 5), tmp_path / "run"
+    model = LanguageModel(5, 6, embedding_size=4, seed=1)
+    embedding = model.encoder.embedding.parameters
+    embedding.freeze(*embedding)
+    before = model.state_dict()
+    fit(model, windows, 2, callbacks=[Checkpoint(path)])
+    same = [name for name, value in before.items() if np.array_equal(value, model.parameters[name])]
+    assert same == ["encoder.embedding.weight"]
+    embedding.unfreeze(*embedding)
+    with pytest.raises(
+        CheckpointError, match=r"those of the run, encoder\.embedding\.weight, got none"
+    ):
+        fit(model, windows, 3, resume=path)
+    embedding.freeze(*embedding)
+    fit(model, windows, 3, resume=path)
+    model.parameters.freeze(*model.parameters)
+    with pytest.raises(ValueError, match="all parameters of the model are frozen"):
+        fit(model, windows, 1)
 
 
 def test_the_history_has_the_rate_of_the_last_step():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,12 +80,18 @@ class Adagrad(Optimizer):
     def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ("sum",)
 
-    def _update(self, values: np.ndarray, learning_rate: float) -> None:
+    def _update(
+        self,
+        values: np.ndarray,
+        gradients: np.ndarray,
+        buffers: Sequence[np.ndarray],
+        learning_rate: float,
+    ) -> None:
         adagrad_update(
             values,
-            self._gradients(),
-            self._buffers["sum"],
-            self._scratch,
+            self._with_decay(values, gradients),
+            *buffers,
+            self._scratch[: values.size],
             learning_rate / (1 + (self.steps - 1) * self._settings["lr_decay"]),
             self._settings["eps"],
         )

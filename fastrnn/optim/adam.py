@@ -80,21 +80,29 @@ class Adam(Optimizer):
     def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq")
 
-    def _update(self, values: np.ndarray, learning_rate: float) -> None:
-        self._step(values, learning_rate, weight_decay=self._settings["weight_decay"], shrink=1.0)
+    def _decay(self, learning_rate: float) -> tuple[float, float]:
+        """Return the weight decay in the gradients, and the factor on the values."""
+        return self._settings["weight_decay"], 1.0
 
-    def _step(self, values: np.ndarray, learning_rate: float, **decay: float) -> None:
+    def _update(
+        self,
+        values: np.ndarray,
+        gradients: np.ndarray,
+        buffers: Sequence[np.ndarray],
+        learning_rate: float,
+    ) -> None:
+        weight_decay, shrink = self._decay(learning_rate)
         active_backend().adam(
             values,
-            self.parameters.flat_gradients,
-            self._buffers["exp_avg"],
-            self._buffers["exp_avg_sq"],
+            gradients,
+            *buffers,
             step=self.steps,
             learning_rate=learning_rate,
             beta1=self._settings["beta1"],
             beta2=self._settings["beta2"],
             eps=self._settings["eps"],
-            **decay,
+            weight_decay=weight_decay,
+            shrink=shrink,
         )
 
 
@@ -144,6 +152,5 @@ class AdamW(Adam):
             schedule=schedule,
         )
 
-    def _update(self, values: np.ndarray, learning_rate: float) -> None:
-        shrink = 1 - learning_rate * self._settings["weight_decay"]
-        self._step(values, learning_rate, weight_decay=0.0, shrink=shrink)
+    def _decay(self, learning_rate: float) -> tuple[float, float]:
+        return 0.0, 1 - learning_rate * self._settings["weight_decay"]

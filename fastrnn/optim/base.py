@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -75,6 +75,8 @@ class Optimizer(ABC):
     def step(self) -> None:
         """Update the parameters from their gradients, which stay as they are.
 
+        Those that are frozen stay as well, as do their averages.
+
         Raises
         ------
         ValueError, TypeError
@@ -82,7 +84,11 @@ class Optimizer(ABC):
         """
         rate = self.scheduled_rate(self.steps)
         self.steps += 1
-        self._update(self.parameters.flat_values, rate)
+        own = self.parameters
+        for values, gradients, *buffers in own.trainable(
+            own.flat_values, own.flat_gradients, *self._buffers.values()
+        ):
+            self._update(values, gradients, buffers, rate)
 
     def scheduled_rate(self, steps: int) -> float:
         """Return the step size, with the schedule's factor, of the step after `steps` others.
@@ -164,17 +170,27 @@ class Optimizer(ABC):
             for name, view in self.parameters.views(flat).items()
         }
 
-    def _gradients(self) -> np.ndarray:
-        """Return the flat gradients, with the weight decay's share where there is one."""
+    def _with_decay(self, values: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+        """Return the gradients with the weight decay's share where there is one."""
         if self._settings["weight_decay"] == 0:
-            return self.parameters.flat_gradients
-        np.multiply(self.parameters.flat_values, self._settings["weight_decay"], out=self._decayed)
-        self._decayed += self.parameters.flat_gradients
-        return self._decayed
+            return gradients
+        decayed = self._decayed[: values.size]
+        np.multiply(values, self._settings["weight_decay"], out=decayed)
+        decayed += gradients
+        return decayed
 
     @abstractmethod
-    def _update(self, values: np.ndarray, learning_rate: float) -> None:
-        """Make step number ``steps``, counted from 1."""
+    def _update(
+        self,
+        values: np.ndarray,
+        gradients: np.ndarray,
+        buffers: Sequence[np.ndarray],
+        learning_rate: float,
+    ) -> None:
+        """Make step number ``steps``, counted from 1, of a piece (n,) of the parameters.
+
+        Its `buffers` are those that the settings name, in that order.
+        """
 
 
 def check_parameters(parameters: Any) -> None:

@@ -21,7 +21,8 @@ def clip_gradient_norm(parameters: Parameters, max_norm: float) -> float:
     Parameters
     ----------
     parameters : Parameters
-        Their gradients are changed in place where the norm is larger.
+        Their gradients are changed in place where the norm is larger; those of frozen ones neither
+        count nor change.
     max_norm : float
         Positive.
 
@@ -42,14 +43,20 @@ def clip_gradient_norm(parameters: Parameters, max_norm: float) -> float:
     """
     check_parameters(parameters)
     max_norm = check_positive_float("max_norm", max_norm)
-    gradients = parameters.flat_gradients
-    norm = active_backend().norm(gradients)
-    if not gradients.size * _LOWEST[gradients.itemsize] < norm * norm < math.inf:
-        norm = _scaled_norm(gradients)
+    pieces = parameters.trainable(parameters.flat_gradients)
+    norm = math.hypot(*[_norm(gradients) for (gradients,) in pieces])
     scale = max_norm / (norm + 1e-6)
     if math.isfinite(norm) and scale < 1:
-        gradients *= scale
+        for (gradients,) in pieces:
+            gradients *= scale
     return norm
+
+
+def _norm(x: np.ndarray) -> float:
+    norm = active_backend().norm(x)
+    if x.size * _LOWEST[x.itemsize] < norm * norm < math.inf:
+        return norm
+    return _scaled_norm(x)
 
 
 def _scaled_norm(x: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -93,13 +93,20 @@ class RMSprop(Optimizer):
         }
         return tuple(name for name, wanted in names.items() if wanted)
 
-    def _update(self, values: np.ndarray, learning_rate: float) -> None:
-        gradients = self._gradients()
-        quotient = self._scratch
+    def _update(
+        self,
+        values: np.ndarray,
+        gradients: np.ndarray,
+        buffers: Sequence[np.ndarray],
+        learning_rate: float,
+    ) -> None:
+        gradients = self._with_decay(values, gradients)
+        averages = dict(zip(self._buffers, buffers))
+        quotient = self._scratch[: values.size]
         rmsprop_quotient(
             gradients,
-            self._buffers["square_avg"],
-            self._buffers.get("grad_avg"),
+            averages["square_avg"],
+            averages.get("grad_avg"),
             quotient,
             self._settings["alpha"],
             self._settings["eps"],
@@ -108,7 +115,7 @@ class RMSprop(Optimizer):
             sgd_momentum_update(
                 values,
                 quotient,
-                self._buffers["momentum_buffer"],
+                averages["momentum_buffer"],
                 quotient,
                 learning_rate,
                 self._settings["momentum"],

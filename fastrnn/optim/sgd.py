@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,20 +80,26 @@ class SGD(Optimizer):
     def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if settings["momentum"] else ()
 
-    def _update(self, values: np.ndarray, learning_rate: float) -> None:
-        gradients = self._gradients()
+    def _update(
+        self,
+        values: np.ndarray,
+        gradients: np.ndarray,
+        buffers: Sequence[np.ndarray],
+        learning_rate: float,
+    ) -> None:
+        gradients = self._with_decay(values, gradients)
         if self._settings["momentum"]:
             sgd_momentum_update(
                 values,
                 gradients,
-                self._buffers["momentum_buffer"],
-                self._scratch,
+                *buffers,
+                self._scratch[: values.size],
                 learning_rate,
                 self._settings["momentum"],
                 self._settings["nesterov"],
             )
         else:
-            sgd_update(values, gradients, self._scratch, learning_rate)
+            sgd_update(values, gradients, self._scratch[: values.size], learning_rate)
 
 
 def sgd_update(values, direction, scratch, learning_rate) -> None:

@@ -212,6 +212,7 @@ class Trainer:
                 "count": self.count,
                 "loss_sum": self.loss_sum,
                 "history": [dict(row) for row in self.history],
+                "frozen": list(self.model.parameters.frozen),
             },
             "generators": {
                 name: generator.bit_generator.state
@@ -238,8 +239,12 @@ class Trainer:
             check_non_negative_int(name, progress[name])
             for name in ("epoch", "position", "step", "count")
         ]
-        # Older files have neither.
+        # Older files have none of them.
         length, begun_with = progress.get("length"), progress.get("initial_learning_rate")
+        frozen = list(self.model.parameters.frozen)
+        if progress.get("frozen", frozen) != frozen:
+            wanted, found = (", ".join(n) or "none" for n in (progress["frozen"], frozen))
+            raise ValueError(f"frozen parameters must be those of the run, {wanted}, got {found}")
         if length is not None:
             check_non_negative_int("length", length)
         loss_sum, history = float(progress["loss_sum"]), [dict(row) for row in progress["history"]]
@@ -398,6 +403,8 @@ def check_fit(
         _check_validation(validation)
     if len(batches) == 0:
         raise ValueError("there is nothing to train on: batches must not be empty")
+    if not model.parameters.trainable(model.parameters.flat_values):
+        raise ValueError("there is nothing to train: all parameters of the model are frozen")
     for given in (batches, validation):
         _check_axes(model, given)
 
