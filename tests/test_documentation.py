@@ -6,12 +6,15 @@ import importlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from gradients import slope
 
 import fastrnn
 
 PACKAGE = Path(fastrnn.__file__).parent
 README = Path(__file__).parents[1] / "README.md"
+MODELS = README.parent / "docs" / "models.md"
 
 WITH_EXAMPLES = [
     path.relative_to(PACKAGE.parent)
@@ -64,3 +67,46 @@ def test_the_lines_of_the_readme_run():
     names = {}
     exec(lines, names)
     assert names["y"].shape == (128,)
+
+
+@pytest.mark.skipif(not MODELS.exists(), reason="no documentation beside these tests")
+def test_losses_and_models_of_ones_own(tmp_path):
+    """They train, their gradients are right, and a file of them is loaded."""
+    rng = np.random.default_rng(0)
+    names = {
+        "fr": fastrnn,
+        "np": np,
+        "sequences": [rng.standard_normal((length, 4)) for length in rng.integers(1, 6, 40)],
+        "facts": rng.standard_normal((40, 3)),
+    }
+    names["prices"] = np.array([[x.sum()] for x in names["sequences"]]) + names["facts"][:, :1]
+    (section,) = re.findall(
+        r"^## Another loss, another model$(.*?)^## ",
+        MODELS.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    for block in re.findall(r"```python\n(.*?)```", section, re.DOTALL):
+        exec(block, names)
+    model, inputs = names["model"], (fastrnn.data.pad(names["sequences"]), names["facts"])
+    batches = fastrnn.data.Batches((names["sequences"], names["facts"]), names["prices"], 32)
+    fastrnn.fit(model, batches, 40, learning_rate=1e-2)
+    assert model.loss(inputs, names["prices"])[0] < names["prices"].var() / 2
+    assert_is_gradient(model, inputs, names["prices"])
+    model.save(tmp_path / "model")
+    assert type(fastrnn.models.load(tmp_path / "model")[0]) is names["Priced"]
+    regressor = names["PoissonRegressor"](4, 3, 1, inputs="vectors", seed=0)
+    assert_is_gradient(regressor, inputs[0], np.arange(40)[:, None])
+
+
+def assert_is_gradient(model, inputs, targets):
+    """Compare the gradient's length with the slope of the loss along it."""
+    model.zero_gradients()
+    model.loss_vjp(inputs, targets)[2]()
+    direction = model.parameters.flat_gradients.copy()
+    size = np.linalg.norm(direction)
+
+    def loss():
+        return model.loss(inputs, targets)[0]
+
+    values = model.parameters.flat_values
+    assert slope(loss, values, direction / size, 3e-3) == pytest.approx(size, rel=1e-3)
