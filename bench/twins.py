@@ -267,8 +267,11 @@ class Seq2Seq(nn.Module):
         self.encoder, self.decoder = Encoder(ours.encoder), Decoder(ours.decoder)
         self.directions, self.bos = ours.encoder.recurrent.num_directions, ours.config["bos"]
 
-    def forward(self, inputs: Padded, targets: Padded, state: None) -> Loss:
-        values, lengths = map(torch.from_numpy, inputs)
+    def forward(self, inputs: Padded | np.ndarray, targets: Padded, state: None) -> Loss:
+        padded = inputs if isinstance(inputs, Padded) else fr.data.pad(inputs)
+        values, lengths = map(torch.from_numpy, padded)
+        if values.is_floating_point():
+            values, _ = tensors(self, padded)
         memory, state = self.encoder(values, lengths)
         context = last(state, self.directions)
         return self.decoder(targets, self.bos, context, memory, lengths)

@@ -18,6 +18,7 @@ SETS = {
 }
 RUNS = [[path.stem] for path in sorted(EXAMPLES.glob("[!_]*.py")) if path.stem != "hello"]
 RUNS += [[name, "--set", choice] for name, choices in SETS.items() for choice in choices]
+RUNS += [["captions", "--read", "parts"]]
 
 
 @pytest.mark.slow
