@@ -11,18 +11,21 @@ def softmax(x: np.ndarray, axis: int | None = None) -> np.ndarray:
     """Return :func:`scipy.special.softmax`."""
     import scipy.special
 
-    return scipy.special.softmax(x, axis=axis)
+    with np.errstate(under="ignore"):  # as NumPy has it, whatever the caller has set
+        return scipy.special.softmax(x, axis=axis)
 
 
 def log_softmax(x: np.ndarray, axis: int | None = None) -> np.ndarray:
     """Return :func:`scipy.special.log_softmax`."""
     import scipy.special
 
-    return scipy.special.log_softmax(x, axis=axis)
+    with np.errstate(under="ignore"):
+        return scipy.special.log_softmax(x, axis=axis)
 
 
 def logsumexp(a: np.ndarray, axis: int | None = None, **options: Any) -> np.ndarray:
     """Return :func:`scipy.special.logsumexp`."""
     import scipy.special
 
-    return scipy.special.logsumexp(a, axis=axis, **options)
+    with np.errstate(under="ignore"):
+        return scipy.special.logsumexp(a, axis=axis, **options)

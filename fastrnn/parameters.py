@@ -127,6 +127,18 @@ class Parameters(Mapping[str, np.ndarray]):
         arrays = ", ".join(f"{name} {view.shape}" for name, view in self._views.items())
         return f"Parameters({arrays}; {self.dtype})"
 
+    @property
+    def is_part(self) -> bool:
+        """Whether these have been joined with others, in whose buffers they lie."""
+        return self._is_part
+
+    def is_within(self, other: Parameters) -> bool:
+        """Whether all of these lie in the other's buffer, as those of a part do."""
+        first, start = other.flat_values.ctypes.data, self.flat_values.ctypes.data
+        return (
+            first <= start and start + self.flat_values.nbytes <= first + other.flat_values.nbytes
+        )
+
     def new_buffer(self) -> np.ndarray:
         """Return zeros laid out like ``flat_values``, such as an optimiser's moments."""
         return aligned_zeros(self.flat_values.size, self.dtype)

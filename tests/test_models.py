@@ -223,3 +223,54 @@ def test_every_target_counts_the_same_whatever_holds_the_sequences(kind):
     assert model.count(kind(targets)) == 7
     whole = model.loss(inputs, targets)[0]
     assert fr.training.evaluate(model, batches) == pytest.approx(whole, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        lambda model: setattr(model, "output", fr.Dense(H, 5)),
+        lambda model: setattr(model, "encoder", make("embedding")[0]),
+        lambda model: setattr(model.encoder, "recurrent", fr.GRU(E, H)),
+        lambda model: setattr(model.encoder, "embedding", fr.Embedding(V, E)),
+        lambda model: setattr(model.output, "parameters", fr.Dense(H, 3).parameters),
+        lambda model: setattr(model, "another", fr.Dense(H, 5)),
+    ],
+)
+def test_no_part_is_exchanged_behind_the_back_of_training(replace):
+    model = SequenceClassifier(V, H, 3, embedding_size=E)
+    with pytest.raises(
+        ValueError, match="must be of the parts that were joined when this was made"
+    ):
+        replace(model)
+    model.output = model.output  # its own
+    model.output.parameters = model.output.parameters
+    model.scale = np.ones(3)
+
+
+def test_targets_may_be_several_and_of_any_kind():
+    model = SequenceTagger(V, H, 3)
+    tags = [np.array([0, 1, 2]), np.array([1])]
+    assert model.count((pad(tags), np.array([0, 1]))) == model.count((tags, [0, 1])) == 6
+
+
+def test_no_model_takes_the_name_of_one_of_ours():
+    with pytest.raises(TypeError, match="must not be called SequenceTagger, as one of fastrnn is"):
+        type("SequenceTagger", (SequenceTagger,), {})
+    for _ in range(2):  # a cell of a notebook is run again
+        own = type("OwnTagger", (SequenceTagger,), {})
+    assert type(own(V, H, 3)) is own
+
+
+def test_training_and_prediction_where_numpy_shall_raise_errors():
+    """What is far below the largest is zero, whatever the caller asks NumPy for."""
+    poses = [RNG.standard_normal((5, I)) for _ in range(6)]
+    with np.errstate(all="raise"):
+        for pooling in ("last", "attention"):
+            model = SequenceClassifier(I, H, 3, pooling, inputs="vectors", seed=0)
+            model.parameters.flat_values[:] *= 300
+            fr.fit(model, fr.data.Batches(poses, [0, 1, 2] * 2, 3), 1)
+            model.predict_proba(VECTORS)
+        model = fr.models.SequenceGenerator(I, H, head="mixture", components=3, seed=0)
+        model.parameters.flat_values[:] *= 30
+        fr.fit(model, fr.data.Batches(poses, poses, 3), 1, clip=1.0)
+        model.log_likelihood(poses)

@@ -386,7 +386,7 @@ REFUSED = {
     ),
     "loss": (lambda: FeedForward(I, K, loss="hinge"), "loss must be one of 'cross_entropy'"),
     "activation": (lambda: FeedForward(I, K, activation="sin"), "activation must be"),
-    "hidden size": (lambda: FeedForward(I, K, (4, 0)), r"hidden_sizes\[1\] must be"),
+    "hidden size": (lambda: FeedForward(I, K, np.array([4, 0])), r"hidden_sizes\[1\] must be"),
     "weights of numbers": (
         lambda: FeedForward(I, K, loss="squared_error", class_weights=WEIGHTS),
         "class_weights must be None where loss is 'squared_error'",

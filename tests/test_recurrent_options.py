@@ -639,3 +639,19 @@ def test_a_layer_in_reverse_does_not_stream():
 
 def test_every_cell_is_reached_by_an_option():
     assert {make(I, H).cell.name for make in LAYERS.values()} == set(LAYERS)
+
+
+@pytest.mark.parametrize("option", ["dropout", "recurrent_dropout"])
+def test_dropout_may_be_set_later(option):
+    x = np.random.default_rng(0).standard_normal((4, 3, 5))
+    outputs = []
+    for first, later in ((0.8, 0.8), (0.0, 0.8), (0.2, 0.8), (0.8, 0.0)):
+        layer = fr.GRU(5, 8, 2, seed=0, **{option: first})
+        setattr(layer, option, later)
+        assert getattr(layer, option) == later
+        outputs.append(layer.vjp(x)[0])
+    for output in outputs[1:3]:
+        np.testing.assert_array_equal(output, outputs[0])
+    np.testing.assert_array_equal(outputs[3], layer(x)[0])
+    with pytest.raises(ValueError, match=f"{option} must be a probability"):
+        setattr(layer, option, 1.5)

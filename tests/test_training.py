@@ -25,7 +25,7 @@ from fastrnn.models import (
     SequenceRegressor,
 )
 from fastrnn.optim import SGD, Adam, ExponentialDecay, clip_gradient_norm
-from fastrnn.parameters import Parameters
+from fastrnn.parameters import Parameters, join
 from fastrnn.training import (
     Callback,
     Checkpoint,
@@ -521,8 +521,88 @@ def test_early_stopping_after_a_resume_too(losses, options, epochs):
 
     resumed = make_scripted(EarlyStopping(**options), validation_losses=losses)
     for epoch in range(1, len(losses) + 1):
+        resumed.callbacks = [EarlyStopping(**options)]  # as in another process
         resumed.fit(BATCHES, epoch, validation)
     assert resumed.history == trainer.history
+
+
+def test_who_trains_on_after_an_early_stop_has_patience_anew():
+    losses = [5, 4, 4, 4, 6, 5.5, 5.6, 5.7, 1]
+    trainer = make_scripted(EarlyStopping(patience=2), validation_losses=losses)
+    trainer.fit(BATCHES, 9, VALIDATION[:1])
+    assert trainer.epoch == 4
+    trainer.fit(BATCHES, 9, VALIDATION[:1])
+    assert trainer.epoch == 8  # epoch 6 is the best since
+    assert trainer.stop_reason == "no better epoch than 6 in 2 epochs"
+
+
+class Stop(Callback):
+    """Ends training as a power cut would, after an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_end(self, trainer):
+        if trainer.epoch == self.epoch:
+            raise ConnectionError
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 4])
+def test_a_resumed_run_restores_the_best_of_all_its_epochs(cut, tmp_path):
+    path, best_path = tmp_path / "run", tmp_path / "best"
+    losses = [3, 3, 1, 1, 2, 2, 4, 4]
+
+    def run(*last, losses=losses, epochs=4, resume=None):
+        model = Scripted(validation_losses=losses)
+        callbacks = [RestoreBest(), Checkpoint(path, best_path), *last]
+        options = {"validation": VALIDATION, "callbacks": callbacks, "resume": resume}
+        fit(model, BATCHES, epochs, optimizer="sgd", learning_rate=0.1, **options)
+        return model.parameters["w"].item()
+
+    expected = run()
+    path.unlink()
+    with pytest.raises(ConnectionError):
+        run(Stop(cut))
+    assert run(losses=losses[2 * cut :], resume=path) == expected
+    best_path.unlink()
+    if cut > 2:
+        with pytest.warns(RuntimeWarning, match="parameters of epoch 2, the best so far, are not"):
+            assert run(losses=losses[2 * cut :], resume=path) != expected
+
+
+def test_the_best_of_calls_that_train_on():
+    trainer = make_scripted(RestoreBest(), validation_losses=[3, 3, 1, 1, 2, 2, 4, 4])
+    trainer.fit(BATCHES, 2, VALIDATION)
+    best = trainer.model.parameters["w"].item()
+    trainer.fit(BATCHES, 4, VALIDATION)
+    assert trainer.model.parameters["w"] == best
+
+
+def test_an_optimiser_is_of_the_model_or_of_a_part_of_it():
+    model, other = LanguageModel(5, 6, seed=0), LanguageModel(5, 6, seed=0)
+    before = model.state_dict()
+    Trainer(model, Adam(model.output.parameters)).fit(Windows(IDS, 2, 5), 1)
+    same = [name for name in before if np.array_equal(before[name], model.parameters[name])]
+    assert same == [name for name in before if not name.startswith("output.")]
+    with pytest.raises(ValueError, match=r"optimizer must be of model\.parameters"):
+        Trainer(model, Adam(join({"model": model, "other": other})))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, float])
+def test_a_loss_may_be_any_float(kind, tmp_path):
+    class Own(LanguageModel):
+        def loss(self, *arguments):
+            loss, state = super().loss(*arguments)
+            return kind(loss), state
+
+        def loss_vjp(self, *arguments):
+            loss, *rest = super().loss_vjp(*arguments)
+            return kind(loss), *rest
+
+    windows = Windows(IDS, 2, 5)
+    callbacks = [Checkpoint(tmp_path / "run"), HistoryFile(tmp_path / "history.json")]
+    trainer = fit(Own(5, 6), windows, 1, validation=windows, callbacks=callbacks)
+    assert {type(value) for value in trainer.history[0].values()} <= {int, float}
 
 
 def test_early_stopping_without_validation_looks_at_the_training_loss():

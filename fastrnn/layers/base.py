@@ -23,6 +23,9 @@ class Module:
 
     Parameters must stay as they are between a ``vjp`` and its pullback, which reads them again.
 
+    The parts of a module are joined when it is made, so none can be exchanged later: that raises a
+    ValueError. Copy parameters in with :meth:`load_state_dict` of a part.
+
     Attributes
     ----------
     parameters : Parameters
@@ -30,6 +33,19 @@ class Module:
     """
 
     parameters: Parameters
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = self.__dict__.get("parameters")
+        if own:  # the parts are joined
+            new = value if name == "parameters" else getattr(value, "parameters", None)
+            is_part = own.is_part if name == "parameters" else isinstance(value, Module)
+            if is_part and isinstance(new, Parameters) and len(new) and not new.is_within(own):
+                raise ValueError(
+                    f"{name} must be of the parts that were joined when this was made, got another "
+                    f"{type(value).__name__}: copy its parameters in with load_state_dict, or make "
+                    f"another {type(self).__name__}"
+                )
+        super().__setattr__(name, value)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self.parameters}>"

@@ -161,7 +161,8 @@ class WeightedPooling(Pooling):
         weights = np.full(valid.shape, -np.inf, self.dtype)
         weights[valid] = scores
         weights -= weights.max(axis=0)
-        np.exp(weights, out=weights)
+        with np.errstate(under="ignore"):
+            np.exp(weights, out=weights)
         weights /= weights.sum(axis=0, dtype=np.float64)
         weights[~valid] = 0  # also where a score is NaN
         return valid, weights, pullback

@@ -126,7 +126,6 @@ class Recurrent(Module):
             raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {num_layers}")
         self.bias = check_bool("bias", bias)
         self.batch_first = check_bool("batch_first", batch_first)
-        self.dropout = check_probability("dropout", dropout)
         self.bidirectional = check_bool("bidirectional", bidirectional)
         self.proj_size = check_non_negative_int("proj_size", proj_size)
         if self.proj_size >= self.hidden_size:
@@ -140,14 +139,15 @@ class Recurrent(Module):
         if self.reverse and self.bidirectional:
             raise ValueError("reverse must be False where the layer is bidirectional, got True")
         self.variational = check_bool("variational", variational)
-        self.recurrent_dropout = check_probability("recurrent_dropout", recurrent_dropout)
         self.zoneout = _check_zoneout(zoneout, cell.states)
         self.learned_state = check_bool("learned_state", learned_state)
         init = check_init(init)
         self.dtype = check_dtype(dtype)
         self.generator = check_seed(seed)
-        self._between = Dropout(self.dropout, seed=self.generator)
-        self._recurrent_dropout = Dropout(self.recurrent_dropout, seed=self.generator)
+        self._between = Dropout(check_probability("dropout", dropout), seed=self.generator)
+        self._recurrent_dropout = Dropout(
+            check_probability("recurrent_dropout", recurrent_dropout), seed=self.generator
+        )
         self.num_directions = 2 if self.bidirectional else 1
         self.depth = self.num_layers * self.num_directions
         # Width of h, hence of a direction's output; the other states stay hidden_size wide.
@@ -217,6 +217,24 @@ class Recurrent(Module):
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
         self.__dict__["_replay"] = None
+
+    @property
+    def dropout(self) -> float:
+        """Probability with which outputs between layers are dropped; may be set."""
+        return self._between.p
+
+    @dropout.setter
+    def dropout(self, p: float) -> None:
+        self._between.p = check_probability("dropout", p)
+
+    @property
+    def recurrent_dropout(self) -> float:
+        """Probability with which elements of h are dropped; may be set."""
+        return self._recurrent_dropout.p
+
+    @recurrent_dropout.setter
+    def recurrent_dropout(self, p: float) -> None:
+        self._recurrent_dropout.p = check_probability("recurrent_dropout", p)
 
     def passes(self) -> list[Pass]:
         """Return the passes of the stack, layer by layer, with views of the current parameters."""

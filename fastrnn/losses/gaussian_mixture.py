@@ -78,7 +78,7 @@ def gaussian_mixture_nll(
     log_weights = log_softmax(rows[..., 0], axis=-1)
     constant = 0.5 * D * math.log(2 * math.pi)
     # A density may well be zero; where those of all components are, the gradient is NaN.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         inverse = np.exp(-rows[..., 1 + D :])
         z = (t - rows[..., 1 : 1 + D]) * inverse
         joint = log_weights - rows[..., 1 + D :].sum(-1) - 0.5 * np.square(z).sum(-1) - constant

@@ -49,6 +49,12 @@ class Model(Module, ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
+        known = Model._classes.get(cls.__name__)
+        if known is not None and _is_ours(known) and not _is_ours(cls):
+            raise TypeError(
+                f"a model must not be called {cls.__name__}, as one of fastrnn is: files know "
+                "models by their names"
+            )
         Model._classes[cls.__name__] = cls
 
     @abstractmethod
@@ -71,7 +77,7 @@ class Model(Module, ABC):
             return int(np.sum(targets.lengths))
         # A list, a tuple or an array of objects may be of sequences of any lengths.
         if isinstance(targets, (list, tuple)) or np.asarray(targets).dtype == object:
-            return sum(map(np.size, targets))
+            return sum(map(self.count, targets))
         return np.size(targets)
 
     def sections(self) -> Sections:
@@ -103,6 +109,10 @@ class Model(Module, ABC):
         if not np.isfinite(self.parameters.flat_values).all():
             raise ValueError("parameters must be finite to be saved, got NaN or infinity")
         save_checkpoint(path, with_sections(self.sections(), sections))
+
+
+def _is_ours(cls: type[Model]) -> bool:
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
 def load(path: str | Path) -> tuple[Model, Sections]:

@@ -97,6 +97,8 @@ class FeedForward(Predictor):
                     f"class_weights must be None where loss is {loss!r}, got {class_weights!r:.80}"
                 )
             class_weights = check_class_weights(class_weights, output_size).tolist()
+        if isinstance(hidden_sizes, np.ndarray):
+            hidden_sizes = hidden_sizes.tolist()
         if not isinstance(hidden_sizes, Sequence):
             raise TypeError(
                 f"hidden_sizes must be a sequence of int, got {type(hidden_sizes).__name__}"

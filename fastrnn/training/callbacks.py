@@ -13,15 +13,23 @@ import math
 import os
 import sys
 import time
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tqdm import tqdm
 
 from fastrnn._files import write_atomically
 from fastrnn._validation import check_non_negative_float, check_positive_int
-from fastrnn.checkpoint import save_checkpoint, with_sections
+from fastrnn.checkpoint import (
+    CheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+    with_sections,
+)
 from fastrnn.losses import bits_per_token
 
 if TYPE_CHECKING:
@@ -154,22 +162,28 @@ class EarlyStopping(Callback):
         If an argument has the wrong type or is out of range.
     """
 
+    # Epochs before these do not count, and the one at which this object has stopped.
+    _first = _stopped_at = 0
+
     def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
         self.patience = check_positive_int("patience", patience)
         self.min_delta = check_non_negative_float("min_delta", min_delta)
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        self._judge(trainer)  # a resumed run may have stopped before
+        # Who trains on after a stop has patience anew; a resumed run may have stopped before.
+        self._first = trainer.epoch if trainer.epoch == self._stopped_at else 0
+        self._judge(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         self._judge(trainer)
 
     def _judge(self, trainer: Trainer) -> None:
-        best, best_epoch = math.inf, 0
-        for row in trainer.history:
+        best, best_epoch = math.inf, self._first
+        for row in trainer.history[self._first :]:
             if score(row) < best - self.min_delta:
                 best, best_epoch = score(row), row["epoch"]
         if trainer.epoch - best_epoch >= self.patience:
+            self._stopped_at = trainer.epoch
             trainer.stop_reason = (
                 f"no better epoch than {best_epoch} in {trainer.epoch - best_epoch} epochs"
             )
@@ -178,25 +192,56 @@ class EarlyStopping(Callback):
 class RestoreBest(Callback):
     """Leave the model with the parameters of its best epoch when training ends.
 
-    By validation loss (training loss, without validation), of the epochs that this call of ``fit``
-    trains: what a resumed run did before is in the `best_path` of its `Checkpoint`.
+    By validation loss (training loss, without validation). The best epoch that a resumed run has
+    had before is read from the `best_path` of its `Checkpoint`; without one there is a warning, and
+    the epochs that follow count alone.
     """
 
+    _loss: float = math.inf
+    _values: Mapping[str, np.ndarray] | None = None
+
     def on_train_begin(self, trainer: Trainer) -> None:
-        self._loss, self._values = math.inf, None
+        best = min(trainer.history, key=score, default=None)
+        if best is None:
+            self._loss, self._values = math.inf, None
+        elif self._values is None or self._loss != score(best):  # not known from a call before
+            self._values = _parameters_of(best, trainer)
+            self._loss = math.inf if self._values is None else score(best)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
         loss = score(trainer.history[-1])
         if loss < self._loss:
-            self._loss, self._values = loss, trainer.model.parameters.flat_values.copy()
+            self._loss, self._values = loss, trainer.model.state_dict()
 
     def on_train_end(self, trainer: Trainer) -> None:
         if self._values is not None:
-            trainer.model.parameters.flat_values[:] = self._values
+            trainer.model.load_state_dict(self._values)
+
+
+def _parameters_of(best: Mapping[str, Any], trainer: Trainer) -> Mapping[str, np.ndarray] | None:
+    """Return the parameters after the best epoch that is done, or None and warn."""
+    if best is trainer.history[-1] and not trainer.position:
+        return trainer.model.state_dict()
+    for callback in trainer.callbacks:
+        if isinstance(callback, Checkpoint) and callback.best_path is not None:
+            with suppress(CheckpointError):
+                sections = load_checkpoint(callback.best_path)
+                if sections.get("progress", {}).get("history", [])[-1:] == [best]:
+                    return sections["model"]
+    warnings.warn(
+        f"the parameters of epoch {best['epoch']}, the best so far, are not known to RestoreBest, "
+        "which takes later ones: a Checkpoint with a best_path keeps them for a resumed run",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+    return None
 
 
 class Checkpoint(Callback):
     """Save the run: the last state, and the one with the lowest validation loss.
+
+    Put it after callbacks that change the run at an epoch's end, such as the learning rate: what
+    they do after it is not in the file.
 
     Parameters
     ----------

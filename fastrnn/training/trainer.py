@@ -97,9 +97,10 @@ class Trainer:
         if not isinstance(optimizer, Optimizer):
             found = type(optimizer).__name__
             raise TypeError(f"optimizer must be a fastrnn.optim.Optimizer, got {found}")
-        updated = optimizer.parameters.flat_values
-        if not np.may_share_memory(updated, model.parameters.flat_values):
-            raise ValueError("optimizer must be of model.parameters, got one of another model's")
+        if not optimizer.parameters.is_within(model.parameters):
+            raise ValueError(
+                "optimizer must be of model.parameters, got one of another model's parameters"
+            )
         self.model = model
         self.optimizer = optimizer
         self.clip = None if clip is None else check_positive_float("clip", clip)
@@ -171,7 +172,8 @@ class Trainer:
             )
         self.epochs, self.stop_reason = epochs, None
         # What is not finite is found and explained here; NumPy need not warn of it as well.
-        with _DeferredInterrupt() as interrupt, np.errstate(over="ignore", invalid="ignore"):
+        quiet = np.errstate(over="ignore", under="ignore", invalid="ignore")
+        with _DeferredInterrupt() as interrupt, quiet:
             self.batches = batches
             begun: list[Callback] = []
             try:
@@ -281,6 +283,7 @@ class Trainer:
         self.model.zero_gradients()
         loss, state, pullback = self.model.loss_vjp(inputs, targets, self.state)
         count = self.model.count(targets)
+        loss = float(loss)  # which may be NumPy's, in single precision
         self._check_finite(loss, "loss", (inputs, targets))
         pullback()
         limit = np.finfo(np.float64).max if self.clip is None else self.clip
@@ -384,7 +387,7 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
         inputs, targets = check_pair("a batch", batch)
         loss, state = model.loss(inputs, targets, state)
         size = model.count(targets)
-        total += loss * size
+        total += float(loss) * size
         count += size
     if count == 0:
         raise ValueError("there is nothing to evaluate: no batch has a target")
