@@ -115,6 +115,29 @@ def test_the_number_of_threads_does_not_change_an_output(set_threads, layer, B):
     np.testing.assert_array_equal(layer(x)[0], expected)
 
 
+@pytest.mark.parametrize("threads", [2, 6, 8])
+@pytest.mark.parametrize("H", [260, 280])
+def test_a_team_that_comes_out_smaller_does_not_change_a_bit(set_threads, threads, H):
+    """Of more threads than cores some are late; each then has a larger share of the weight."""
+    layer, x = fr.LSTM(64, H, seed=0), np.random.default_rng(0).standard_normal((100, 1, 64))
+    expected = layer(x)[0]
+    set_threads(threads)
+    for _ in range(5):
+        np.testing.assert_array_equal(layer(x)[0], expected)
+
+
+@pytest.mark.parametrize(("H", "depth"), [(64, 64), (128, 20)])
+def test_the_number_of_threads_does_not_change_a_stream(set_threads, H, depth):
+    layer = fr.LSTM(H, H, depth, seed=0)
+    x = np.random.default_rng(0).standard_normal((10, H))
+    found = []
+    for threads in (1, 2, 3):
+        set_threads(threads)
+        stream = layer.stream()
+        found.append([stream.step(row).copy() for row in x])
+    np.testing.assert_array_equal(found[1:], [found[0]] * 2)
+
+
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize(
     ("layer", "T", "B"),

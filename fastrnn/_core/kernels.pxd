@@ -84,7 +84,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
         fr_index x_row, k
 
     ctypedef struct fr_thin:
-        fr_index rows, n
+        fr_index rows, n, whole
         int terms
         fr_term term[2]
         const void *add

@@ -182,13 +182,15 @@ cdef void pack_weights(const Run *r, bint adjoint, int rank, int size) noexcept 
                                  w.forward + (g * w.gate_panels + low) * w.forward_panel * item)
 
 
-cdef inline fr_thin thin_product(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t k, const char *weight,
-                                 Py_ssize_t weight_row, const char *x, Py_ssize_t x_row, char *y,
-                                 Py_ssize_t y_row, bint add, bint descending) noexcept nogil:
-    """y (+)= x W^T or x W, for W (n, k)."""
+cdef inline fr_thin thin_product(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t whole, Py_ssize_t k,
+                                 const char *weight, Py_ssize_t weight_row, const char *x,
+                                 Py_ssize_t x_row, char *y, Py_ssize_t y_row, bint add,
+                                 bint descending) noexcept nogil:
+    """y (+)= x W^T or x W, for W (n, k), of a weight with `whole` rows."""
     cdef fr_thin p
     p.rows = rows
     p.n = n
+    p.whole = whole
     p.terms = 1
     p.term[0].w = weight
     p.term[0].w_row = weight_row
@@ -238,12 +240,14 @@ cdef void recurrent_product(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low
             kernels.product(&p)
             continue
         if w.transposed != NULL:
-            v = thin_product(rows, w.depth, units, w.transposed + unit * item, w.transposed_row,
-                             operand, operand_row, to, r.gates_row, add, descending)
+            v = thin_product(rows, w.depth, w.depth, units, w.transposed + unit * item,
+                             w.transposed_row, operand, operand_row, to, r.gates_row, add,
+                             descending)
             kernels.thin_transposed(&v)
         else:
-            v = thin_product(rows, units, w.depth, w.weight + unit * w.row * item, w.row, operand,
-                             operand_row, to, r.gates_row, add, descending)
+            v = thin_product(rows, units, stage.gates * w.units, w.depth,
+                             w.weight + unit * w.row * item, w.row, operand, operand_row, to,
+                             r.gates_row, add, descending)
             kernels.thin(&v)
 
 
@@ -263,7 +267,7 @@ cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low,
         n = neighbours(stage, g, 1, w.units == r.H)
         source = gates + stage.slot[g] * r.H * item
         if w.adjoint == NULL:
-            v = thin_product(rows, n * w.units, high - low,
+            v = thin_product(rows, n * w.units, stage.gates * w.units, high - low,
                              w.weight + (g * w.units * w.row + low) * item, w.row, source,
                              r.gates_row, d_operand + low * item, d_row, add, descending)
             kernels.thin_transposed(&v)

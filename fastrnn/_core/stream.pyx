@@ -184,7 +184,7 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
 
     Both are in one slot where they share it.
     """
-    cdef Py_ssize_t H = s.H, item = s.item, depth = s.P, first
+    cdef Py_ssize_t H = s.H, item = s.item, depth = s.P, first, whole
     cdef const char *operand = layer.state[0]
     cdef const char *bias_ih
     cdef const char *bias_hh
@@ -196,7 +196,8 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
         operand = s.extra
     if stage.weight == FR_WEIGHT_HR:
         terms[0] = term(layer.weight_hr + low * depth * item, depth, operand)
-        multiply(s, high - low, terms, 1, NULL, NULL, s.gates + (stage.slot[0] * H + low) * item)
+        multiply(s, high - low, s.P, terms, 1, NULL, NULL,
+                 s.gates + (stage.slot[0] * H + low) * item)
         return
     while turn < stage.gates:
         # What was read last is read first: gates in turn from the first and from the last.
@@ -215,19 +216,21 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
             bias_ih = layer.bias_ih + first * item
             bias_hh = layer.bias_hh + first * item
         if shared > 0:
-            multiply(s, (n - 1) * H + high - low, terms, 2, bias_ih, bias_hh, to)
+            whole = (sharing(stage, g, 1) + sharing(stage, g, -1) - 1) * H
+            multiply(s, (n - 1) * H + high - low, whole, terms, 2, bias_ih, bias_hh, to)
         else:
-            multiply(s, high - low, terms, 1, bias_ih, NULL, s.gates + first * item)
-            multiply(s, high - low, &terms[1], 1, bias_hh, NULL, to)
+            multiply(s, high - low, H, terms, 1, bias_ih, NULL, s.gates + first * item)
+            multiply(s, high - low, H, &terms[1], 1, bias_hh, NULL, to)
 
 
-cdef void multiply(const Stack *s, Py_ssize_t n, const fr_term *terms, int count, const char *bias,
-                   const char *other_bias, char *y) noexcept nogil:
-    """y (B, n) = the terms' products and the biases that there are."""
+cdef void multiply(const Stack *s, Py_ssize_t n, Py_ssize_t whole, const fr_term *terms, int count,
+                   const char *bias, const char *other_bias, char *y) noexcept nogil:
+    """y (B, n) = the terms' products and the biases that there are; n of a weight's `whole` rows."""
     cdef Py_ssize_t row
     cdef fr_thin p
     p.rows = s.B
     p.n = n
+    p.whole = whole
     p.terms = count
     p.term[0] = terms[0]
     if count > 1:

@@ -124,7 +124,8 @@ typedef struct {
  * own W (n, k), which is read where it is; `add` as above. A caller that does the same again and
  * again should turn the order of the rows of W each time: what was read last is still in the cache
  * then. The order does not change a bit; that of the transposed product does, whose sums run over
- * the rows of W. */
+ * the rows of W. Where several calls share W's rows, `whole` is the number of all of them, so that
+ * the bits do not depend on the shares. */
 typedef struct {
     const void *w;
     fr_index w_row;
@@ -132,7 +133,7 @@ typedef struct {
     fr_index x_row, k;
 } fr_term;
 typedef struct {
-    fr_index rows, n;
+    fr_index rows, n, whole;
     int terms;
     fr_term term[2];
     const void *add;

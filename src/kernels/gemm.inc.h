@@ -229,8 +229,10 @@ static void FN(product)(const fr_product *p) {
 
 /* The product with a b that is read where it is. */
 static void FN(multiply_unpacked)(const fr_product *p, int transposed) {
+    const fr_index n = transposed ? p->cols : p->depth;
     const fr_thin thin = {.rows = p->rows,
-                          .n = transposed ? p->cols : p->depth,
+                          .n = n,
+                          .whole = n,
                           .terms = 1,
                           .term = {{.w = p->b,
                                     .w_row = p->b_panel,

@@ -194,13 +194,15 @@ ALL_ROWS
 #undef ROWS
 
 /* Rows of x that do not pass together have W in parts that stay in L1. A row's bits do not depend on
- * those beside it, but one alone has others by a W that L1 does not hold, of LONG rows or two terms. */
+ * those beside it, but one alone has others by a W that L1 does not hold, of LONG rows or two terms:
+ * of which the share that this call has must not decide. */
 static void FN(thin)(const fr_thin *p) {
     enum { LOG_PART = 14, L1 = 64 * 1024, LONG = 1024 };
     const fr_index k = p->terms > 1 && p->term[1].k > p->term[0].k ? p->term[1].k : p->term[0].k;
     const fr_index row_size = k * (fr_index)sizeof(real);
-    if (p->rows == 1 && p->n * p->terms * row_size > L1 &&
-        (k <= ROW_VECTORS * V_WIDTH || row_size > LONG)) {
+    const int is_short = k <= ROW_VECTORS * V_WIDTH;
+    const fr_index n = is_short && p->terms == 1 ? p->n : p->whole;
+    if (p->rows == 1 && n * p->terms * row_size > L1 && (is_short || row_size > LONG)) {
         FN(thin_row)(p);
         return;
     }

@@ -139,6 +139,7 @@ static void check_thin(fr_index rows, fr_index n, fr_index k) {
         first.k = first_k;
         fr_thin p = {.rows = rows,
                      .n = n,
+                     .whole = n,
                      .terms = terms,
                      .term = {first, term},
                      .add = addend_data(addend, y, bias),
@@ -170,6 +171,7 @@ static void check_thin_rows_alone(fr_index n, fr_index k) {
     const matrix w = drawn(n, k, real_number), x = drawn(MOST_ROWS, n + k, real_number);
     const matrix most = new_matrix(MOST_ROWS, n + k), few = new_matrix(MOST_ROWS, n + k);
     fr_thin p = {.n = n,
+                 .whole = n,
                  .terms = 1,
                  .term = {{.w = w.data, .w_row = w.row, .x = x.data, .x_row = x.row, .k = k}},
                  .y_row = most.row};
