@@ -87,7 +87,10 @@ def _config() -> dict[str, Any]:
 
     from fastrnn.backends import active_backend
 
-    backend = active_backend().__name__.rpartition(".")[2]
+    try:
+        backend = active_backend().__name__.rpartition(".")[2]
+    except (ImportError, ValueError) as error:  # which a report is made for
+        backend = f"none ({error})"
     # The compiled backend calls SciPy's BLAS, the reference NumPy's.
     provider = scipy if backend == "compiled" else np
     blas = provider.show_config(mode="dicts")["Build Dependencies"]["blas"]

@@ -156,10 +156,12 @@ def check_seed(seed: Any) -> np.random.Generator:
     """Return the generator that a seed begins, or a generator itself; TypeError or ValueError."""
     if isinstance(seed, np.ndarray):
         seed = np.asarray(seed)  # a numpy.matrix would end the interpreter
+    expected = "a non-negative integer, a numpy.random.Generator or None"
+    if isinstance(seed, (bool, np.bool_)):
+        raise TypeError(f"seed must be {expected}, got {_describe(seed)}")
     try:
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
-        expected = "a non-negative integer, a numpy.random.Generator or None"
         raise type(error)(f"seed must be {expected}, got {_describe(seed)}") from None
 
 

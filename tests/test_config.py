@@ -9,7 +9,7 @@ import pytest
 import scipy
 
 import fastrnn as fr
-from fastrnn import _config
+from fastrnn import _config, backends
 
 
 @pytest.fixture(autouse=True)
@@ -166,3 +166,10 @@ def test_show_config_refuses_another_mode():
 def test_backend_shown_is_the_one_in_use():
     with fr.use_backend("reference"):
         assert fr.show_config(mode="dicts")["backend"] == "reference"
+
+
+def test_a_report_of_a_backend_that_does_not_run(environment, capsys):
+    environment.setattr(backends, "_active", None)
+    environment.setenv("FASTRNN_BACKEND", "bogus")
+    fr.show_config()
+    assert "none (FASTRNN_BACKEND must be" in capsys.readouterr().out

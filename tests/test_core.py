@@ -397,10 +397,10 @@ def test_denormals_of_the_caller_stay_as_they_are():
 
 
 def test_what_does_not_fit_into_memory_is_a_memory_error():
-    with pytest.raises((MemoryError, OverflowError, ValueError)):
+    with pytest.raises(MemoryError, match="parameters must fit into memory"):
         fr.LSTM(2**40, 2**20)
     x = np.broadcast_to(np.float32(0), (2**30, 2**12, 1))
-    with pytest.raises((MemoryError, OverflowError, ValueError)):
+    with pytest.raises(MemoryError):
         fr.LSTM(1, 4)(x)
 
 

@@ -127,6 +127,7 @@ def test_scores_gone_wrong_are_refused(decode, bad):
         ({"logits": np.zeros((2, 3))}, ValueError, r"logits must be \(T, B, V\), got \(2, 3\)"),
         ({"lengths": [6, 1, 1, 1]}, ValueError, "lengths must be in 0..5, got 6"),
         ({"blank": 3}, ValueError, "blank must be in 0..2, got 3"),
+        ({"blank": [0]}, ValueError, r"blank must be one integer, got \(1,\)"),
         ({"beam_width": 0}, ValueError, "beam_width must be a positive integer, got 0"),
         ({"beam_width": 1.5}, TypeError, "beam_width must be a positive integer"),
     ],

@@ -10,6 +10,7 @@ from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 from fastrnn.layers.dense import Dense
 from fastrnn.layers.dropout import Dropout
 from fastrnn.layers.embedding import Embedding, add_rows
+from fastrnn.parameters import join
 
 LAYERS = {
     "dense": lambda **options: Dense(4, 3, **options),
@@ -300,3 +301,13 @@ def test_dropout_that_is_shared_along_an_axis():
         Dropout(0.5, shared_axis=2).vjp(np.ones((2, 3)))
     with pytest.raises(ValueError, match="shared_axis must be a non-negative integer"):
         Dropout(0.5, shared_axis=-1)
+
+
+def test_a_pullback_of_dense_that_is_joined_meanwhile(backend):
+    dense, twin, x = Dense(3, 2, seed=0), Dense(3, 2, seed=0), np.ones((4, 3))
+    pullbacks = dense.vjp(x)[1], twin.vjp(x)[1]
+    joined = join({"dense": dense})
+    for pullback in pullbacks:
+        pullback(np.ones((4, 2)))
+    for name, gradient in twin.gradients.items():
+        np.testing.assert_array_equal(joined.gradients[f"dense.{name}"], gradient)

@@ -1,6 +1,8 @@
 """The memory that large arrays of the core pass on to one another."""
 
+import copy
 import gc
+import pickle
 import subprocess
 import sys
 
@@ -95,3 +97,15 @@ print(empty((150 << 20,), np.uint8).size >> 20)
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "150", result.stderr
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_memory_has_one_owner(duplicate):
+    with pytest.raises(TypeError, match="Block"):
+        duplicate(memory.empty(LARGE, np.float32).base)
+
+
+def test_arrays_have_no_more_axes_than_numpy_has_room_for():
+    assert memory.empty((1,) * 32, np.float32).ndim == 32
+    with pytest.raises(ValueError, match="shape must have at most 32 axes, got 60"):
+        memory.empty((1,) * 60, np.float32)

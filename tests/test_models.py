@@ -203,7 +203,9 @@ def test_the_weight_of_a_batch_is_the_number_of_its_targets():
     assert model.count([[1, 2, 3], [4]]) == model.count([1, 2, 3, 4]) == 4
 
 
-@pytest.mark.parametrize(("seed", "error"), [(-1, ValueError), (1.5, TypeError), ("a", TypeError)])
+@pytest.mark.parametrize(
+    ("seed", "error"), [(-1, ValueError), (1.5, TypeError), ("a", TypeError), (True, TypeError)]
+)
 def test_a_seed_is_a_non_negative_integer(seed, error):
     with pytest.raises(error, match="seed must be a non-negative integer, got"):
         LanguageModel(5, 3, seed=seed)
@@ -274,3 +276,15 @@ def test_training_and_prediction_where_numpy_shall_raise_errors():
         model.parameters.flat_values[:] *= 30
         fr.fit(model, fr.data.Batches(poses, poses, 3), 1, clip=1.0)
         model.log_likelihood(poses)
+
+
+def test_the_gradient_of_what_a_classifier_reads_is_made_on_request():
+    model = SequenceClassifier(I, H, 3, inputs="vectors", dtype="float64", seed=0)
+    d_scores = RNG.standard_normal((2, 3))
+    gradients = []
+    for options in ({}, {"input_gradient": False}):
+        model.zero_gradients()
+        d_inputs = model.vjp(VECTORS, **options)[1](d_scores)
+        gradients.append(model.parameters.flat_gradients.copy())
+        assert (d_inputs is None) == bool(options)
+    np.testing.assert_array_equal(*gradients)

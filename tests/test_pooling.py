@@ -165,10 +165,13 @@ def test_a_refused_gradient_leaves_the_pullback():
         pullback(np.zeros((B, W)))
 
 
-def test_streams_take_lists_and_refuse_other_shapes():
-    assert LastPooling(2).stream(1).step([[1, 2]]).shape == (1, 2)
+@pytest.mark.parametrize("pooling", [LastPooling, MeanPooling, AttentionPooling])
+def test_streams_take_lists_and_refuse_other_shapes(pooling):
+    assert pooling(2).stream(1).step([[1, 2]]).shape == (1, 2)
     with pytest.raises(ValueError, match=r"x must be \(3, 6\), got \(1, 6\)"):
-        MeanPooling(W).stream(B).step(np.zeros((1, W)))
+        pooling(W).stream(B).step(np.zeros((1, W)))
+    with pytest.raises(TypeError, match="batch_size must be a positive integer"):
+        pooling(W).stream("3")
 
 
 def test_two_directions_are_of_one_width():

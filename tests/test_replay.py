@@ -5,6 +5,7 @@ import gc
 import signal
 import threading
 import weakref
+from functools import partial
 
 import numpy as np
 import pytest
@@ -213,6 +214,30 @@ def test_methods_of_a_subclass_and_of_an_instance_are_in_effect(backend):
     for found in zoned_out:
         assert_same(found, fr.GRU(3, 4, zoneout=0.5, seed=1)(x))
     assert_same(layer(x), expected[0])
+
+
+@pytest.mark.parametrize("is_of_the_instance", [False, True])
+def test_weights_that_are_computed_for_each_call(backend, is_of_the_instance):
+    """Weight normalisation, for instance: what `passes` returns is asked for at each call."""
+
+    def passes(layer):
+        return [
+            p._replace(weights={name: 2 * array for name, array in p.weights.items()})
+            for p in fr.GRU.passes(layer)
+        ]
+
+    if is_of_the_instance:
+        layer = fr.GRU(3, 4, seed=1)
+        layer.passes = partial(passes, layer)
+    else:
+        layer = type("Doubled", (fr.GRU,), {"passes": passes})(3, 4, seed=1)
+    twice = fr.GRU(3, 4, seed=1)
+    x = random_call(layer, 5, 2).x
+    for scale in (1, 1, 1, 0.5):
+        layer.parameters.flat_values[:] *= scale
+        for name, array in layer.parameters.items():
+            twice.parameters[name] = 2 * array
+        assert_same(layer(x), twice(x))
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")

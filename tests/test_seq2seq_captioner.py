@@ -9,7 +9,7 @@ from gradients import check_gradients
 from fastrnn.data import Batches, Padded, pad
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models import Captioner, Seq2Seq, load
-from fastrnn.training import fit
+from fastrnn.training import Callback, Checkpoint, fit
 
 V, W, I, H, E = 6, 7, 3, 4, 5  # symbols read and written, width of a vector
 EOS = 3
@@ -363,3 +363,23 @@ def test_the_loss_is_that_of_pytorch(name):
             )
     expected = float(torch.cat(losses).mean())
     assert model.loss(inputs, TARGETS)[0] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_run_whose_sampling_rises_is_resumed(tmp_path):
+    class Rising(Callback):
+        def on_epoch_begin(self, trainer):
+            trainer.model.scheduled_sampling = trainer.epoch / 4
+
+    def run(epochs, resume=None):
+        model = Seq2Seq(5, 6, 4, seed=0)
+        batches = Batches([[1, 2], [3]] * 4, [[4, 1], [5, 3, 1]] * 4, 4, seed=0)
+        path = tmp_path / "run"
+        callbacks = [Rising(), Checkpoint(path)]
+        fit(model, batches, epochs, callbacks=callbacks, resume=resume)
+        return model.state_dict()
+
+    expected = run(4)
+    (tmp_path / "run").unlink()
+    run(3)
+    for name, value in run(4, tmp_path / "run").items():
+        np.testing.assert_array_equal(value, expected[name])

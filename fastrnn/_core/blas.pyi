@@ -1,3 +1,1 @@
-vendor: str
-
 def forget_callers() -> None: ...

@@ -61,23 +61,22 @@ cdef int callers = 0
 cdef int saved_threads = 1
 
 
-cdef str find_thread_control():
+cdef void find_thread_control():
     """Look for OpenBLAS's switches in the library that SciPy's BLAS comes from."""
     global get_threads, set_threads
     cdef void *library = dlopen(cython_blas.__file__.encode(), RTLD_LAZY)
     if library == NULL:
-        return "unknown"
+        return
     for name in ("scipy_openblas_{}_num_threads", "scipy_openblas_{}_num_threads64_",
                  "openblas_{}_num_threads", "openblas_{}_num_threads64_"):
         get_threads = <thread_getter>dlsym(library, name.format("get").encode())
         set_threads = <thread_setter>dlsym(library, name.format("set").encode())
         if get_threads != NULL and set_threads != NULL:
-            return "OpenBLAS"
+            return
     get_threads = set_threads = NULL
-    return "unknown"
 
 
-vendor = find_thread_control()
+find_thread_control()
 
 
 # Both are called with the GIL held, which guards the count of callers.

@@ -7,6 +7,7 @@ that is let go of waits here, up to `MOST_KEPT` bytes in all, the longest-waitin
 
 The interpreter's lock guards the table of waiting blocks.
 """
+cimport cython
 cimport numpy as cnp
 
 import numpy as np
@@ -66,6 +67,7 @@ cdef void free_longest_waiting() noexcept:
     remove(0)
 
 
+@cython.auto_pickle(False)  # a copy would return the same memory once more
 cdef class Block:
     """Memory that is returned when the last array in it is gone."""
 
@@ -113,11 +115,13 @@ cdef Block allocate(size_t size):
 
 cpdef object empty(tuple shape, dtype):
     """Return an array of any contents, as `numpy.empty` does."""
-    cdef cnp.npy_intp sizes[32]
+    cdef cnp.npy_intp sizes[32]  # in which NumPy 1 has room
     cdef cnp.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
     cdef size_t size = descr.itemsize
     cdef double elements = 1  # which an integer may not hold
     cdef int i, axes = len(shape)
+    if axes > 32:
+        raise ValueError(f"shape must have at most 32 axes, got {axes}")
     for i in range(axes):
         sizes[i] = shape[i]
         size *= sizes[i]

@@ -225,7 +225,7 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
 
 cdef void multiply(const Stack *s, Py_ssize_t n, Py_ssize_t whole, const fr_term *terms, int count,
                    const char *bias, const char *other_bias, char *y) noexcept nogil:
-    """y (B, n) = the terms' products and the biases that there are; n of a weight's `whole` rows."""
+    """y (B, n) = the terms' products by n of `whole` rows, and the biases that there are."""
     cdef Py_ssize_t row
     cdef fr_thin p
     p.rows = s.B

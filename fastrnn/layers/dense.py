@@ -105,9 +105,9 @@ class Dense(Module):
         """
         x = self._check(x, check_bool("copy", copy))
         backend = active_backend()
-        weight, d_weight = self._weight()
 
         def adjoint(d_output: ArrayLike) -> np.ndarray:
+            weight, d_weight = self._weight()  # which may have moved, joined to others
             shape = (*x.shape[:-1], self.out_features)
             d_rows = check_array("d_output", d_output, self.dtype, shape)
             return backend.affine_adjoint(

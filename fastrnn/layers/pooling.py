@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn._validation import (
-    as_array,
     check_array,
     check_bool,
     check_dtype,
@@ -119,7 +118,7 @@ class LastPooling(Pooling):
     def stream(self, batch_size: int) -> PoolingStream:
         if self.bidirectional:
             raise ValueError("a bidirectional last step cannot stream: it needs the sequence's end")
-        return PoolingStream()
+        return PoolingStream(self, batch_size)
 
     def _pool(self, x: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, Any]:
         rows = np.arange(len(lengths))
@@ -258,24 +257,33 @@ class AttentionPooling(WeightedPooling):
 
 
 class PoolingStream:
-    """Pools what it reads, a step a call; this one takes the last step."""
+    """Pools what it reads, a step a call; this one takes the last step.
+
+    Parameters
+    ----------
+    pooling : Pooling
+    batch_size : int
+        Number of sequences B read side by side.
+    """
+
+    def __init__(self, pooling: Pooling, batch_size: int) -> None:
+        self._pooling = pooling
+        self._batch_size = check_positive_int("batch_size", batch_size)
+        self.reset()
 
     def step(self, x: ArrayLike) -> np.ndarray:
         """Return what all steps so far are pooled to, (B, size), `x` (B, size) the last of them."""
-        return as_array("x", x)
+        return self._check(x)
+
+    def _check(self, x: ArrayLike) -> np.ndarray:
+        return check_step("x", x, self._pooling.dtype, self._batch_size, self._pooling.size)
 
     def reset(self) -> None:
         """Forget what was read."""
 
 
 class WeightedPoolingStream(PoolingStream):
-    """The weighted mean of all steps read so far.
-
-    Parameters
-    ----------
-    pooling : WeightedPooling
-    batch_size : int
-        Number of sequences B read side by side.
+    """The weighted mean of all steps read so far, of a `WeightedPooling`.
 
     References
     ----------
@@ -283,18 +291,13 @@ class WeightedPoolingStream(PoolingStream):
     Gimelshein, "Online normalizer calculation for softmax" (2018), algorithm 3.
     """
 
-    def __init__(self, pooling: WeightedPooling, batch_size: int) -> None:
-        self._pooling = pooling
-        self._batch_size = check_positive_int("batch_size", batch_size)
-        self.reset()
-
     def reset(self) -> None:
         self._largest = np.full(self._batch_size, -np.inf, self._pooling.dtype)
         self._total = np.zeros(self._batch_size)
         self._sum = np.zeros((self._batch_size, self._pooling.size))
 
     def step(self, x: ArrayLike) -> np.ndarray:
-        x = check_step("x", x, self._pooling.dtype, *self._sum.shape)
+        x = self._check(x)
         shape, x = x.shape, x.reshape(self._sum.shape)
         scores, _ = self._pooling.scores(x)
         largest = np.maximum(self._largest, scores)

@@ -60,6 +60,8 @@ class Recurrent(Module):
         As for `LSTM`.
     without : collection of str
         Names of the cell's own parameters that the layer does not have.
+    cell_clip : float or None
+        Bound of the cell's state, as for `LSTM`; None is no bound.
     dtype, seed
         As for `RNN`.
     reverse : bool
@@ -237,7 +239,10 @@ class Recurrent(Module):
         self._recurrent_dropout.p = check_probability("recurrent_dropout", p)
 
     def passes(self) -> list[Pass]:
-        """Return the passes of the stack, layer by layer, with views of the current parameters."""
+        """Return the passes of the stack, layer by layer, with views of the current parameters.
+
+        A stream asks for them when it is made, and where the parameters have moved.
+        """
         # Joining the layer into a model moves its parameters to another buffer.
         if self._bound_to is not self.parameters.flat_values:
             self._passes = [
@@ -625,7 +630,10 @@ class Recurrent(Module):
         if output.shape != self._last_shape:
             self.__dict__["_last_shape"] = output.shape
             return
-        overridden = any(getattr(type(self), n) is not getattr(Recurrent, n) for n in _HOOKS)
+        overridden = any(
+            n in self.__dict__ or getattr(type(self), n) is not getattr(Recurrent, n)
+            for n in _HOOKS
+        )
         if overridden or self.learned_state or output.size == 0:
             return
         x_shape = (*output.shape[:-1], self.input_size)
@@ -676,7 +684,7 @@ class Recurrent(Module):
 
 
 # What a call asks for that starts anew, and a replay does not.
-_HOOKS = ("check_state", "extras", "initial_state")
+_HOOKS = ("check_state", "extras", "initial_state", "passes")
 
 # What the constructors of all recurrent layers hand on.
 OPTIONS = ("reverse", "variational", "recurrent_dropout", "zoneout", "learned_state", "init")

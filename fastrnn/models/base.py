@@ -37,11 +37,14 @@ class Model(Module, ABC):
         has the same shapes.
     generators : dict of str to numpy.random.Generator
         Everything random in training; a resumed run restores their states.
+    settable : tuple of str
+        Of the class: what of `config` is an attribute that may be set while the model is trained.
     time_first : bool
         Of the class: whether it reads an array as the recurrent layers do, time along its first
         axis. All others have the examples there.
     """
 
+    settable: ClassVar[tuple[str, ...]] = ()
     time_first: ClassVar[bool] = False
     config: dict[str, Any]
     generators: Mapping[str, np.random.Generator]

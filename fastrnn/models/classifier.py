@@ -108,9 +108,16 @@ class PooledModel(Predictor):
     def _scores(self, inputs: Padded | Sequence[ArrayLike], batch_size: int) -> np.ndarray:
         return np.concatenate(list(in_batches(self, inputs, batch_size)))
 
-    def vjp(self, inputs: Padded | Sequence[ArrayLike]) -> tuple[np.ndarray, Pullback]:
+    def vjp(
+        self, inputs: Padded | Sequence[ArrayLike], *, input_gradient: bool = True
+    ) -> tuple[np.ndarray, Pullback]:
+        """Return what the call returns, with dropout, and its pullback.
+
+        ``d_inputs = pullback(d_output)`` adds the parameters' gradients into ``gradients``;
+        `d_inputs` is (T, B, I), None where the inputs are ids or without `input_gradient`.
+        """
         padded = self._read(inputs)
-        hidden, _, encoder_pullback = self.encoder.vjp(padded)
+        hidden, _, encoder_pullback = self.encoder.vjp(padded, input_gradient=input_gradient)
         pooled, pooling_pullback = self.pooling.vjp(hidden, padded.lengths)
         dropped, dropout_pullback = self.dropout.vjp(pooled)
         output, output_pullback = self.output.vjp(dropped, copy=False)
@@ -120,6 +127,11 @@ class PooledModel(Predictor):
             return encoder_pullback(pooling_pullback(d_pooled))[0]
 
         return output, Pullback(adjoint)
+
+    def _vjp_of_parameters(
+        self, inputs: Padded | Sequence[ArrayLike]
+    ) -> tuple[np.ndarray, Pullback]:
+        return self.vjp(inputs, input_gradient=False)
 
     def stream(self, batch_size: int = 1) -> PooledStream:
         """Return an object that reads a step at a time; a step returns the output for all so far.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastrnn._special import log_softmax
-from fastrnn._validation import check_array, check_ids, check_lengths, check_positive_int
+from fastrnn._validation import check_array, check_id, check_lengths, check_positive_int
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -45,14 +45,15 @@ def best_path(
     Raises
     ------
     ValueError, TypeError
-        If an argument has another shape or type, or valid scores are NaN or infinite.
+        If an argument has another shape or type, or the best score of a valid frame is not finite.
 
     References
     ----------
     Graves et al., "Connectionist temporal classification: labelling unsegmented sequence data with
     recurrent neural networks" (2006), section 3.2, best path decoding.
     """
-    return [merge(frames.argmax(axis=1), blank) for frames in _sequences(logits, lengths, blank)]
+    blank, sequences = _sequences(logits, lengths, blank)
+    return [merge(frames.argmax(axis=1), blank) for frames in sequences]
 
 
 def merge(alignment: ArrayLike, blank: int = 0) -> np.ndarray:
@@ -99,8 +100,8 @@ def prefix_beam(
     (2014), algorithm 1, without a language model.
     """
     beam_width = check_positive_int("beam_width", beam_width)
-    sequences = _sequences(logits, lengths, blank)
-    return [_search(log_softmax(frames, axis=1), beam_width, int(blank)) for frames in sequences]
+    blank, sequences = _sequences(logits, lengths, blank)
+    return [_search(log_softmax(frames, axis=1), beam_width, blank) for frames in sequences]
 
 
 def _search(log_y: np.ndarray, beam_width: int, blank: int) -> list[Reading]:
@@ -143,11 +144,13 @@ def _prefix(prefixes: list[tuple[int, ...]], place: int, V: int) -> tuple[int, .
     return (*prefixes[parent], symbol)
 
 
-def _sequences(logits: ArrayLike, lengths: ArrayLike | None, blank: int) -> list[np.ndarray]:
-    """Return the valid scores (T_b, V) of each sequence, float64."""
+def _sequences(
+    logits: ArrayLike, lengths: ArrayLike | None, blank: int
+) -> tuple[int, list[np.ndarray]]:
+    """Return the blank, and the valid scores (T_b, V) of each sequence, float64."""
     logits = check_array("logits", logits, np.dtype(np.float64), ("T", "B", "V"))
     T, B, V = logits.shape
-    check_ids("blank", blank, V)
+    blank = check_id("blank", blank, V)
     lengths = check_lengths(lengths, T, B)
     sequences = [logits[:length, b] for b, length in enumerate(lengths)]
     for b, frames in enumerate(sequences):
@@ -156,4 +159,4 @@ def _sequences(logits: ArrayLike, lengths: ArrayLike | None, blank: int) -> list
                 f"the scores of sequence {b} are not finite; train the model again with a lower "
                 "rate"
             )
-    return sequences
+    return blank, sequences

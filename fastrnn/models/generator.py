@@ -270,10 +270,11 @@ class SequenceGenerator(Model):
             stream = self.encoder.stream()
             for element in given:
                 features = stream.step(self.head.read(element[None])[0])
-            for _ in range(length):
+            for k in range(length):
+                if k > 0:
+                    features = stream.step(self.head.read(element[None])[0])
                 element = self.head.draw(features[0], temperature, generator)
                 yield element.copy()  # which its owner may scale back, and is read here next
-                features = stream.step(self.head.read(element[None])[0])
 
         return draw()
 

@@ -272,10 +272,11 @@ class LanguageModel(Model):
             stream = self.stream()
             for symbol in prompt:
                 logits = stream.step([symbol])
-            for _ in range(length):
+            for k in range(length):
+                if k > 0:
+                    logits = stream.step([symbol])
                 symbol = int(draw(logits, temperature, top_k, generator)[0])
                 yield symbol
-                logits = stream.step([symbol])
 
         return go_on()
 

@@ -52,6 +52,7 @@ class Writer(Model):
     (2015); in two passes as Duckworth et al., "Parallel scheduled sampling" (2019).
     """
 
+    settable = ("scheduled_sampling",)
     decoder: Decoder
     _sampling: np.random.Generator
 

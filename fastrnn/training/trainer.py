@@ -157,7 +157,8 @@ class Trainer:
             :class:`fastrnn.data.Batches` of arrays and the model has time along the first axis of
             an array, not the examples.
         FloatingPointError
-            If the loss or the gradients are not finite; the parameters are those before the step.
+            If the loss or the gradients are not finite: the parameters are those before the step.
+            At an epoch's end, if the validation loss or a parameter is not.
         KeyboardInterrupt
             After Ctrl-C.
         """
@@ -260,6 +261,8 @@ class Trainer:
         except BaseException:
             self._load_parts(before)
             raise
+        for name in self.model.settable:
+            setattr(self.model, name, sections["architecture"]["config"][name])
         self.epoch, self.position, self.step, self.count = counts
         self.loss_sum, self.history = loss_sum, history
         self.length = length
@@ -418,7 +421,8 @@ def _check_architecture(saved: Mapping[str, Any], model: Model) -> None:
     if saved["class"] != own["class"]:
         raise ValueError(f"model must be a {saved['class']}, got a {own['class']}")
     for name, value in saved["config"].items():
-        if name in own["config"] and own["config"][name] != value:
+        is_same = name not in own["config"] or own["config"][name] == value
+        if not is_same and name not in model.settable:
             raise ValueError(f"{name} must be {value!r}, got {own['config'][name]!r}")
 
 

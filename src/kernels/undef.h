@@ -5,6 +5,8 @@
 #undef real
 #undef INLINE
 #undef UNROLL
+#undef ROLLED
+#undef FR_SHUFFLE
 #undef V
 #undef V_WIDTH
 #undef V_MASK
