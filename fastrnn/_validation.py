@@ -234,6 +234,30 @@ def check_floats(name: str, value: Any) -> np.ndarray:
     return check_array(name, array, float32 if array.dtype == float32 else float64, array.shape)
 
 
+def check_num_classes(name: str, value: Any) -> int:
+    """Return a number of classes of at least 2: one alone leaves nothing to learn."""
+    number = check_positive_int(name, value)
+    if number < 2:
+        raise ValueError(f"{name} must be at least 2, got {number}")
+    return number
+
+
+def check_class_weights(name: str, value: Any, num_classes: int) -> np.ndarray:
+    """Return a weight for each class as float64 (K,), all of them positive and finite."""
+    weights = check_array(name, value, np.dtype(np.float64), (num_classes,))
+    if not (np.isfinite(weights) & (weights > 0)).all():
+        raise ValueError(f"{name} must be positive and finite, got {weights}")
+    return weights
+
+
+def check_quantiles(name: str, value: Any) -> np.ndarray:
+    """Return probabilities strictly between 0 and 1 as float64 (Q,), Q >= 1."""
+    quantiles = check_array(name, value, np.dtype(np.float64), ("Q",))
+    if quantiles.size == 0 or not ((quantiles > 0) & (quantiles < 1)).all():
+        raise ValueError(f"{name} must be one or more in (0, 1), got {value}")
+    return quantiles
+
+
 def check_output(name: str, value: Any, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     """Return `value`, an array that the callee fills: exactly `dtype` and `shape`, and writable."""
     if not isinstance(value, np.ndarray) or value.dtype != dtype:

@@ -178,7 +178,7 @@ def test_seeds():
     generator = np.random.default_rng(0)
     assert check.check_seed(generator) is generator
     assert check.check_seed(7).random() == np.random.default_rng(7).random()
-    for seed, error in ((-1, ValueError), ("a", TypeError), (1.5, TypeError)):
+    for seed, error in ((-1, ValueError), ("a", TypeError), (1.5, TypeError), (True, TypeError)):
         with pytest.raises(error, match=r"^seed must be a non-negative integer, .* or None, got "):
             fr.LSTM(2, 3, seed=seed)
         with pytest.raises(error, match=r"^seed must be"):

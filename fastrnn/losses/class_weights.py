@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastrnn._special import logsumexp
-from fastrnn._validation import check_array, check_ids, check_positive_int
+from fastrnn._validation import check_ids, check_num_classes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -43,7 +43,7 @@ def balanced_class_weights(labels: ArrayLike, num_classes: int) -> np.ndarray:
     King and Zeng, "Logistic regression in rare events data", Political Analysis 9 (2001), as
     scikit-learn's ``class_weight="balanced"``.
     """
-    num_classes = check_num_classes(num_classes)
+    num_classes = check_num_classes("num_classes", num_classes)
     labels = check_ids("labels", labels, num_classes)
     present, counts = np.unique(labels, return_counts=True)
     if len(present) < num_classes:
@@ -52,22 +52,6 @@ def balanced_class_weights(labels: ArrayLike, num_classes: int) -> np.ndarray:
         absent = ", ".join(map(str, islice(none, 10)))
         raise ValueError(f"labels must have every class of {num_classes}, got none of {absent}")
     return labels.size / (num_classes * counts)
-
-
-def check_num_classes(num_classes: int, name: str = "num_classes") -> int:
-    """Return a number of classes of at least 2: one alone leaves nothing to learn."""
-    num_classes = check_positive_int(name, num_classes)
-    if num_classes < 2:
-        raise ValueError(f"{name} must be at least 2, got {num_classes}")
-    return num_classes
-
-
-def check_class_weights(class_weights: ArrayLike, num_classes: int) -> np.ndarray:
-    """Return a weight for each class as float64 (K,), all of them positive and finite."""
-    weights = check_array("class_weights", class_weights, np.dtype(np.float64), (num_classes,))
-    if not (np.isfinite(weights) & (weights > 0)).all():
-        raise ValueError(f"class_weights must be positive and finite, got {weights}")
-    return weights
 
 
 def reweight(

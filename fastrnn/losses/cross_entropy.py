@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_floats, check_ids
+from fastrnn._validation import as_array, check_class_weights, check_floats, check_ids
 from fastrnn.backends import active_backend
 from fastrnn.losses._masks import check_mask, refuse_nothing, unmask
-from fastrnn.losses.class_weights import check_class_weights, reweight
+from fastrnn.losses.class_weights import reweight
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -74,7 +74,7 @@ def softmax_cross_entropy(
     d_rows = backend.empty(rows.shape, rows.dtype)
     loss = backend.softmax_cross_entropy(rows, ids.ravel(), d_rows)
     if class_weights is not None:
-        weights = check_class_weights(class_weights, V)
+        weights = check_class_weights("class_weights", class_weights, V)
         loss = reweight(rows, ids.ravel(), d_rows, weights)
     return loss, unmask(d_rows, mask, logits)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_floats
+from fastrnn._validation import check_array, check_floats, check_quantiles
 from fastrnn.losses._masks import check_mask, refuse_nothing, unmask
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def pinball(
     Koenker and Bassett, "Regression quantiles", Econometrica 46 (1978).
     """
     predictions = check_floats("predictions", predictions)
-    quantiles = check_quantiles(quantiles).astype(predictions.dtype)
+    quantiles = check_quantiles("quantiles", quantiles).astype(predictions.dtype)
     shape = predictions.shape[:-1]
     predictions = check_array(
         "predictions", predictions, predictions.dtype, (*shape, len(quantiles))
@@ -64,11 +64,3 @@ def pinball(
     slope = np.where(difference > 0, quantiles, np.where(difference < 0, quantiles - 1, difference))
     loss = float((slope * difference).mean(dtype=np.float64))
     return loss, unmask(slope * predictions.dtype.type(-1 / slope.size), mask, predictions)
-
-
-def check_quantiles(quantiles: ArrayLike) -> np.ndarray:
-    """Return probabilities strictly between 0 and 1 as float64 (Q,), Q >= 1."""
-    checked = check_array("quantiles", quantiles, np.dtype(np.float64), ("Q",))
-    if checked.size == 0 or not ((checked > 0) & (checked < 1)).all():
-        raise ValueError(f"quantiles must be one or more in (0, 1), got {quantiles}")
-    return checked

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_lengths, check_positive_int, check_step
+from fastrnn._validation import check_lengths, check_num_classes, check_positive_int, check_step
 from fastrnn.data import Padded
 from fastrnn.losses import ctc
-from fastrnn.losses.class_weights import check_num_classes
 from fastrnn.models.ctc_decoding import best_path, prefix_beam
 from fastrnn.models.encoder import HeadStream
 from fastrnn.models.framewise import FramewiseModel
@@ -82,7 +81,7 @@ class CTCRecognizer(FramewiseModel):
         seed: int | np.random.SeedSequence | None = None,
         **encoder: Any,
     ) -> None:
-        num_symbols = check_num_classes(num_symbols, "num_symbols")  # the blank and another
+        num_symbols = check_num_classes("num_symbols", num_symbols)  # the blank and another
         repeat, stack = check_positive_int("repeat", repeat), check_positive_int("stack", stack)
         if stack > 1 and encoder.get("inputs") != "vectors":
             raise ValueError(f"stack must be 1 where inputs are ids, got {stack}")

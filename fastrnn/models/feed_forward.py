@@ -12,7 +12,9 @@ from fastrnn._special import softmax
 from fastrnn._validation import (
     check_array,
     check_choice,
+    check_class_weights,
     check_dtype,
+    check_num_classes,
     check_positive_int,
     check_probability,
 )
@@ -20,7 +22,6 @@ from fastrnn.layers.base import Pullback
 from fastrnn.layers.dense import Dense
 from fastrnn.layers.dropout import Dropout
 from fastrnn.losses import mean_squared_error, softmax_cross_entropy
-from fastrnn.losses.class_weights import check_class_weights, check_num_classes
 from fastrnn.models.base import spawn
 from fastrnn.models.predictor import Predictor, as_rows
 from fastrnn.parameters import join
@@ -90,13 +91,15 @@ class FeedForward(Predictor):
     ) -> None:
         check_choice("loss", loss, LOSSES)
         if loss == "cross_entropy":
-            output_size = check_num_classes(output_size, "output_size")
+            output_size = check_num_classes("output_size", output_size)
         if class_weights is not None:
             if loss != "cross_entropy":
                 raise ValueError(
                     f"class_weights must be None where loss is {loss!r}, got {class_weights!r:.80}"
                 )
-            class_weights = check_class_weights(class_weights, output_size).tolist()
+            class_weights = check_class_weights(
+                "class_weights", class_weights, output_size
+            ).tolist()
         if isinstance(hidden_sizes, np.ndarray):
             hidden_sizes = hidden_sizes.tolist()
         if not isinstance(hidden_sizes, Sequence):

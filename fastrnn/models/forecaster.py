@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_array, check_positive_int
+from fastrnn._validation import as_array, check_array, check_positive_int, check_quantiles
 from fastrnn.data import Padded
 from fastrnn.losses import mean_squared_error, pinball
-from fastrnn.losses.pinball import check_quantiles
 from fastrnn.models.classifier import PooledModel, PooledStream
 from fastrnn.models.predictor import BATCH_SIZE, as_padded, as_rows
 
@@ -80,7 +79,7 @@ class Forecaster(PooledModel):
         horizon = check_positive_int("horizon", horizon)
         input_size = check_positive_int("input_size", input_size)
         if quantiles is not None:
-            quantiles = check_quantiles(quantiles).tolist()
+            quantiles = check_quantiles("quantiles", quantiles).tolist()
         output_size = horizon * (1 if quantiles is None else len(quantiles))
         encoder = {"inputs": "vectors", **encoder}
         if encoder["inputs"] != "vectors":

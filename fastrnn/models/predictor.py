@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import as_array, check_positive_int, check_sequences
+from fastrnn._validation import (
+    as_array,
+    check_class_weights,
+    check_num_classes,
+    check_positive_int,
+    check_sequences,
+)
 from fastrnn.data import Padded, pad
 from fastrnn.layers.base import Pullback
-from fastrnn.losses.class_weights import check_class_weights, check_num_classes
 from fastrnn.models.base import Model
 
 if TYPE_CHECKING:
@@ -119,7 +124,7 @@ def as_rows(targets: ArrayLike, width: int) -> np.ndarray:
 
 def check_classes(num_classes: int, class_weights: ArrayLike | None) -> dict[str, Any]:
     """Return a classifier's part of a config."""
-    num_classes = check_num_classes(num_classes)
+    num_classes = check_num_classes("num_classes", num_classes)
     if class_weights is not None:
-        class_weights = check_class_weights(class_weights, num_classes).tolist()
+        class_weights = check_class_weights("class_weights", class_weights, num_classes).tolist()
     return {"num_classes": num_classes, "class_weights": class_weights}

@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastrnn._special import softmax
-from fastrnn._validation import as_array, check_ids, check_lengths, check_positive_int
+from fastrnn._validation import (
+    as_array,
+    check_ids,
+    check_lengths,
+    check_num_classes,
+    check_positive_int,
+)
 from fastrnn.data import Padded
 from fastrnn.layers.base import Pullback
 from fastrnn.layers.embedding import add_rows
 from fastrnn.layers.pooling import LastPooling
-from fastrnn.losses.class_weights import check_num_classes
 from fastrnn.models.base import spawn
 from fastrnn.models.classifier import SequenceClassifier
 from fastrnn.models.encoder import Encoder
@@ -91,7 +96,7 @@ class QuestionAnswerer(Predictor):
         dtype: DTypeLike = "float32",
         seed: int | np.random.SeedSequence | None = None,
     ) -> None:
-        num_answers = check_num_classes(num_answers, "num_answers")
+        num_answers = check_num_classes("num_answers", num_answers)
         seeds = spawn(seed, 2)
         shared = {"cell": cell, "dtype": dtype}
         self.sentence = Encoder(
