@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from fastrnn._cli_run import DEFAULTS, OPTIMIZERS
+from fastrnn._config import MAX_THREADS
 from fastrnn._version import __version__
 from fastrnn.models.encoder import CELLS
 
@@ -40,17 +41,18 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
 
-def _whole(lowest: int) -> Callable[[str], int]:
-    """Return the argparse type of whole numbers from `lowest` on."""
+def _whole(lowest: int, highest: float = math.inf) -> Callable[[str], int]:
+    """Return the argparse type of whole numbers from `lowest` to `highest`."""
+    expected = f"at least {lowest}" if highest == math.inf else f"{lowest} to {highest}"
 
     def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             number = lowest - 1
-        if number < lowest:
+        if not lowest <= number <= highest:
             raise argparse.ArgumentTypeError(
-                f"must be a whole number of at least {lowest}, got {text[:40]!r}"
+                f"must be a whole number of {expected}, got {text[:40]!r}"
             )
         return number
 
@@ -226,7 +228,7 @@ def _add_training(group: Any) -> None:
     )
     group.add_argument(
         "--threads",
-        type=_whole(1),
+        type=_whole(1, MAX_THREADS),
         metavar="N",
         help="processor cores to use (default: FASTRNN_NUM_THREADS, OMP_NUM_THREADS, or all)",
     )

@@ -250,7 +250,7 @@ def test_unusable_texts(run, content, expected):
         ("--clip", ["-1", "nan"]),
         ("--validation-fraction", ["1", "-1", "0.9999999", "nan"]),
         ("--seed", ["-1", "x"]),
-        ("--threads", ["0", "-1", "x"]),
+        ("--threads", ["0", "-1", "x", "257"]),
         ("--patience", ["0"]),
         ("--checkpoint-every", ["-1"]),
         ("--cell", ["LSTM", "elman"]),

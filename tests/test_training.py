@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import math
+import os
 import signal
 import sys
 import threading
@@ -586,6 +587,34 @@ def test_an_optimiser_is_of_the_model_or_of_a_part_of_it():
     assert same == [name for name in before if not name.startswith("output.")]
     with pytest.raises(ValueError, match=r"optimizer must be of model\.parameters"):
         Trainer(model, Adam(join({"model": model, "other": other})))
+
+
+def test_a_batch_of_empty_sequences_is_left_out():
+    names = [np.array([1, 2, 3]), np.array([4, 1]), *[np.zeros(0, int)] * 4]
+    batches = Batches(names, names, 2)
+    full = Batches(names[:2], names[:2], 2)
+    models = [LanguageModel(5, 6, seed=0) for _ in range(2)]
+    trainers = [
+        fit(model, part, 3, validation=part, learning_rate=0.1)
+        for model, part in zip(models, (batches, full))
+    ]
+    for ours, expected in zip(*[trainer.history for trainer in trainers]):
+        for name in ("training_loss", "validation_loss"):
+            assert ours[name] == expected[name]
+    assert [trainer.step for trainer in trainers] == [9, 3]
+    empty = Batches(names[2:], names[2:], 2)
+    with pytest.raises(ValueError, match="nothing to train on: no batch has a target"):
+        fit(LanguageModel(5, 6), empty, 1)
+    with pytest.raises(ValueError, match="nothing to evaluate"):
+        evaluate(LanguageModel(5, 6), empty)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_no_file_is_refused_without_being_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    trainer = make_trainer(Checkpoint(tmp_path / "pipe"))
+    with pytest.raises(FileExistsError, match="is not a regular file"):
+        trainer.fit(Windows(IDS, 2, 5), 1)
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, float])

@@ -35,6 +35,7 @@ def add_affine(
         d_bias += d_y.sum(axis=0, dtype=np.float64)  # float32 rounds a million terms to 1 %
 
 
+@np.errstate(under="ignore")
 def softmax_cross_entropy(rows: np.ndarray, ids: np.ndarray, d_rows: np.ndarray) -> float:
     """Return the mean loss of (N, V) scores and (N,) ids; its gradient goes to `d_rows` (N, V)."""
     count = len(rows)

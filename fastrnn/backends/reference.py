@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+# What is far below the rest is zero, as in the core, whatever the caller has set in NumPy.
+_QUIET = np.errstate(under="ignore")
+
+
 class Tape(NamedTuple):
     """What `scan` keeps for `scan_adjoint`, which reads it once."""
 
@@ -46,6 +50,7 @@ class Tape(NamedTuple):
     saved: list[list]  # of each step, of each stage: what its pointwise function kept
 
 
+@_QUIET
 def scan(run: Run) -> tuple[tuple[np.ndarray, ...], Tape | None]:
     """Run a cell over all steps.
 
@@ -131,6 +136,7 @@ def replay(
     return None
 
 
+@_QUIET
 def scan_adjoint(tape: Tape, run: AdjointRun) -> tuple[np.ndarray | None, tuple[np.ndarray, ...]]:
     """Run the adjoint of `scan`: backpropagation through time.
 
@@ -305,6 +311,7 @@ class Stepper:
         out[...] = y
         return out
 
+    @_QUIET
     def _advance(self, x: np.ndarray) -> np.ndarray:
         h = x.reshape(self._offsets[1], -1)
         for layer, weights in enumerate(self._passes()):

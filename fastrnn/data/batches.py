@@ -275,12 +275,17 @@ class _Epoch(_Pairs):
 
 def _examples(name: str, value: Any) -> Any:
     """Check examples, so that no batch of them can be refused."""
-    if isinstance(value, tuple) and not isinstance(value, Padded):  # which is a batch already
+    if isinstance(value, tuple) and value and not isinstance(value, Padded):  # a batch already
         return tuple(_examples(f"{name}[{k}]", column) for k, column in enumerate(value))
     if hasattr(value, "__array__"):  # such as a data frame, its column or a tensor
         value = as_array(name, value)
-        if value.dtype == object and value.ndim:  # of sequences, or of one column's values
+        if value.dtype == object and value.ndim == 1:  # of sequences, or of one column's values
             value = list(value)
+        elif value.dtype == object and value.ndim:  # columns of several types
+            try:
+                value = value.astype(np.float64)
+            except (TypeError, ValueError) as error:
+                raise TypeError(f"{name} must have columns of numbers alone: {error}") from None
     if isinstance(value, list) and value and np.isscalar(value[0]):
         value = as_array(name, value)
     if isinstance(value, list):

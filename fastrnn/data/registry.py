@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastrnn._validation import check_bool, check_choice
+from fastrnn._validation import check_bool, check_choice, check_path
 from fastrnn.data.fetch import cache, fetch
 from fastrnn.data.files import check_content, find, read_content
 from fastrnn.data.sets import (
@@ -107,7 +107,7 @@ def _locate(file: File, folder: str | Path | None) -> Path:
 
 
 def _folder(name: str, value: str | Path) -> Path:
-    path = Path(value)
+    path = check_path(name, value)
     if not path.is_dir():
         raise ValueError(f"{name} must be a folder, got {value}")
     return path

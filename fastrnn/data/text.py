@@ -94,6 +94,8 @@ class RegexTokenizer:
             raise ValueError(
                 f"pattern must be a regular expression, got {pattern!r}: {error}"
             ) from None
+        if not isinstance(self._compiled.pattern, str):
+            raise TypeError(f"pattern must be of str, got {pattern!r}")
         if self._compiled.groups:
             raise ValueError(
                 f"pattern must have no capturing groups, got {pattern!r}; write (?:...)"

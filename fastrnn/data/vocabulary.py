@@ -230,7 +230,7 @@ class Vocabulary:
         Raises
         ------
         TypeError
-            If the tokens are a str.
+            If the tokens are a str, or one of them is none.
         ValueError
             If there are unknown tokens and no ``<unk>``, the message lists them; if ``<bos>`` or
             ``<eos>`` is asked for and has no id.
@@ -240,6 +240,10 @@ class Vocabulary:
             ids = [self._ids.get(token, self.unk) for token in tokens]
         except TypeError as error:
             raise TypeError(f"tokens must be an iterable of str: {error}") from None
+        if self.unk in ids:
+            strange = [token for token in tokens if not isinstance(token, str)]
+            if strange and self.unk is not None:
+                raise TypeError(f"tokens must be an iterable of str, got {strange[0]!r} in it")
         if None in ids:
             raise _unknown_error("tokens", set(tokens) - self._ids.keys(), len(self))
         return np.array([*self._mark("bos", bos), *ids, *self._mark("eos", eos)], np.int64)

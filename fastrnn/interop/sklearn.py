@@ -27,7 +27,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
 
-from fastrnn._validation import check_positive_int, check_sequences
+from fastrnn._validation import check_positive_int, check_probability, check_sequences
 from fastrnn.data import Batches
 from fastrnn.models import SequenceClassifier, SequenceRegressor, SequenceTagger
 from fastrnn.models.predictor import BATCH_SIZE
@@ -91,7 +91,21 @@ class _RNN(BaseEstimator):
     def _train(
         self, X: Any, y: Any, epochs: int, going_on: bool, classes: np.ndarray | None = None
     ) -> Any:
+        before = dict(vars(self))
+        try:
+            return self._train_anew(X, y, epochs, going_on, classes)
+        except BaseException:  # what was fitted before can still be used
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _train_anew(
+        self, X: Any, y: Any, epochs: int, going_on: bool, classes: np.ndarray | None
+    ) -> Any:
         epochs = check_positive_int("epochs", epochs)
+        share = check_probability("validation_fraction", self.validation_fraction)
+        if share in (0, 1):
+            raise ValueError(f"validation_fraction must be between 0 and 1, got {share}")
         sequences, y = self._read(X, y, reset=not going_on)
         if going_on:
             classes = getattr(self, "classes_", None)
@@ -102,8 +116,12 @@ class _RNN(BaseEstimator):
         optimizer.learning_rate = self.learning_rate
         callbacks, validation = [ProgressBar()] if self.verbose else [], None
         if self.patience is not None:
+            if len(sequences) < 2:
+                raise ValueError("patience must be None for one sequence: none can be held out")
+            if not going_on or not hasattr(self, "_held_out_by"):
+                self._held_out_by = _seed(random)  # the same sequences by each fit that goes on
             parts = train_test_split(
-                sequences, targets, test_size=self.validation_fraction, random_state=_seed(random)
+                sequences, targets, test_size=share, random_state=self._held_out_by
             )
             sequences, held_out, targets, held_out_targets = parts
             validation = Batches(held_out, held_out_targets, BATCH_SIZE)
@@ -283,7 +301,8 @@ class RNNClassifier(_Labels):
         Stop after this many epochs without a lower loss on sequences held out, and go back to the
         epoch of the lowest; None trains all epochs on all sequences.
     validation_fraction : float
-        Share of the sequences held out where `patience` is given.
+        Share of the sequences held out where `patience` is given, between 0 and 1; the same ones in
+        each ``fit`` that continues the training.
     warm_start : bool
         Whether ``fit`` continues the training of the last one.
     random_state : int, numpy.random.RandomState or None
@@ -502,7 +521,10 @@ class RNNTagger(_Labels):
         """Return the share of steps with the right label, `sample_weight` one for each step."""
         predicted = self.predict(X)
         if isinstance(predicted, list):
-            predicted, y = np.concatenate(predicted), np.concatenate(self._check_y(y))
+            check_consistent_length(predicted, y)
+            y = self._check_y(y)
+            _check_lengths(predicted, y)
+            predicted, y = np.concatenate(predicted), np.concatenate(y)
         return accuracy_score(y, predicted, sample_weight=sample_weight)
 
     def _build(self, targets: Any, classes: Any, **settings: Any) -> SequenceTagger:
@@ -518,9 +540,7 @@ class RNNTagger(_Labels):
     def _read(self, X: Any, y: Any = _NO_Y, reset: bool = False) -> Any:
         read = super()._read(X, y, reset)
         if y is not _NO_Y:
-            for k, (x, labels) in enumerate(zip(*read)):
-                if len(x) != len(labels):
-                    raise ValueError(f"y[{k}] must have {len(x)} labels, got {len(labels)}")
+            _check_lengths(*read)
         return read
 
     def _check_y(self, y: Any) -> list[np.ndarray]:
@@ -538,6 +558,13 @@ class RNNTagger(_Labels):
     def _predicted(self, X: Any, predict: Callable[[list[np.ndarray]], Any]) -> Any:
         predicted = super()._predicted(X, predict)
         return predicted if _are_sequences(X) else predicted[0]
+
+
+def _check_lengths(sequences: list[np.ndarray], y: list[np.ndarray]) -> None:
+    """Refuse labels that are not one for each step of each sequence; ValueError."""
+    for k, (x, labels) in enumerate(zip(sequences, y)):
+        if len(x) != len(labels):
+            raise ValueError(f"y[{k}] must have {len(x)} labels, got {len(labels)}")
 
 
 def _are_sequences(X: Any) -> bool:

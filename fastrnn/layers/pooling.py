@@ -162,7 +162,7 @@ class WeightedPooling(Pooling):
         weights -= weights.max(axis=0)
         with np.errstate(under="ignore"):
             np.exp(weights, out=weights)
-        weights /= weights.sum(axis=0, dtype=np.float64)
+            weights /= weights.sum(axis=0, dtype=np.float64)
         weights[~valid] = 0  # also where a score is NaN
         return valid, weights, pullback
 
@@ -170,7 +170,8 @@ class WeightedPooling(Pooling):
         valid, weights, pullback = self._weigh(x, lengths)
         if not valid.all():
             x = np.where(valid[..., None], x, 0)  # zero times NaN would be NaN
-        pooled = np.einsum("tb,tbi->bi", weights, x, dtype=np.float64).astype(self.dtype)
+        with np.errstate(under="ignore"):
+            pooled = np.einsum("tb,tbi->bi", weights, x, dtype=np.float64).astype(self.dtype)
 
         def adjoint(d_pooled: np.ndarray) -> np.ndarray:
             d_x = weights[..., None] * d_pooled

@@ -285,7 +285,8 @@ class Checkpoint(Callback):
             self._save(trainer, self.path)
             return
         with_sections(trainer.state_dict(), self.sections)
-        write_atomically(self.path, self.path.read_bytes())
+        # What is no file, and might be read without end, is refused without being read.
+        write_atomically(self.path, self.path.read_bytes() if self.path.is_file() else b"")
         self._saved_at = -math.inf
 
     def on_step_end(self, trainer: Trainer) -> None:

@@ -283,6 +283,10 @@ class Trainer:
         self.processor_seconds += time.process_time() - processor_seconds
 
     def _train_on(self, inputs: Any, targets: Any) -> None:
+        if _is_empty(self.model, targets):
+            self.position += 1
+            self.step += 1
+            return
         self.model.zero_gradients()
         loss, state, pullback = self.model.loss_vjp(inputs, targets, self.state)
         count = self.model.count(targets)
@@ -302,6 +306,8 @@ class Trainer:
     def _finish_epoch(
         self, validation: Iterable[Batch] | None, interrupt: _DeferredInterrupt
     ) -> None:
+        if self.count == 0:
+            raise ValueError("there is nothing to train on: no batch has a target")
         validation_loss = None
         if validation is not None:
             validation_loss = evaluate(self.model, self._until(interrupt, validation))
@@ -314,7 +320,7 @@ class Trainer:
                 "epoch": self.epoch,
                 "step": self.step,
                 "learning_rate": self.optimizer.scheduled_rate(self.optimizer.steps - 1),
-                "training_loss": self.loss if self.count else math.nan,
+                "training_loss": self.loss,
                 "validation_loss": validation_loss,
             }
         )
@@ -388,6 +394,8 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     total, count, state = 0.0, 0, None
     for batch in batches:
         inputs, targets = check_pair("a batch", batch)
+        if _is_empty(model, targets):
+            continue
         loss, state = model.loss(inputs, targets, state)
         size = model.count(targets)
         total += float(loss) * size
@@ -395,6 +403,11 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     if count == 0:
         raise ValueError("there is nothing to evaluate: no batch has a target")
     return total / count
+
+
+def _is_empty(model: Model, targets: Any) -> bool:
+    """Return whether a batch is of empty sequences alone, where the model reads such."""
+    return model.time_first and isinstance(targets, Padded) and model.count(targets) == 0
 
 
 def check_fit(

@@ -339,6 +339,21 @@ def test_tables_and_their_columns_are_arrays():
     assert np.array_equal(pad(Column(table)).values, table.T)
 
 
+def test_a_table_may_have_columns_of_several_types():
+    table = np.array([[True, 0.5], [False, 2]], object)  # as NumPy makes it of a data frame
+    ((inputs, _),) = Batches(Column(table), [0, 1], 2)
+    np.testing.assert_array_equal(inputs, [[1, 0.5], [0, 2]])
+    assert inputs.dtype == np.float64
+    table[1, 1] = "b"
+    with pytest.raises(TypeError, match=r"inputs must have columns of numbers alone: .*'b'"):
+        Batches(Column(table), [0, 1], 2)
+
+
+def test_no_inputs_are_refused():
+    with pytest.raises(TypeError, match="inputs must be a list of sequences or an array"):
+        Batches((), [1], 1)
+
+
 def test_a_column_of_sequences_is_their_list():
     sequences = np.empty(3, object)
     sequences[:] = [[1, 2, 3], [4], [5, 6]]

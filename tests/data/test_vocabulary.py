@@ -1,6 +1,7 @@
 """Texts to ids and back."""
 
 import json
+import math
 from collections import Counter
 
 import numpy as np
@@ -139,6 +140,12 @@ def test_unknown_tokens_without_an_id_for_them_are_listed():
         vocabulary.encode(["a", "c", "", "b\n"])
     with pytest.raises(ValueError, match=r"""^tokens .* of 1: 3, "b'x'", "c"$"""):
         vocabulary.encode(["c", 3, b"x"])
+
+
+@pytest.mark.parametrize("stranger", [None, 3, math.nan, b"a"])
+def test_what_is_no_token_is_not_an_unknown_one(stranger):
+    with pytest.raises(TypeError, match="tokens must be an iterable of str, got"):
+        Vocabulary(["a"]).encode(["a", stranger])
 
 
 @pytest.mark.parametrize("mark", ["bos", "eos"])

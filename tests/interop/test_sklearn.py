@@ -9,7 +9,7 @@ pytest.importorskip("sklearn", minversion="1.6")
 
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -363,6 +363,13 @@ def test_what_is_refused_changes_nothing():
         with pytest.raises(ValueError, match="learning_rate must be"):
             estimator.set_params(learning_rate=-1).fit(SEQUENCES, y)
         assert equal(estimator.predict(SEQUENCES), before)
+    table = RNG.standard_normal((8, 5))
+    classifier = RNNClassifier(**SMALL).fit(table, [0, 1] * 4)
+    for X, y in ((table[:, :3], ["a"] * 8), (SEQUENCES, LABELS[:5])):
+        with pytest.raises(ValueError, match=r"at least 2 classes|inconsistent numbers"):
+            classifier.fit(X, y)
+        assert classifier.n_features_in_ == 5
+        classifier.predict(table)
 
 
 def test_what_was_fitted_says_what_can_be_predicted():
@@ -388,6 +395,8 @@ def test_what_was_fitted_says_what_can_be_predicted():
         ({"clip": -1}, "clip must be a positive number"),
         ({"class_weight": {"up": -1}}, "class_weights must be positive"),
         ({"patience": 0}, "patience must be a positive integer"),
+        ({"validation_fraction": 1}, "validation_fraction must be between 0 and 1, got 1"),
+        ({"validation_fraction": 3}, "validation_fraction must be a probability"),
     ],
 )
 def test_wrong_parameters_are_refused(options, message):
@@ -404,6 +413,31 @@ def test_a_tagger_wants_labels_for_each_step():
     with pytest.raises(ValueError, match=rf"y\[59\] must have {len(TAGS[-1])} labels, got 1"):
         tagger.partial_fit(SEQUENCES, y)
     assert equal(tagger.predict_proba(SEQUENCES), before)
+
+
+def test_a_tagger_is_scored_step_by_step():
+    tagger, tags = fit("tagger", epochs=2)
+    with pytest.raises(ValueError, match=rf"y\[0\] must have {len(tags[0])} labels, got 1"):
+        tagger.score(SEQUENCES, [tags[0][:1], *tags[1:]])
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        tagger.score(SEQUENCES, [np.concatenate(tags)])
+
+
+def test_the_same_sequences_are_held_out_by_each_fit_that_goes_on(monkeypatch):
+    held_out = []
+
+    def split(*arrays, **options):
+        parts = train_test_split(*arrays, **options)
+        held_out.append(np.concatenate(parts[1]).tolist())
+        return parts
+
+    monkeypatch.setattr("fastrnn.interop.sklearn.train_test_split", split)
+    classifier = RNNClassifier(**SMALL | {"patience": 3, "warm_start": True, "epochs": 1})
+    for _ in range(3):
+        classifier.fit(SEQUENCES, LABELS)
+    assert held_out[0] == held_out[1] == held_out[2]
+    with pytest.raises(ValueError, match="patience must be None for one sequence"):
+        classifier.partial_fit(SEQUENCES[:1], LABELS[:1])
 
 
 def test_a_tagger_wants_labels_for_each_sequence():
