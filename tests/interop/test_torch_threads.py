@@ -57,6 +57,20 @@ def test_pytorchs_threads_sleep_while_kernels_run(monkeypatch):
 
 @gnu
 @pytest.mark.usefixtures("two_threads")
+def test_numpy_has_no_parallel_region_around_it(monkeypatch):
+    """Its BLAS would warn of one."""
+    _, accelerated = pair("GRU", 64, 128, 2, dtype=torch.float32)
+    slept = []
+    with fr.use_backend("reference"):
+        backend = fr.backends.active_backend()
+        scans = backend.scans
+        monkeypatch.setattr(backend, "scans", lambda *a: slept.append(they_sleep()) or scans(*a))
+        accelerated(torch.randn(20, 30, 64))
+    assert slept == [False] * 2
+
+
+@gnu
+@pytest.mark.usefixtures("two_threads")
 def test_pytorchs_threads_are_woken_after_an_error():
     def interrupted():
         with threads.asleep(1e9):

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import warnings
 
 import pytest
 
@@ -74,6 +75,24 @@ def saved_elsewhere(layer):
         output, _ = layer(batch())
     output.sum().backward()
     return gradients(layer)
+
+
+def changed_after_it_was_saved_elsewhere(layer):
+    """What was saved counts, not what the memory of the inputs and weights holds by then."""
+    found = []
+    for change_weights in (False, True):
+        layer.zero_grad()
+        x = batch()
+        with torch.autograd.graph.saved_tensors_hooks(torch.clone, lambda t: t):
+            output, _ = layer(x)
+        if change_weights:
+            with torch.no_grad():
+                layer.weight_hh_l0.zero_()
+        else:
+            x.zero_()
+        output.sum().backward()
+        found += gradients(layer)
+    return found
 
 
 def views_of_a_vector(layer):
@@ -149,6 +168,23 @@ def compiled(layer):
     return [loss(batch()), *gradients(layer)]
 
 
+def compiled_with_its_backward_pass(layer):
+    optimizer = torch.optim.SGD(layer.parameters(), 0.1)
+
+    @functools.partial(torch.compile, backend="aot_eager")
+    def step(x):
+        optimizer.zero_grad()
+        loss = layer(2 * x)[0].square().sum()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        losses = [step(batch()) for _ in range(3)]
+    return [*losses, *gradients(layer)]
+
+
 class Outputs(Dataset):
     """A layer's outputs, made by the workers."""
 
@@ -174,6 +210,7 @@ SCRIPTS = [
     zeroed_in_place,
     hooks,
     saved_elsewhere,
+    changed_after_it_was_saved_elsewhere,
     views_of_a_vector,
     given_other_data,
     converted,
@@ -181,12 +218,15 @@ SCRIPTS = [
     spectral_norm,
     dropped_weights,
     averaged,
-    pytest.param(
-        compiled,
-        marks=pytest.mark.skipif(
-            torch.__version__ < torch.torch_version.TorchVersion("2.7"), reason="not left to us"
-        ),
-    ),
+    *[
+        pytest.param(
+            script,
+            marks=pytest.mark.skipif(
+                torch.__version__ < torch.torch_version.TorchVersion("2.7"), reason="not left to us"
+            ),
+        )
+        for script in (compiled, compiled_with_its_backward_pass)
+    ],
     workers,
 ]
 OPTIMISERS = {

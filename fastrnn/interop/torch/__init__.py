@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from contextlib import suppress
 from itertools import accumulate
 from operator import is_
 from typing import Any, TypeVar
@@ -29,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from fastrnn.interop.torch.scan import Call, eager, ordinary, run, stack_of
+from fastrnn.interop.torch.scan import Call, eager, not_compiled, ordinary, run, stack_of
 
 __all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell", "accelerate"]
 
@@ -46,6 +45,7 @@ FLOPS_A_STEP = 1.5e6
 class _Accelerated:
     """What layers and cells share; a mix-in before PyTorch's class."""
 
+    @not_compiled
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002 - PyTorch's name
         if eager():
             result = self._forward(input, hx)
@@ -65,18 +65,6 @@ class _Accelerated:
         module = copy.copy(self)
         module.__class__ = _ORIGINALS[type(self)]
         return module
-
-
-# `torch.compile` leaves layers out of its graphs and calls them as they are, but would go on
-# compiling inside the call, where it finds PyTorch's layer (see `eager`). This call and all it
-# makes are not compiled on their own; as part of a graph they are traced, like PyTorch's. Without
-# these names, which PyTorch has since 2.7 and calls its own, compiled models keep PyTorch's layers.
-with suppress(AttributeError, TypeError):
-    _frames = torch._C._dynamo.eval_frame
-    _skip = _frames._FrameAction.SKIP
-    _frames.set_code_exec_strategy(
-        _Accelerated.forward.__code__, _frames._FrameExecStrategy(_skip, _skip)
-    )
 
 
 class _Layer(_Accelerated):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from fastrnn.backends import active_backend
+from fastrnn.backends import active_backend, reference
 from fastrnn.backends.runs import AdjointRun, Weights
 from fastrnn.cells import CELLS, CellSpec
 from fastrnn.interop.torch.threads import asleep
+
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 # Other classes of tensors may mean anything by their operations.
@@ -139,7 +142,7 @@ class _Run:
         arrays = [np.ascontiguousarray(t.numpy(force=True)) for t in tensors[first_weight:]]
         final = []
         by_pass = call.by_pass(arrays)
-        with asleep(call.flops) as most_threads:
+        with self._threads(call.flops) as most_threads:
             for first in range(0, stack.passes, stack.directions):
                 below, rows = rows, self.backend.empty((len(rows), stack.directions * P), dtype)
                 if first and call.dropout:
@@ -164,6 +167,10 @@ class _Run:
                 self.tapes.append([tape for _, tape in results])
         self.outputs = (call.sequences(rows), *call.state_tensors(final))
 
+    def _threads(self, flops: float) -> AbstractContextManager[int | None]:
+        # NumPy's BLAS has threads of its own, and warns of a parallel region.
+        return nullcontext() if self.backend is reference else asleep(flops)
+
     def adjoint(
         self, d_outputs: Sequence[Tensor | None], needed: Sequence[bool]
     ) -> list[Tensor | None]:
@@ -180,7 +187,7 @@ class _Run:
             array.fill(0)
         by_pass = call.by_pass(d_weights)
         d_initial: list[tuple[np.ndarray, ...]] = []
-        with asleep(2 * call.flops) as most_threads:
+        with self._threads(2 * call.flops) as most_threads:
             for first in reversed(range(0, stack.passes, stack.directions)):
                 results = self.backend.scan_adjoints(
                     self.tapes.pop(),
@@ -256,6 +263,22 @@ def _torch_outputs(
     return (x.reshape(*call.leading, -1), *states)
 
 
+def not_compiled(function: AnyFunction) -> AnyFunction:
+    """Let `torch.compile` call a function, and all that it calls, as it is.
+
+    The compiler leaves layers out of its graphs, and calls them and their backward pass, but would
+    go on compiling inside, where it finds PyTorch's operators (see `eager`). As part of a graph
+    they are traced, like PyTorch's. Without these names, which PyTorch has since 2.7 and calls its
+    own, compiled models keep PyTorch's layers.
+    """
+    with suppress(AttributeError, TypeError):
+        frames = torch._C._dynamo.eval_frame
+        skip = frames._FrameAction.SKIP
+        strategy = frames._FrameExecStrategy(skip, skip)
+        frames.set_code_exec_strategy(function.__code__, strategy)
+    return function
+
+
 class _Scan(torch.autograd.Function):
     """A `_Run` in PyTorch's graph."""
 
@@ -264,22 +287,33 @@ class _Scan(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         once = _Run(call, tensors, keep_tape=True, masks=[])
-        ctx.call, ctx.masks, ctx.runs = call, once.masks, [once]
+        # Not themselves: what is changed in place may come to depend on this node.
+        read = [t if t is None or type(t) is torch.nn.Parameter else t.detach() for t in tensors]
+        ctx.call, ctx.masks, ctx.runs = call, once.masks, [(once, read)]
         outputs, once.outputs = once.outputs, ()  # the graph must not own what owns the graph
         return outputs
 
     @staticmethod
+    @not_compiled
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors
         if all(d is None for d in d_outputs):
             return (None,) * (1 + len(tensors))
         if torch.is_grad_enabled() or not all(map(_is_plain, d_outputs)) or not eager():
             return (None, *_torch_adjoint(ctx.call, tensors, ctx.masks, d_outputs))
-        try:
-            once = ctx.runs.pop()
-        except IndexError:  # the graph was retained, but tapes are used up
+        once, read = ctx.runs.pop() if ctx.runs else (None, ())
+        # The graph may be retained, while a tape is used once; or what a hook has saved is no
+        # longer in the memory that the tape refers to.
+        if once is None or not all(map(_are_alike, tensors, read)):
             once = _Run(ctx.call, tensors, keep_tape=True, masks=ctx.masks)
         return (None, *once.adjoint(d_outputs, ctx.needs_input_grad[1:]))
+
+
+def _are_alike(saved: Tensor | None, read: Tensor | None) -> bool:
+    """Return whether a saved tensor holds what the memory of the one that was read holds now."""
+    if saved is read:
+        return True
+    return saved.data_ptr() == read.data_ptr() or torch.equal(saved, read)
 
 
 def _is_plain(d_output: Tensor | None) -> bool:
