@@ -49,6 +49,8 @@ class Parameters(Mapping[str, np.ndarray]):
     gradients : mapping of str to ndarray
         Views of ``flat_gradients``, with the names and shapes of the values. The mapping is
         read-only, the arrays are not.
+    is_part : bool
+        Whether these have been joined with others, in whose buffers they lie.
     frozen : tuple of str
         Names of the arrays that training leaves as they are; see :meth:`freeze`.
 
@@ -69,7 +71,7 @@ class Parameters(Mapping[str, np.ndarray]):
         dtype = check_dtype(dtype)
         self._shapes = _within_limit(shapes.items() if isinstance(shapes, Mapping) else shapes)
         self._parts: list[Parameters] = []
-        self._is_part = False
+        self.is_part = False
         # The places of frozen arrays, which joined parameters and their parts share, and the place
         # of the first array here.
         self._frozen: set[int] = set()
@@ -94,7 +96,7 @@ class Parameters(Mapping[str, np.ndarray]):
         start, first = 0, self._first
         for part in self._parts:
             stop = start + part.flat_values.size
-            part._is_part = True
+            part.is_part = True
             part._frozen, part._first = self._frozen, first
             part._bind(values[start:stop], gradients[start:stop])
             start = stop
@@ -126,11 +128,6 @@ class Parameters(Mapping[str, np.ndarray]):
     def __repr__(self) -> str:
         arrays = ", ".join(f"{name} {view.shape}" for name, view in self._views.items())
         return f"Parameters({arrays}; {self.dtype})"
-
-    @property
-    def is_part(self) -> bool:
-        """Whether these have been joined with others, in whose buffers they lie."""
-        return self._is_part
 
     def is_within(self, other: Parameters) -> bool:
         """Whether all of these lie in the other's buffer, as those of a part do."""
@@ -321,7 +318,7 @@ def join(parts: Mapping[str, Module]) -> Parameters:
             raise TypeError(f"{name} must be a layer or a model, got {found}")
         if "." in name:
             raise ValueError(f"a part's name must not contain a dot, got {name!r}")
-        if member._is_part or id(member) in seen:
+        if member.is_part or id(member) in seen:
             raise ValueError(
                 f"{name} already belongs to a model; make another and copy with load_state_dict"
             )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastrnn._validation import check_non_negative_float, check_positive_float
-from fastrnn.optim.base import Optimizer
+from fastrnn.optim.base import Array, Optimizer
 from fastrnn.parameters import Parameters
 
 
@@ -80,19 +80,13 @@ class Adagrad(Optimizer):
     def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ("sum",)
 
-    def _update(
-        self,
-        values: np.ndarray,
-        gradients: np.ndarray,
-        buffers: Sequence[np.ndarray],
-        learning_rate: float,
-    ) -> None:
+    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
         adagrad_update(
             values,
             self._with_decay(values, gradients),
             *buffers,
             self._scratch[: values.size],
-            learning_rate / (1 + (self.steps - 1) * self._settings["lr_decay"]),
+            rate / (1 + (self.steps - 1) * self._settings["lr_decay"]),
             self._settings["eps"],
         )
 

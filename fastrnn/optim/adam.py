@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-
 from fastrnn._validation import check_non_negative_float, check_positive_float
 from fastrnn.backends import active_backend
-from fastrnn.optim.base import Optimizer, check_decay_rate
+from fastrnn.optim.base import Array, Optimizer, check_decay_rate
 from fastrnn.parameters import Parameters
 
 
@@ -84,20 +82,14 @@ class Adam(Optimizer):
         """Return the weight decay in the gradients, and the factor on the values."""
         return self._settings["weight_decay"], 1.0
 
-    def _update(
-        self,
-        values: np.ndarray,
-        gradients: np.ndarray,
-        buffers: Sequence[np.ndarray],
-        learning_rate: float,
-    ) -> None:
-        weight_decay, shrink = self._decay(learning_rate)
+    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
+        weight_decay, shrink = self._decay(rate)
         active_backend().adam(
             values,
             gradients,
             *buffers,
             step=self.steps,
-            learning_rate=learning_rate,
+            learning_rate=rate,
             beta1=self._settings["beta1"],
             beta2=self._settings["beta2"],
             eps=self._settings["eps"],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,6 +12,8 @@ import numpy as np
 from fastrnn._validation import check_array, check_non_negative_float, check_non_negative_int
 from fastrnn.optim.schedules import Constant
 from fastrnn.parameters import Parameters
+
+Array = np.ndarray
 
 
 class Optimizer(ABC):
@@ -85,10 +87,9 @@ class Optimizer(ABC):
         rate = self.scheduled_rate(self.steps)
         self.steps += 1
         own = self.parameters
-        for values, gradients, *buffers in own.trainable(
-            own.flat_values, own.flat_gradients, *self._buffers.values()
-        ):
-            self._update(values, gradients, buffers, rate)
+        buffers = own.flat_values, own.flat_gradients, *self._buffers.values()
+        for piece in own.trainable(*buffers):
+            self._update(rate, *piece)
 
     def scheduled_rate(self, steps: int) -> float:
         """Return the step size, with the schedule's factor, of the step after `steps` others.
@@ -180,16 +181,10 @@ class Optimizer(ABC):
         return decayed
 
     @abstractmethod
-    def _update(
-        self,
-        values: np.ndarray,
-        gradients: np.ndarray,
-        buffers: Sequence[np.ndarray],
-        learning_rate: float,
-    ) -> None:
-        """Make step number ``steps``, counted from 1, of a piece (n,) of the parameters.
+    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
+        """Make step number ``steps``, counted from 1, of a piece (n,) of all that there is.
 
-        Its `buffers` are those that the settings name, in that order.
+        `rate` is the step size; `buffers` are those that the settings name, in that order.
         """
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastrnn._validation import check_bool, check_non_negative_float, check_positive_float
-from fastrnn.optim.base import Optimizer, check_decay_rate
+from fastrnn.optim.base import Array, Optimizer, check_decay_rate
 from fastrnn.optim.sgd import sgd_momentum_update, sgd_update
 from fastrnn.parameters import Parameters
 
@@ -93,13 +93,7 @@ class RMSprop(Optimizer):
         }
         return tuple(name for name, wanted in names.items() if wanted)
 
-    def _update(
-        self,
-        values: np.ndarray,
-        gradients: np.ndarray,
-        buffers: Sequence[np.ndarray],
-        learning_rate: float,
-    ) -> None:
+    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
         gradients = self._with_decay(values, gradients)
         averages = dict(zip(self._buffers, buffers))
         quotient = self._scratch[: values.size]
@@ -117,12 +111,12 @@ class RMSprop(Optimizer):
                 quotient,
                 averages["momentum_buffer"],
                 quotient,
-                learning_rate,
+                rate,
                 self._settings["momentum"],
                 nesterov=False,
             )
         else:
-            sgd_update(values, quotient, quotient, learning_rate)
+            sgd_update(values, quotient, quotient, rate)
 
 
 def rmsprop_quotient(gradients, square_avg, grad_avg, quotient, alpha, eps) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from fastrnn._validation import check_bool, check_non_negative_float
-from fastrnn.optim.base import Optimizer, check_decay_rate
+from fastrnn.optim.base import Array, Optimizer, check_decay_rate
 from fastrnn.parameters import Parameters
 
 
@@ -80,13 +80,7 @@ class SGD(Optimizer):
     def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if settings["momentum"] else ()
 
-    def _update(
-        self,
-        values: np.ndarray,
-        gradients: np.ndarray,
-        buffers: Sequence[np.ndarray],
-        learning_rate: float,
-    ) -> None:
+    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
         gradients = self._with_decay(values, gradients)
         if self._settings["momentum"]:
             sgd_momentum_update(
@@ -94,12 +88,12 @@ class SGD(Optimizer):
                 gradients,
                 *buffers,
                 self._scratch[: values.size],
-                learning_rate,
+                rate,
                 self._settings["momentum"],
                 self._settings["nesterov"],
             )
         else:
-            sgd_update(values, gradients, self._scratch[: values.size], learning_rate)
+            sgd_update(values, gradients, self._scratch[: values.size], rate)
 
 
 def sgd_update(values, direction, scratch, learning_rate) -> None:
