@@ -94,6 +94,8 @@ def test_runs_are_merged_before_blanks_are_dropped():
     assert merge([0, 1, 1, 0, 1, 2, 2, 0, 0]).tolist() == [1, 1, 2]
     assert merge([2, 2, 0, 1], blank=2).tolist() == [0, 1]
     assert merge([]).tolist() == merge([0, 0]).tolist() == []
+    with pytest.raises(TypeError, match="alignment must be integers, got dtype float64"):
+        merge([1.7])
 
 
 @pytest.mark.parametrize("decode", [best_path, lambda *a: [r[0].symbols for r in prefix_beam(*a)]])

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import check_ids, check_positive_int
+from fastrnn._validation import check_bool, check_ids, check_positive_int
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -249,6 +249,7 @@ class Vocabulary:
         return np.array([*self._mark("bos", bos), *ids, *self._mark("eos", eos)], np.int64)
 
     def _mark(self, name: str, wanted: bool) -> list[int]:
+        wanted = check_bool(name, wanted)
         mark = getattr(self, name) if wanted else None
         if wanted and mark is None:
             raise ValueError(f"{name} must be False: <{name}> is none of {self.specials}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastrnn._special import log_softmax
-from fastrnn._validation import check_array, check_id, check_lengths, check_positive_int
+from fastrnn._validation import check_array, check_id, check_ids, check_lengths, check_positive_int
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -58,7 +58,7 @@ def best_path(
 
 def merge(alignment: ArrayLike, blank: int = 0) -> np.ndarray:
     """Return the symbols (S,) that an alignment (T,) says: runs become one, blanks are dropped."""
-    alignment = np.asarray(alignment, np.int64)
+    alignment = check_ids("alignment", alignment, np.iinfo(np.int64).max)
     starts = np.ones(len(alignment), bool)
     starts[1:] = alignment[1:] != alignment[:-1]
     return alignment[starts & (alignment != blank)]

@@ -154,6 +154,12 @@ def test_marks_without_an_id_are_refused(mark):
         Vocabulary(["a"], specials=("<unk>",)).encode(["a"], **{mark: True})
 
 
+@pytest.mark.parametrize("mark", ["bos", "eos"])
+def test_a_mark_is_true_or_false(mark):
+    with pytest.raises(TypeError, match=f"{mark} must be True or False, got ndarray"):
+        Vocabulary(["a"]).encode(["a"], **{mark: np.array([3])})
+
+
 @pytest.mark.parametrize(
     "specials", [("<pad>", "<pad>"), ("<mask>",), ("pad",), "<pad>", [["<pad>"]]]
 )
