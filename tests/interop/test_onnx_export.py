@@ -535,6 +535,15 @@ def test_exported_dense_embedding_and_dropout(tmp_path):
             assert_close(run(feeds)["output"], expected, TOLERANCES["float32"])
 
 
+def test_nodes_have_names_of_their_own(tmp_path):
+    fronnx.export(fr.GRU(4, 6, zoneout=0.1), tmp_path / "layer.onnx")
+    graphs = [onnx.load(tmp_path / "layer.onnx").graph]
+    bodies = [a.g for n in graphs[0].node for a in n.attribute if a.type == a.GRAPH]
+    assert bodies
+    names = [node.name for graph in graphs + bodies for node in graph.node]
+    assert all(names) and len(set(names)) == len(names)
+
+
 def test_every_layer_and_model_has_a_writer():
     public = [getattr(module, name) for module in (fr.layers, fr.models) for name in module.__all__]
     bases = (fr.layers.Module, fr.models.Model)

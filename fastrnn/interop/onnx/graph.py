@@ -58,9 +58,10 @@ class Graph:
         last: bool = False,
     ) -> None:
         """Declare an output, a value computed so far; `last` puts it after those that are not."""
-        self._nodes.append(helper.make_node("Identity", [value], [self._prefix + name]))
+        name = self._prefix + name
+        self._nodes.append(helper.make_node("Identity", [value], [name], name=name))
         outputs = self._last_outputs if last else self._outputs
-        outputs.append(_declared(self._prefix + name, dtype, shape))
+        outputs.append(_declared(name, dtype, shape))
 
     def constant(self, name: str, array: np.ndarray) -> str:
         """Store an array; return its name."""
@@ -78,8 +79,10 @@ class Graph:
 
     def nodes(self, operator: str, inputs: list[str], outputs: int, **attributes: Any) -> list[str]:
         """Append a node with several outputs."""
-        names = [f"{self._prefix}{operator}_{len(self._nodes)}_{k}" for k in range(outputs)]
-        self._nodes.append(helper.make_node(operator, inputs, names, **attributes))
+        # Nodes have names as well: older versions of ONNX Runtime confuse those that have none.
+        name = f"{self._prefix}{operator}_{len(self._nodes)}"
+        names = [f"{name}_{k}" for k in range(outputs)]
+        self._nodes.append(helper.make_node(operator, inputs, names, name=name, **attributes))
         return names
 
     def body(self) -> Graph:
