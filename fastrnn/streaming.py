@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,6 @@ from fastrnn.backends import active_backend
 from fastrnn.parameters import aligned_zeros
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import ArrayLike
 
     from fastrnn.layers.recurrent import Recurrent
@@ -56,7 +53,7 @@ class Stream:
         self.layer = layer
         self.batch_size = check_positive_int("batch_size", batch_size)
         try:
-            self._states = tuple(map(_aligned, layer.initial_state(self.batch_size)))
+            states = tuple(map(_aligned, layer.initial_state(self.batch_size)))
         except (MemoryError, ValueError):  # the latter where no array can be so large
             raise MemoryError(
                 f"batch_size must be as many sequences as fit into memory, got {batch_size}"
@@ -65,7 +62,7 @@ class Stream:
             layer.cell.name,
             lambda: [weights for _, weights, _ in layer.passes()],
             layer.parameters,
-            self._states,
+            states,
             # Not a method: a stream in a cycle would wait for the collector with all its memory.
             partial(_check, layer, self.batch_size),
             layer.extras(),
@@ -84,8 +81,7 @@ class Stream:
         Can be set: None is the state of a new stream, and ``batch_size=1`` needs no axis B.
         While another thread is in a step, it can be neither read nor set: RuntimeError.
         """
-        with self._alone():
-            state = tuple([array.copy() for array in self._states])
+        state = self._stepper.copy_states()
         return state[0] if len(state) == 1 else state
 
     @state.setter
@@ -98,18 +94,11 @@ class Stream:
             axes = []
         alone = B == 1 and 2 in axes
         checked = layer.check_state("state", value, None if alone else B)
-        first = layer.initial_state(B)
-        with self._alone():
-            for own, array, default in zip(self._states, checked, first):
-                own[...] = default if array is None else array.reshape(own.shape)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._stepper.begin()
-        try:
-            yield
-        finally:
-            self._stepper.end()
+        values = [
+            default if array is None else array.reshape(default.shape)
+            for array, default in zip(checked, layer.initial_state(B))
+        ]
+        self._stepper.set_states(tuple(values))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # What steps holds the memory of this stream's states and of its layer.

@@ -1,6 +1,7 @@
 """The compiled core among threads, forks and signals, and at impossible sizes."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -475,6 +476,34 @@ def test_a_state_is_read_before_or_after_a_step_of_another_thread():
     thread.join()
     assert set(found) <= states
     assert set(refused) <= {"a stream must be one thread's at a time, got another thread's call"}
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_a_stream_goes_on_where_the_handler_of_a_signal_has_raised(backend):
+    class Timeout(Exception):  # noqa: N818 - no error
+        pass
+
+    def expire(number, frame):
+        raise Timeout
+
+    def work(seconds):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        while True:
+            stream.state = stream.state
+
+    with fr.use_backend(backend):
+        stream = fr.LSTM(3, 4, seed=0).stream()
+    before = signal.signal(signal.SIGALRM, expire)
+    try:
+        for k in range(300):
+            with pytest.raises(Timeout):
+                work(1e-4 + 1e-7 * k)
+            stream.reset()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    stream.step(np.ones(3))
 
 
 def test_sizes_that_were_changed_after_construction_are_no_danger():

@@ -414,13 +414,23 @@ cdef class Stepper:
         self.running = True
         return 0
 
-    def begin(self):
-        """Keep other threads from the states until `end`; see the reference."""
+    def copy_states(self):
+        """Return copies of the states, none of them of the middle of a step; see the reference."""
+        # In here no handler of a signal runs, which might raise and leave `running` as it is.
         self.take()
+        try:
+            return tuple([array.copy() for array in self.states])
+        finally:
+            self.running = False
 
-    def end(self):
-        """Let others use the states again."""
-        self.running = False
+    def set_states(self, tuple values):
+        """Let the states have these values; see the reference."""
+        self.take()
+        try:
+            for array, value in zip(self.states, values):
+                array[...] = value
+        finally:
+            self.running = False
 
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""

@@ -1,5 +1,6 @@
 """The time loop in NumPy, for any cell: the truth that the compiled backend is tested against."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -280,36 +281,48 @@ class Stepper:
         self._extras = extras
         self._cell, self._passes, self._states, self._check = CELLS[cell], passes, states, check
         self._offsets = np.array([0, states[0].shape[1]], np.int64)
-        self._running = False
+        self._call: object = None  # of the thread that is in here
 
-    def begin(self) -> None:
-        """Keep other threads from the states until :meth:`end`.
+    def copy_states(self) -> tuple[np.ndarray, ...]:
+        """Return copies of the states, none of them of the middle of a step.
 
         Raises
         ------
         RuntimeError
-            If another thread is in a step, or has called this.
+            If another thread is in a step, or in this or the next method.
         """
-        if self._running:
-            raise RuntimeError("a stream must be one thread's at a time, got another thread's call")
-        self._running = True
+        return self._alone(lambda: tuple([array.copy() for array in self._states]))
 
-    def end(self) -> None:
-        """Let others use the states again."""
-        self._running = False
+    def set_states(self, values: tuple[np.ndarray, ...]) -> None:
+        """Let the states have these values, of their shapes; RuntimeError as above."""
+
+        def write() -> None:
+            for array, value in zip(self._states, values):
+                array[...] = value
+
+        self._alone(write)
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
         """Advance every sequence by one step; see `fastrnn.streaming.Stream.step`."""
         x, out = self._check(x, out)
-        self.begin()
-        try:
-            y = self._advance(x)
-        finally:
-            self.end()
+        y = self._alone(lambda: self._advance(x))
         if out is None:
             return y
         out[...] = y
         return out
+
+    def _alone(self, work: Callable[[], Any]) -> Any:
+        call = object()
+        try:  # before it is taken: the handler of a signal may raise after any call
+            if self._call is not None:
+                raise RuntimeError(
+                    "a stream must be one thread's at a time, got another thread's call"
+                )
+            self._call = call
+            return work()
+        finally:
+            if self._call is call:
+                self._call = None
 
     @_QUIET
     def _advance(self, x: np.ndarray) -> np.ndarray:
