@@ -8,6 +8,7 @@ from fastrnn.data import Batches, Padded, pad
 from fastrnn.losses import ctc
 from fastrnn.models import CTCRecognizer
 from fastrnn.models.ctc_decoding import best_path, prefix_beam
+from fastrnn.models.encoder import HeadStream
 from fastrnn.training import evaluate, fit
 
 I, H, V = 2, 4, 3
@@ -114,6 +115,22 @@ def test_a_refused_step_of_a_stream_changes_nothing():
         stream.step(np.zeros((1, 3)))
     scores = stream.step(VECTORS[0][1:2])
     assert_close(scores, model([VECTORS[0][:2]]).values, TOLERANCES["float64"])
+
+
+def test_an_interrupted_step_of_a_stream_is_made_again(monkeypatch):
+    def interrupt(self, inputs):
+        raise KeyboardInterrupt
+
+    model = on_vectors(stack=2)
+    stream, expected = model.stream(), model([VECTORS[0][:3]]).values
+    stream.step(VECTORS[0][:1])
+    with monkeypatch.context() as context:
+        context.setattr(HeadStream, "step", interrupt)
+        for call in (lambda: stream.step(VECTORS[0][1:2]), stream.finish):
+            with pytest.raises(KeyboardInterrupt):
+                call()
+    scores = [stream.step(VECTORS[0][k : k + 1]) for k in (1, 2)]
+    assert_close(np.concatenate([*scores, stream.finish()]), expected, TOLERANCES["float64"])
 
 
 def test_a_stream_keeps_what_its_caller_overwrites():

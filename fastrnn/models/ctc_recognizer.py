@@ -201,9 +201,11 @@ class CTCRecognizerStream(HeadStream):
             inputs = inputs.reshape(shape)
         scores = []
         for _ in range(config["repeat"]):
-            self._waiting.append(inputs)
-            if len(self._waiting) == config["stack"]:
-                scores.append(self._read())
+            waiting = [*self._waiting, inputs]
+            if len(waiting) == config["stack"]:
+                scores.append(self._read(waiting))
+            else:
+                self._waiting = waiting
         return self._scores(scores)
 
     def finish(self) -> np.ndarray:
@@ -211,16 +213,17 @@ class CTCRecognizerStream(HeadStream):
         if not self._waiting:
             return self._scores([])
         missing = self._model.config["stack"] - len(self._waiting)
-        self._waiting += [np.zeros_like(self._waiting[0])] * missing
-        return self._scores([self._read()])
+        padding = [np.zeros_like(self._waiting[0])] * missing
+        return self._scores([self._read(self._waiting + padding)])
 
     def reset(self) -> None:
         super().reset()
         self._waiting = []
 
-    def _read(self) -> np.ndarray:
-        waiting, self._waiting = self._waiting, []
-        return super().step(np.concatenate(waiting, axis=1) if len(waiting) > 1 else waiting[0])
+    def _read(self, frame: list[np.ndarray]) -> np.ndarray:
+        scores = super().step(np.concatenate(frame, axis=1) if len(frame) > 1 else frame[0])
+        self._waiting = []  # no sooner: a step that is refused or interrupted has read nothing
+        return scores
 
     def _scores(self, rows: list[np.ndarray]) -> np.ndarray:
         shape = (len(rows), self._batch_size, self._model.config["num_symbols"])
