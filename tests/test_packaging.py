@@ -93,3 +93,14 @@ def test_import_takes_the_core_dependencies_alone():
     command = [sys.executable, "-c", code]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True)
     assert not optional & set(loaded.stdout.split())
+
+
+def test_interop_has_help_where_no_other_library_is_installed():
+    code = """
+import sys
+sys.modules.update(dict.fromkeys(["h5py", "onnx", "sklearn", "torch"]))
+import pydoc, fastrnn.interop
+print(pydoc.plain(pydoc.render_doc(fastrnn.interop)))
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "inside other libraries" in shown.stdout, shown.stderr

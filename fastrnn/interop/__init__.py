@@ -1,10 +1,15 @@
 """fastrnn inside other libraries; each module imports its library when it is first touched."""
 
-import importlib
+import importlib.util
 from types import ModuleType
 
-# Module -> what has to be installed for it. Its extra has the module's name.
-_NEEDS = {"keras": "h5py", "onnx": "onnx", "sklearn": "scikit-learn", "torch": "PyTorch"}
+# Module -> what it imports, and the name under which people know that. Its extra has its own name.
+_NEEDS = {
+    "keras": ("h5py", "h5py"),
+    "onnx": ("onnx", "onnx"),
+    "sklearn": ("sklearn", "scikit-learn"),
+    "torch": ("torch", "PyTorch"),
+}
 
 __all__ = list(_NEEDS)
 
@@ -16,10 +21,12 @@ def __getattr__(name: str) -> ModuleType:
         return importlib.import_module(f".{name}", __name__)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"fastrnn.interop.{name} needs {_NEEDS[name]} ({error}): "
+            f"fastrnn.interop.{name} needs {_NEEDS[name][1]} ({error}): "
             f"python -m pip install 'fastrnn[{name}]'"
         ) from error
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_NEEDS})
+    # `help` and others touch whatever is listed.
+    usable = [name for name, (needed, _) in _NEEDS.items() if importlib.util.find_spec(needed)]
+    return sorted({*globals(), *usable})
