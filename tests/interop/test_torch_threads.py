@@ -87,6 +87,30 @@ def test_pytorchs_threads_are_woken_after_an_error():
     assert torch.equal(x @ x, x @ x)
 
 
+@gnu
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("_openmp", "omp_get_level"), ("_libc", "sem_post"), ("_openmp", "GOMP_parallel_end")],
+)
+def test_pytorchs_threads_are_woken_where_ctrl_c_comes_meanwhile(library, name, monkeypatch):
+    library = getattr(threads, library)
+    function = getattr(library, name)
+
+    def interrupted(*arguments):
+        monkeypatch.undo()
+        function(*arguments)
+        raise KeyboardInterrupt
+
+    def work():
+        with threads.asleep(1e9):
+            monkeypatch.setattr(library, name, interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert not they_sleep()
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_small_work_keeps_to_one_thread_where_pytorch_has_more():
     with threads.asleep(1e6) as most_threads:

@@ -71,7 +71,17 @@ def _asleep(count: int) -> Iterator[int | None]:
         _openmp.GOMP_parallel_start(_libc.sem_wait, semaphore, count)
         yield None
     finally:
-        if _openmp.omp_get_level() > level:  # Ctrl-C may have come before the region was entered
-            for _ in range(count - 1):
-                _libc.sem_post(semaphore)
-            _openmp.GOMP_parallel_end()
+        # Ctrl-C may have come before the region was entered, or come between these calls: whatever
+        # a handler raises waits until the region is left.
+        raised = None
+        while True:
+            try:
+                if _openmp.omp_get_level() <= level:
+                    break
+                for _ in range(count - 1):  # a post too many does no harm
+                    _libc.sem_post(semaphore)
+                _openmp.GOMP_parallel_end()
+            except BaseException as error:
+                raised = error
+        if raised is not None:
+            raise raised
