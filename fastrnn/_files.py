@@ -1,10 +1,12 @@
-"""Writing files whole."""
+"""Files that are written whole, and archives that are read with care."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
+import zipfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -81,3 +83,29 @@ def _open_locked(path: Path) -> BinaryIO | None:
         pass
     file.close()
     return None
+
+
+def read_members(archive: zipfile.ZipFile, names: Iterable[str], limit: int) -> dict[str, bytes]:
+    """Return members of a zip archive that comes from a stranger, by name.
+
+    Of a deflated one no more is unpacked than the archive says it holds.
+
+    Raises
+    ------
+    KeyError
+        If one is not there.
+    ValueError
+        If they hold more than `limit` bytes together, or one is neither deflated nor stored.
+    """
+    infos = {name: archive.getinfo(name) for name in names}
+    left = limit
+    for name, info in infos.items():
+        # Other methods take whatever memory the archive asks for, and raise errors of their own.
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{name} must be deflated, got method {info.compress_type}")
+        if info.file_size > left:
+            raise ValueError(
+                f"{name} must not expand to more than {left} bytes, got {info.file_size}"
+            )
+        left -= info.file_size
+    return {name: archive.read(info) for name, info in infos.items()}

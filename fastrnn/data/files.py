@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._files import write_atomically
+from fastrnn._files import read_members, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,13 +101,13 @@ def members(archive: bytes, folder: str, ending: str, limit: int = 1 << 27) -> d
     """
     with reading("the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
         found = [name for name in sorted(file.namelist()) if folder in name]
-        return _read_members(file, [name for name in found if name.endswith(ending)], limit)
+        return read_members(file, [name for name in found if name.endswith(ending)], limit)
 
 
 def member(archive: bytes, name: str, limit: int = 1 << 27) -> bytes:
     """Return a file of at most `limit` bytes out of a zip archive."""
     with reading(f"{name} in the archive"), zipfile.ZipFile(io.BytesIO(archive)) as file:
-        return _read_members(file, [name], limit)[name]
+        return read_members(file, [name], limit)[name]
 
 
 def debian_member(package: bytes, name: str, limit: int = 1 << 27) -> bytes:
@@ -156,21 +156,9 @@ def reading(path: Path | str) -> Iterator[None]:
         raise ValueError(f"cannot read {path}: {reason}") from error
 
 
-def _read_members(archive: zipfile.ZipFile, names: list[str], limit: int) -> dict[str, bytes]:
-    """Read members; of a deflated one no more is unpacked than the archive says it holds."""
-    infos = {name: archive.getinfo(name) for name in names}
-    size = sum(info.file_size for info in infos.values())
-    if size > limit:
-        raise ValueError(f"it holds {size} bytes, more than the {limit} it should")
-    for info in infos.values():
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{info.filename} must be deflated, got method {info.compress_type}")
-    return {name: archive.read(info) for name, info in infos.items()}
-
-
 def _read_arrays(path: Path, limit: int) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
-        contents = _read_members(archive, archive.namelist(), limit)
+        contents = read_members(archive, archive.namelist(), limit)
     return {name.removesuffix(".npy"): _array(content) for name, content in contents.items()}
 
 

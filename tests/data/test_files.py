@@ -91,7 +91,7 @@ HOSTILE = {
     "empty npz": ("a.npz", b"", "not a zip file"),
     "truncated npz": ("a.npz", NPZ[:-30], "not a zip file"),
     "corrupt npz": ("a.npz", NPZ[:60] + b"\xff" * 8 + NPZ[68:], "cannot read"),
-    "zip bomb": ("a.npz", zipped({"x.npy": b"\0" * 10**6}), "holds 1000000 bytes, more than"),
+    "zip bomb": ("a.npz", zipped({"x.npy": b"\0" * 10**6}), "more than 4000 bytes, got 1000000"),
     "pickle": ("a.npz", zipped({"x.npy": saved(np.array([{}, 1]), allow_pickle=True)}), "object"),
     "false claim": ("a.npz", zipped({"x.npy": CLAIM + b"\0" * 800}), "in 800 bytes"),
     "no array": ("a.npz", zipped({"x.npy": b"abc"}), "cannot read"),
@@ -139,10 +139,10 @@ def test_members_are_read_by_name_and_go_nowhere_else(tmp_path, monkeypatch):
     assert list(tmp_path.parent.glob("evil*")) == []
     with pytest.raises(ValueError, match=r"cannot read in/z\.txt in the archive"):
         files.member(archive, "in/z.txt")
-    with pytest.raises(ValueError, match="holds 1 bytes, more than the 0 it should"):
+    with pytest.raises(ValueError, match=r"in/a\.txt must not expand to more than 0 bytes, got 1"):
         files.member(archive, "in/a.txt", limit=0)
-    with pytest.raises(ValueError, match="holds 2 bytes, more than the 1 it should"):
-        files.members(archive, "in/", ".txt", limit=1)
+    with pytest.raises(ValueError, match=r"in/b\.txt must not expand to more than 0 bytes, got 1"):
+        files.members(archive, "in/", ".txt", limit=1)  # which in/a.txt takes up
     with pytest.raises(ValueError, match="cannot read the archive"):
         files.members(archive[:-30], "", "")
 

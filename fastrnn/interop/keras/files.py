@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
+from fastrnn._files import read_members
 from fastrnn._validation import FLOAT_DTYPES
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 
 # Keras does not compress; an archive that some other tool has packed again still passes.
 MOST_EXPANSION = 100
-# Other methods take whatever memory the archive asks for, and raise errors of their own.
-COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 
 
 def read_archive(path: str | os.PathLike[str]) -> tuple[Any, str, h5py.File]:
@@ -39,31 +39,17 @@ def read_archive(path: str | os.PathLike[str]) -> tuple[Any, str, h5py.File]:
     limit = MOST_EXPANSION * os.stat(path).st_size
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [
-                _read_member(archive, name, limit)
-                for name in ("metadata.json", "config.json", "model.weights.h5")
-            ]
+            metadata, config, weights = read_members(archive, MEMBERS, limit).values()
     except (FileNotFoundError, IsADirectoryError, PermissionError):
         raise
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, KeyError) as error:
         reason = error.args[-1] if error.args else type(error).__name__
         raise ValueError(f"{path} must be a .keras archive: {reason}") from error
-    metadata = parse_json("metadata.json", members[0])
+    metadata = parse_json("metadata.json", metadata)
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     if not str(version).startswith(("2.", "3.")):
         raise ValueError(f"keras_version must be 2.x or 3.x, got {version!r}")
-    return parse_json("config.json", members[1]), version, open_weights(io.BytesIO(members[2]))
-
-
-def _read_member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
-    member = archive.getinfo(name)
-    if member.compress_type not in COMPRESSIONS:
-        raise ValueError(f"{name} must be deflated, got method {member.compress_type}")
-    if member.file_size > limit:
-        raise ValueError(
-            f"{name} must not expand to more than {limit} bytes, got {member.file_size}"
-        )
-    return archive.read(name)
+    return parse_json("config.json", config), version, open_weights(io.BytesIO(weights))
 
 
 def parse_json(name: str, text: str | bytes) -> Any:
