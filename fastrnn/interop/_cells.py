@@ -20,24 +20,18 @@ import numpy as np
 from fastrnn.backends import active_backend, reference
 from fastrnn.cells import CELLS, CellSpec, Stage
 from fastrnn.cells.base import sigmoid, split
+from fastrnn.interop._pointwise import relu
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Function = Callable[[np.ndarray], np.ndarray]
 
-tanh = np.tanh
-
-
-def relu(x: np.ndarray) -> np.ndarray:
-    """Return max(0, x)."""
-    return np.maximum(x, 0)
-
 
 def simple_cell(f: Function, clip: float | None = None) -> CellSpec:
     """Return the simple cell, h' = f(z)."""
-    if clip is None and f in (tanh, relu):
-        return CELLS["rnn_tanh" if f is tanh else "rnn_relu"]
+    if clip is None and f in (np.tanh, relu):
+        return CELLS["rnn_tanh" if f is np.tanh else "rnn_relu"]
     f = _clipped(f, clip)
     stage = _stage("h", slice(0, 1), ("h",), lambda zx, zh, values: {"h": f(zx + zh)})
     return CellSpec("rnn", ("h",), ("h",), (stage,))
@@ -55,7 +49,7 @@ def lstm_cell(
 
     With peepholes the weights have ``peephole``, as in `fastrnn.cells.lstm_variants`.
     """
-    if (f, g, h, clip, input_forget) == (sigmoid, tanh, tanh, None, False):
+    if (f, g, h, clip, input_forget) == (sigmoid, np.tanh, np.tanh, None, False):
         return CELLS["lstm_peephole" if peepholes else "lstm"]
     f, g = _clipped(f, clip), _clipped(g, clip)
 
@@ -79,7 +73,7 @@ def lstm_cell(
 
 def gru_cell(f: Function, g: Function, reset_after: bool, clip: float | None = None) -> CellSpec:
     """Return the GRU with f for its gates r and z and g for its candidate."""
-    if (f, g, clip) == (sigmoid, tanh, None):
+    if (f, g, clip) == (sigmoid, np.tanh, None):
         return CELLS["gru" if reset_after else "gru_reset_before"]
     f, g = _clipped(f, clip), _clipped(g, clip)
 

@@ -3,11 +3,13 @@
 Source: https://keras.io/api/layers/activations/, with the defaults of their parameters.
 """
 
+from functools import partial
+
 import numpy as np
 from scipy.special import erf, log_softmax, softmax
 
 from fastrnn.cells.base import sigmoid
-from fastrnn.interop._cells import relu, tanh
+from fastrnn.interop._pointwise import elu, hard_sigmoid, leaky_relu, relu, softplus, softsign
 
 
 def _linear(x: np.ndarray) -> np.ndarray:
@@ -18,18 +20,10 @@ def _relu6(x: np.ndarray) -> np.ndarray:
     return np.clip(x, 0, 6)
 
 
-def _leaky_relu(x: np.ndarray) -> np.ndarray:
-    return np.where(x >= 0, x, 0.2 * x)
-
-
-def _elu(x: np.ndarray) -> np.ndarray:
-    return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
-
-
 def _selu(x: np.ndarray) -> np.ndarray:
     # The constants for which mean 0 and variance 1 are a fixed point (Klambauer et al., 2017).
     scale, alpha = 1.0507009873554805, 1.6732632423543772
-    return scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+    return scale * elu(x, alpha)
 
 
 def _gelu(x: np.ndarray) -> np.ndarray:
@@ -44,20 +38,8 @@ def _hard_sigmoid(x: np.ndarray) -> np.ndarray:
     return np.clip(x / 6 + 0.5, 0, 1)
 
 
-def _hard_sigmoid_2(x: np.ndarray) -> np.ndarray:
-    return np.clip(0.2 * x + 0.5, 0, 1)  # of Keras 2
-
-
-def _softsign(x: np.ndarray) -> np.ndarray:
-    return x / (1 + np.abs(x))
-
-
-def _softplus(x: np.ndarray) -> np.ndarray:
-    return np.logaddexp(x, 0)
-
-
 def _mish(x: np.ndarray) -> np.ndarray:
-    return x * np.tanh(_softplus(x))
+    return x * np.tanh(softplus(x))
 
 
 def _log_softmax(x: np.ndarray) -> np.ndarray:
@@ -72,17 +54,17 @@ ACTIVATIONS = {
     "linear": _linear,
     "relu": relu,
     "relu6": _relu6,
-    "leaky_relu": _leaky_relu,
-    "elu": _elu,
+    "leaky_relu": partial(leaky_relu, alpha=0.2),
+    "elu": elu,
     "selu": _selu,
     "gelu": _gelu,
     "silu": _silu,
     "sigmoid": sigmoid,
     "hard_sigmoid": _hard_sigmoid,
-    "hard_sigmoid_2": _hard_sigmoid_2,
-    "tanh": tanh,
-    "softsign": _softsign,
-    "softplus": _softplus,
+    "hard_sigmoid_2": partial(hard_sigmoid, alpha=0.2, beta=0.5),
+    "tanh": np.tanh,
+    "softsign": softsign,
+    "softplus": softplus,
     "mish": _mish,
     "softmax": _softmax,
     "log_softmax": _log_softmax,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastrnn.cells.base import sigmoid
-from fastrnn.interop._cells import relu, tanh
+from fastrnn.interop._pointwise import elu, hard_sigmoid, leaky_relu, relu, softplus, softsign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -31,18 +31,16 @@ class Activation(NamedTuple):
 
 ACTIVATIONS = {
     "Relu": Activation(relu),
-    "Tanh": Activation(tanh),
+    "Tanh": Activation(np.tanh),
     "Sigmoid": Activation(sigmoid),
     "Affine": Activation(lambda x, alpha, beta: alpha * x + beta, 1.0, 0.0),
-    "LeakyRelu": Activation(lambda x, alpha: np.where(x >= 0, x, alpha * x), 0.01),
+    "LeakyRelu": Activation(leaky_relu, 0.01),
     "ThresholdedRelu": Activation(lambda x, alpha: np.where(x >= alpha, x, 0), 1.0),
     "ScaledTanh": Activation(lambda x, alpha, beta: alpha * np.tanh(beta * x), 1.0, 1.0),
-    "HardSigmoid": Activation(lambda x, alpha, beta: np.clip(alpha * x + beta, 0, 1), 0.2, 0.5),
-    "Elu": Activation(
-        lambda x, alpha: np.where(x >= 0, x, alpha * np.expm1(np.minimum(x, 0))), 1.0
-    ),
-    "Softsign": Activation(lambda x: x / (1 + np.abs(x))),
-    "Softplus": Activation(lambda x: np.logaddexp(x, 0)),
+    "HardSigmoid": Activation(hard_sigmoid, 0.2, 0.5),
+    "Elu": Activation(elu, 1.0),
+    "Softsign": Activation(softsign),
+    "Softplus": Activation(softplus),
 }
 _BY_LOWER_NAME = {name.lower(): activation for name, activation in ACTIVATIONS.items()}
 
