@@ -53,7 +53,13 @@ def test_stub_names_what_the_extension_has(name):
     public = {n for n, value in vars(module).items() if _defined_in(module, n, value)}
     stub = ast.parse((PACKAGE / "_core" / f"{name}.pyi").read_text())
     definitions = (ast.FunctionDef, ast.ClassDef)
-    assert {node.name for node in stub.body if isinstance(node, definitions)} == public
+    named = {node.name: node for node in stub.body if isinstance(node, definitions)}
+    assert set(named) == public
+    for node in named.values():
+        if isinstance(node, ast.ClassDef):
+            methods = {n for n in vars(getattr(module, node.name)) if not n.startswith("_")}
+            stated = {part.name for part in node.body if isinstance(part, ast.FunctionDef)}
+            assert stated - {"__new__"} == methods, node.name
 
 
 def _defined_in(module, name, value):

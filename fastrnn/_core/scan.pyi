@@ -1,4 +1,3 @@
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -6,10 +5,10 @@ import numpy as np
 from fastrnn.cells import CellSpec
 
 class Scan:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         cell: CellSpec,
-        weights: Mapping[str, np.ndarray],
+        weights: dict[str, np.ndarray],
         x: np.ndarray,
         offsets: np.ndarray,
         state: tuple[np.ndarray, ...],
@@ -17,7 +16,7 @@ class Scan:
         reverse: bool = False,
         keep_tape: bool = False,
         extras: Any = None,
-    ) -> None: ...
+    ) -> Scan: ...
 
 class Replay:
     def run(
