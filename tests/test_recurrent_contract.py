@@ -13,6 +13,7 @@ from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 
 import fastrnn as fr
 from fastrnn import parameters
+from fastrnn.layers.packing import Packing
 
 T, B, I, H = 5, 4, 3, 6
 
@@ -506,6 +507,12 @@ class TestInference:
         del x, output
         assert reference() is None
         assert result() is None
+
+    def test_keeps_no_offsets_of_long_sequences(self):
+        packing = Packing((100_000, 1), batch_first=False)
+        offsets = weakref.ref(packing.offsets)
+        del packing
+        assert offsets() is None
 
     def test_is_thread_safe(self, make):
         layer = make(2, bidirectional=True)

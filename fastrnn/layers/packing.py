@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+# Offsets of more steps are made anew: those kept hold up to 128 bytes for each step.
+MOST_STEPS_KEPT = 4096
+
+
 class Packing:
     """Puts the rows that hold data in the order in which a backend wants them, and back.
 
@@ -60,7 +64,7 @@ class Packing:
         self.B = B
         self._order = self._rows = None
         if lengths is None:
-            self.offsets = _even_offsets(T, B)
+            self.offsets = (_kept_offsets if T <= MOST_STEPS_KEPT else _even_offsets)(T, B)
             return
         lengths = check_lengths(lengths, T, B, names[1])
         self._order = np.argsort(-lengths, kind="stable")
@@ -126,12 +130,14 @@ class Packing:
         return restored
 
 
-@lru_cache(maxsize=16)
 def _even_offsets(T: int, B: int) -> np.ndarray:
     """Return the offsets of T steps of B rows each, read-only."""
     offsets = np.arange(T + 1, dtype=np.int64) * B
     offsets.flags.writeable = False
     return offsets
+
+
+_kept_offsets = lru_cache(maxsize=16)(_even_offsets)
 
 
 def _rows(x: np.ndarray) -> np.ndarray:
