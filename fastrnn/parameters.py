@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastrnn._validation import check_array, check_dtype
+from fastrnn._validation import check_array, check_dtype, check_non_negative_int
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -370,7 +370,8 @@ def _within_limit(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, tu
     limit = _limit.get()
     found, total = {}, 0
     for name, shape in shapes:
-        found[name] = tuple(shape)
+        # A negative size would let arrays overlap, and the product of NumPy's may wrap around.
+        found[name] = shape = tuple(check_non_negative_int(f"a size of {name}", n) for n in shape)
         total += math.prod(shape)
         if limit is not None and total > limit[0]:
             number, reason = limit

@@ -70,6 +70,17 @@ def test_other_dtypes_are_refused(dtype):
         Parameters(SHAPES, dtype)
 
 
+@pytest.mark.parametrize(("size", "error"), [(-1, ValueError), (1.5, TypeError), (True, TypeError)])
+def test_impossible_sizes_are_refused(size, error):
+    with pytest.raises(error, match="a size of weight must be a non-negative integer, got"):
+        Parameters({"bias": (3,), "weight": (2, size)}, "float32")
+
+
+def test_products_of_small_integers_do_not_wrap_around():
+    parameters = Parameters({"weight": (np.int8(100), np.int8(100))}, "float32")
+    assert parameters["weight"].shape == (100, 100)
+
+
 def test_values_can_be_assigned_in_every_way():
     part = Part(SHAPES)
     view = part.parameters["bias"]
