@@ -24,6 +24,7 @@ import numpy as np
 from fastrnn._validation import (
     as_array,
     check_array,
+    check_bool,
     check_non_negative_int,
     check_numbers,
     check_positive_int,
@@ -82,6 +83,7 @@ class Windows(_Pairs):
         ids = check_array("ids", ids, np.dtype(np.int64), ("n",))
         batch_size = check_positive_int("batch_size", batch_size)
         self.seq_length = check_positive_int("seq_length", seq_length)
+        keep_rest = check_bool("keep_rest", keep_rest)
         stream = (ids.size - 1) // batch_size
         steps = stream if keep_rest else stream - stream % self.seq_length
         if steps < 1:

@@ -230,11 +230,12 @@ class Vocabulary:
         Raises
         ------
         TypeError
-            If the tokens are a str, or one of them is none.
+            If the tokens are a str, or one of them is none, or `bos` or `eos` is no bool.
         ValueError
             If there are unknown tokens and no ``<unk>``, the message lists them; if ``<bos>`` or
             ``<eos>`` is asked for and has no id.
         """
+        bos, eos = check_bool("bos", bos), check_bool("eos", eos)
         tokens = list(_check_tokens(tokens))
         try:
             ids = [self._ids.get(token, self.unk) for token in tokens]

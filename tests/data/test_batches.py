@@ -57,6 +57,12 @@ def test_impossible_sizes_are_refused(name, value, error):
         Windows(np.arange(100), **({"batch_size": 2, "seq_length": 5} | {name: value}))
 
 
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_the_rest_is_kept_or_not(value):
+    with pytest.raises(TypeError, match="keep_rest must be True or False, got"):
+        Windows(np.arange(100), 2, 5, keep_rest=value)
+
+
 @pytest.mark.parametrize(
     ("n", "fraction", "cut"),
     [(1_115_394, 0.1, 1_003_854), (10, 0.0, 10), (10, 0.25, 7), (3, 0.5, 1)],

@@ -149,6 +149,13 @@ def test_what_is_no_token_is_not_an_unknown_one(stranger):
 
 
 @pytest.mark.parametrize("mark", ["bos", "eos"])
+@pytest.mark.parametrize("value", ["no", 0, None])
+def test_a_mark_is_set_or_not(mark, value):
+    with pytest.raises(TypeError, match=f"{mark} must be True or False, got"):
+        Vocabulary(["a"]).encode(["a"], **{mark: value})
+
+
+@pytest.mark.parametrize("mark", ["bos", "eos"])
 def test_marks_without_an_id_are_refused(mark):
     with pytest.raises(ValueError, match=f"{mark} must be False: <{mark}> is none of"):
         Vocabulary(["a"], specials=("<unk>",)).encode(["a"], **{mark: True})
