@@ -250,7 +250,6 @@ class Vocabulary:
         return np.array([*self._mark("bos", bos), *ids, *self._mark("eos", eos)], np.int64)
 
     def _mark(self, name: str, wanted: bool) -> list[int]:
-        wanted = check_bool(name, wanted)
         mark = getattr(self, name) if wanted else None
         if wanted and mark is None:
             raise ValueError(f"{name} must be False: <{name}> is none of {self.specials}")
