@@ -541,7 +541,8 @@ def test_nodes_have_names_of_their_own(tmp_path):
     bodies = [a.g for n in graphs[0].node for a in n.attribute if a.type == a.GRAPH]
     assert bodies
     names = [node.name for graph in graphs + bodies for node in graph.node]
-    assert all(names) and len(set(names)) == len(names)
+    assert all(names)
+    assert len(set(names)) == len(names)
 
 
 def test_every_layer_and_model_has_a_writer():
