@@ -677,7 +677,7 @@ class Recurrent(Module):
                     array[k] = value
             d_rows = results[0][0]
             if D == 2 and d_rows is not None:  # both read the same rows
-                d_rows = d_rows + results[1][0]
+                d_rows += results[1][0]
             if dropped:
                 d_rows = dropped.pop()(d_rows)
         return d_rows, d_initial
