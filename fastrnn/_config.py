@@ -70,6 +70,11 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     Returns
     -------
     config : dict of str to str, int or tuple of str, or None
+
+    Raises
+    ------
+    ValueError
+        If `mode` is another.
     """
     check_choice("mode", mode, ("stdout", "dicts"))
     config = _config()

@@ -79,6 +79,11 @@ class Attention(Module, ABC):
         -------
         attend : callable
             ``context, weights = attend(queries)``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call; `attend` as well.
         """
         memory, valid = self._check_memory(memory, lengths)
         keys, _ = self.keys(memory)

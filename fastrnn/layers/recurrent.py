@@ -384,6 +384,13 @@ class Recurrent(Module):
         pullback : callable
             ``None, d_state = pullback(d_output=None, d_state=None)``, once; adds the gradient of
             the embedding into its ``gradients`` too.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As from :meth:`on_ids`; the pullback for other shapes or types.
+        RuntimeError
+            If the pullback is called again.
         """
         return self._run_ids(ids, embedding, state, lengths, keep_tape=True)
 

@@ -111,6 +111,11 @@ class CTCRecognizer(FramewiseModel):
         loss : float
             Nats a symbol of a target, mean over the sequences.
         d_scores : ndarray, shape (N, B, V)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a target is not of such symbols or does not fit, or there are not B of them.
         """
         return ctc(*output, *as_padded(targets, "targets", may_be_empty=True), blank=BLANK)
 
@@ -139,6 +144,11 @@ class CTCRecognizer(FramewiseModel):
         Returns
         -------
         symbols : list of ndarray of int64, shape (S_b,)
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call; if a number is not a positive integer, or scores are not finite.
         """
         if beam_width is not None:
             check_positive_int("beam_width", beam_width)

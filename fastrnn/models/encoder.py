@@ -218,6 +218,11 @@ class Encoder(Module):
         pullback : callable
             ``d_inputs, d_state = pullback(d_output=None, d_state=None)``; the first is None for
             ids and where it is left out. Adds the parameters' gradients into ``gradients``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call; the pullback as well.
         """
         values, lengths = self._read(inputs)
         wanted = self.embedding is not None or (self.inputs == "vectors" and input_gradient)

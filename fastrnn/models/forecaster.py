@@ -112,6 +112,11 @@ class Forecaster(PooledModel):
         loss : float
             Mean over the values, scaled.
         d_output : ndarray, shape of `output`
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the targets have another shape or are not real numbers.
         """
         horizon, quantiles = self.config["horizon"], self.config["quantiles"]
         targets = check_array(

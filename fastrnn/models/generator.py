@@ -176,6 +176,11 @@ class SequenceGenerator(Model):
         loss, state
         pullback : callable
             ``pullback()`` adds the gradient of the loss into ``gradients``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As from :meth:`loss`.
         """
         before, targets = self._check(inputs, targets)
         vectors, read = self.head.read(before.values)

@@ -163,6 +163,11 @@ class LanguageModel(Model):
         pullback : callable
             ``d_state = pullback(d_logits, d_state=None)`` adds the parameters' gradients into
             ``gradients`` and returns that of the initial state.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for a call; the pullback as well.
         """
         hidden, state, encoder_pullback = self.encoder.vjp(ids, state)
         logits, output_pullback = self.output.vjp(hidden, copy=False)
@@ -211,6 +216,11 @@ class LanguageModel(Model):
         loss, state
         pullback : callable
             ``pullback()`` adds the gradient of the loss into ``gradients``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As from :meth:`loss`.
         """
         logits, state, logits_pullback = self.vjp(ids, state)
         loss, d_logits = _cross_entropy(logits, ids, targets)

@@ -73,6 +73,11 @@ class SequenceTagger(FramewiseModel):
         loss : float
             Nats, mean over the valid steps; padding is not read.
         d_scores : ndarray, shape (T, B, K)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there are not as many labels as steps, or one is not an integer from 0 to K - 1.
         """
         scores, lengths = output
         targets = as_padded(targets, "targets")

@@ -163,6 +163,12 @@ class Writer(Model):
         -------
         sequences : list of ndarray of int64, shapes (n,)
             Without the end mark.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the inputs are not those of a call, a number is out of range, `exclude` has the end
+            mark or what is no symbol, or scores are not finite.
         """
         if beam_width != 1:
             found = self.beam_search(
