@@ -5,7 +5,7 @@ h_t = f_W(h_{t-1}, x_t). Here are the tanh RNN, LSTM and GRU as layers, the mode
 optimisers and training that go with them, and a NumPy backend that verifies the compiled one.
 """
 
-from fastrnn import data, interop, losses, models, optim, training
+from fastrnn import data, interop, layers, losses, models, optim, parameters, training
 from fastrnn._config import get_num_threads, set_num_threads, show_config
 from fastrnn._version import __version__
 from fastrnn.backends import use_backend
@@ -38,9 +38,11 @@ __all__ = [
     "fit",
     "get_num_threads",
     "interop",
+    "layers",
     "losses",
     "models",
     "optim",
+    "parameters",
     "set_num_threads",
     "show_config",
     "training",
