@@ -216,6 +216,15 @@ def test_methods_of_a_subclass_and_of_an_instance_are_in_effect(backend):
     assert_same(layer(x), expected[0])
 
 
+def test_an_attribute_of_a_class_is_in_effect_where_that_of_the_instance_is_deleted(backend):
+    layer = type("ZonedOut", (fr.GRU,), {"zoneout": (0.5,)})(3, 4, seed=1)
+    x = random_call(layer, 5, 2).x
+    for _ in range(3):
+        assert_same(layer(x), fr.GRU(3, 4, seed=1)(x))
+    del layer.zoneout
+    assert_same(layer(x), fr.GRU(3, 4, zoneout=0.5, seed=1)(x))
+
+
 @pytest.mark.parametrize("is_of_the_instance", [False, True])
 def test_weights_that_are_computed_for_each_call(backend, is_of_the_instance):
     """Weight normalisation, for instance: what `passes` returns is asked for at each call."""

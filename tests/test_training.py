@@ -41,6 +41,7 @@ from fastrnn.training import (
     evaluate,
     fit,
     load_checkpoint,
+    save_checkpoint,
 )
 
 IDS = np.arange(61) * 7 % 5
@@ -569,6 +570,33 @@ def test_a_resumed_run_restores_the_best_of_all_its_epochs(cut, tmp_path):
     if cut > 2:
         with pytest.warns(RuntimeWarning, match="parameters of epoch 2, the best so far, are not"):
             assert run(losses=losses[2 * cut :], resume=path) != expected
+
+
+def test_a_run_that_is_killed_between_its_two_files_writes_the_best_again(tmp_path, monkeypatch):
+    path, best_path = tmp_path / "run", tmp_path / "best"
+    losses = [3, 3, 1, 1, 2, 2, 4, 4]
+    saved = []
+
+    def save(*arguments):
+        saved.append(arguments)
+        if len(saved) == 5:  # before the first step, twice after epoch 1, and after 2, the best
+            raise ConnectionError
+        save_checkpoint(*arguments)
+
+    monkeypatch.setattr("fastrnn.training.callbacks.save_checkpoint", save)
+    callbacks = [Checkpoint(path, best_path)]
+    with pytest.raises(ConnectionError):
+        fit(
+            Scripted(validation_losses=losses),
+            BATCHES,
+            4,
+            validation=VALIDATION,
+            callbacks=callbacks,
+        )
+    resumed = Scripted(validation_losses=losses[2:])
+    fit(resumed, BATCHES, 4, validation=VALIDATION, callbacks=callbacks, resume=path)
+    assert load_checkpoint(best_path)["progress"]["epoch"] == 2
+    assert load_checkpoint(path)["progress"]["epoch"] == 4
 
 
 def test_the_best_of_calls_that_train_on():
