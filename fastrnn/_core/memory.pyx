@@ -115,13 +115,13 @@ cdef Block allocate(size_t size):
 
 cpdef object empty(tuple shape, dtype):
     """Return an array of any contents, as `numpy.empty` does."""
-    cdef cnp.npy_intp sizes[32]  # in which NumPy 1 has room
+    cdef cnp.npy_intp sizes[64]  # in which NumPy has room
     cdef cnp.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
     cdef size_t size = descr.itemsize
     cdef double elements = 1  # which an integer may not hold
     cdef int i, axes = len(shape)
-    if axes > 32:
-        raise ValueError(f"shape must have at most 32 axes, got {axes}")
+    if axes > 64:
+        raise ValueError(f"shape must have at most 64 axes, got {axes}")
     for i in range(axes):
         sizes[i] = shape[i]
         size *= sizes[i]
