@@ -99,6 +99,10 @@ def test_rare_tokens_get_no_id():
     assert (vocabulary.pad, vocabulary.unk, vocabulary.bos) == (None, 0, None)
 
 
+def test_tokens_of_equal_count_are_in_the_order_of_their_code_points():
+    assert Vocabulary(["c", "b", "é", "a", "Z"]).tokens == (*SPECIALS, "Z", "a", "b", "c", "é")
+
+
 def test_a_special_token_in_a_text_is_the_special_one():
     vocabulary = Vocabulary(["a", "<unk>", "<unk>", "b", "<unk>"])
     assert vocabulary.tokens == (*SPECIALS, "a", "b")
