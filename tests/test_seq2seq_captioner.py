@@ -9,7 +9,8 @@ from gradients import check_gradients
 from fastrnn.data import Batches, Padded, pad
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models import Captioner, Seq2Seq, load
-from fastrnn.training import Callback, Checkpoint, fit
+from fastrnn.optim import Adam
+from fastrnn.training import Callback, Checkpoint, Trainer, fit
 
 V, W, I, H, E = 6, 7, 3, 4, 5  # symbols read and written, width of a vector
 EOS = 3
@@ -383,3 +384,22 @@ def test_a_run_whose_sampling_rises_is_resumed(tmp_path):
     run(3)
     for name, value in run(4, tmp_path / "run").items():
         np.testing.assert_array_equal(value, expected[name])
+
+
+@pytest.mark.parametrize("saved", [{"scheduled_sampling": 2.0}, {}])
+def test_a_run_with_a_wrong_sampling_is_refused_and_nothing_changes(tmp_path, saved):
+    def trainer(seed):
+        model = Seq2Seq(5, 6, 4, seed=seed, scheduled_sampling=0.25)
+        return Trainer(model, Adam(model.parameters))
+
+    sections = trainer(0).state_dict()
+    config = dict(sections["architecture"]["config"])
+    del config["scheduled_sampling"]
+    sections["architecture"] = {"class": "Seq2Seq", "config": config | saved}
+    other = trainer(1)
+    before = other.model.state_dict()
+    with pytest.raises((KeyError, ValueError), match="scheduled_sampling"):
+        other.load_state_dict(sections)
+    for name, value in other.model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    assert other.model.scheduled_sampling == 0.25

@@ -261,8 +261,6 @@ class Trainer:
         except BaseException:
             self._load_parts(before)
             raise
-        for name in self.model.settable:
-            setattr(self.model, name, sections["architecture"]["config"][name])
         self.epoch, self.position, self.step, self.count = counts
         self.loss_sum, self.history = loss_sum, history
         self.length = length
@@ -275,6 +273,8 @@ class Trainer:
         self.optimizer.load_state_dict(sections["optimizer"])
         for name, generator in self.model.generators.items():
             generator.bit_generator.state = sections["generators"][name]
+        for name in self.model.settable:
+            setattr(self.model, name, sections["architecture"]["config"][name])
 
     def _timed_step(self) -> None:
         seconds, processor_seconds = time.perf_counter(), time.process_time()
