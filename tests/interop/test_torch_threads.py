@@ -111,6 +111,27 @@ def test_pytorchs_threads_are_woken_where_ctrl_c_comes_meanwhile(library, name, 
     assert not they_sleep()
 
 
+@gnu
+@pytest.mark.usefixtures("two_threads")
+def test_what_was_interrupted_before_its_region_ends_no_other(monkeypatch):
+    class Interrupted:
+        ended = False
+
+        def omp_get_level(self):
+            return 1  # that of a region of the caller's
+
+        def GOMP_parallel_start(self, *arguments):  # noqa: N802 - OpenMP's name
+            raise KeyboardInterrupt
+
+        def GOMP_parallel_end(self):  # noqa: N802
+            self.ended = True
+
+    monkeypatch.setattr(threads, "_openmp", Interrupted())
+    with pytest.raises(KeyboardInterrupt), threads.asleep(1e9):
+        pass
+    assert not threads._openmp.ended
+
+
 @pytest.mark.usefixtures("two_threads")
 def test_small_work_keeps_to_one_thread_where_pytorch_has_more():
     with threads.asleep(1e6) as most_threads:
