@@ -64,7 +64,7 @@ class Dropout(Module):
         self.parameters = Parameters({}, "float32")
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
-        """Return `x` of any shape: itself where it is a float32 or float64 array already."""
+        """Return `x` of any shape: itself where it is a contiguous float32 or float64 array."""
         return check_floats("x", x)
 
     def vjp(self, x: ArrayLike) -> tuple[np.ndarray, Pullback]:

@@ -88,6 +88,19 @@ class Recurrent(Module):
         alone, with zero biases; or a mapping from ``weight_ih``, ``weight_hh``, ``weight_hr`` and
         ``bias`` to such names, ``"uniform"`` where one is left out.
 
+    Attributes
+    ----------
+    parameters : Parameters
+        As for `RNN`, `LSTM` and `GRU`, and those of ``learned_state``.
+    generator : numpy.random.Generator
+        Draws the masks of all dropout and zoneout; a resumed training run has to restore its state.
+    num_directions, depth : int
+        1 or 2, and ``num_layers * num_directions``.
+    output_size : int
+        Width of h, of each direction: `proj_size` or `hidden_size`.
+    state_widths : tuple of int
+        Of h and, for an LSTM, c.
+
     References
     ----------
     See docs/layers.md.

@@ -59,8 +59,9 @@ class Trainer:
         Of the current epoch.
     epoch : int
         Epochs finished.
-    position : int
-        Batches of the current epoch that are done.
+    position, length : int
+        Batches of the current epoch that are done, and all of them; `length` is None before the
+        first epoch.
     step : int
         Batches done in all.
     count, loss_sum : int, float
@@ -76,6 +77,8 @@ class Trainer:
         by all threads of the process together.
     stop_reason : str or None
         A callback sets it to end training after the current epoch.
+    initial_learning_rate : float
+        The optimiser's when this object was made.
 
     Raises
     ------
