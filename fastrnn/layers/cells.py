@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _OneStep:
-    """Parameters without the name of a layer, since there is one."""
+    """Parameters without ``_l0`` at the end of their names, as there is one layer."""
 
     def _suffix(self, layer: int, direction: int) -> str:
         return ""

@@ -106,7 +106,8 @@ class Recurrent(Module):
     See docs/layers.md.
     """
 
-    # A call for inference that may be made again, and its backend; of the last one the shape.
+    # What the backend keeps of an inference that was made twice, see `_keep_replay`, with that
+    # backend; and the shape of the last output.
     _replay: tuple[ModuleType, Any] | None = None
     _last_shape: tuple[int, ...] = ()
 
@@ -703,7 +704,7 @@ class Recurrent(Module):
         return d_rows, d_initial
 
 
-# What a call asks for that starts anew, and a replay does not.
+# Methods that a replay does not call: where one is overridden, calls are never replayed.
 _HOOKS = ("check_state", "extras", "initial_state", "passes")
 
 # What the constructors of all recurrent layers hand on.
