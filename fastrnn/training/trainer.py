@@ -156,7 +156,8 @@ class Trainer:
             If `batches` is not a sequence of pairs, or `validation` not an iterable of pairs, or an
             iterator that can be read only once while there is more than one epoch to come.
         ValueError
-            If there are no batches, or none to validate on, or they are
+            If there are no batches, none to validate on, none with a target, or not as many as in
+            the epoch that was interrupted; if all parameters are frozen; or if the batches are
             :class:`fastrnn.data.Batches` of arrays and the model has time along the first axis of
             an array, not the examples.
         FloatingPointError
