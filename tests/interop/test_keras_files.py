@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -128,6 +129,26 @@ def test_other_files(tmp_path):
         path = write(tmp_path / "model.keras", members() | {"config.json": config})
         with pytest.raises(ValueError, match=r"config.json must be JSON|model must"):
             frkeras.load(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("name", ["model.keras", "model.h5"])
+def test_only_regular_files_are_read(tmp_path, kind, name):
+    path = tmp_path / name
+    (os.mkfifo if kind == "pipe" else os.mkdir)(path)
+    writer = os.open(path, os.O_RDWR) if kind == "pipe" else None  # else a reader waits for one
+    try:
+        with pytest.raises(ValueError, match=rf"path must be that of a regular file, got .*{name}"):
+            frkeras.load(path)
+    finally:
+        if writer is not None:
+            os.close(writer)
+
+
+def test_a_name_does_not_end_at_its_null_byte(tmp_path):
+    (tmp_path / "model").write_bytes(members()["model.weights.h5"])
+    with pytest.raises(ValueError, match=r"null byte"):
+        frkeras.load(f"{tmp_path}/model\0.h5", members()["config.json"].decode())
 
 
 def test_archives_that_explode(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -58,22 +59,25 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
     TypeError
         If `config` is neither text nor a mapping.
     ValueError
-        If the file is truncated or is not what Keras writes, or a layer or setting is not
-        supported; the message names it.
+        If it is a folder or a pipe, the file is truncated or is not what Keras writes, or a layer
+        or setting is not supported; the message names it.
     """
     name = os.fsdecode(path)
     if not isinstance(config, (str, Mapping, type(None))):
         found = type(config).__name__
         raise TypeError(f"config must be model.to_json(), or that as a dict, got {found}")
+    if not name.endswith((".keras", ".h5", ".hdf5")):
+        raise ValueError(f"path must end with .keras, .h5 or .hdf5, got {name!r}")
+    # A pipe would be waited for without end; HDF5 would read a name up to its null byte.
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError(f"path must be that of a regular file, got {name!r}")
     if name.endswith(".keras"):
         if config is not None:
             raise ValueError("config must be None for a .keras file, which holds its own")
         config, version, file = read_archive(path)
-    elif name.endswith((".h5", ".hdf5")):
+    else:
         config = parse_json("config", config) if isinstance(config, str) else config
         version, file = None, open_weights(path)
-    else:
-        raise ValueError(f"path must end with .keras, .h5 or .hdf5, got {name!r}")
     with file, reading_weights():
         try:
             weights: Weights | LegacyWeights = Weights(file)["layers"]
