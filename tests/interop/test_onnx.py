@@ -504,6 +504,54 @@ def test_element_types_that_are_none_are_refused():
         fronnx.prepare(model)
 
 
+def elsewhere(name):
+    """Return a tensor whose data are in a file."""
+    location = onnx.StringStringEntryProto(key="location", value="data.bin")
+    return TensorProto(
+        name=name, data_type=TensorProto.FLOAT, dims=[3], data_location=TensorProto.EXTERNAL,
+        external_data=[location],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["initializer", "attribute", "branch", "function", "sparse"])
+def test_data_in_other_files_are_refused(tmp_path, monkeypatch, place):
+    """Else those of a stranger's model would be read from wherever the process runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.bin").write_bytes(np.ones(3, np.float32).tobytes())
+    info = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])
+    constant = helper.make_node("Constant", [], ["y"], value=elsewhere("w"))
+    copy = helper.make_node("Identity", ["w"], ["y"])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    node, initializers, sparse, functions = constant, [], [], []
+    if place == "initializer":
+        node, initializers = copy, [elsewhere("w")]
+    elif place == "branch":
+        branch = helper.make_graph([copy], "branch", [], [info], [elsewhere("w")])
+        node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+        initializers = [onnx.numpy_helper.from_array(np.array(True), "c")]
+    elif place == "function":
+        node = helper.make_node("Constants", [], ["y"], domain="mine")
+        functions = [helper.make_function("mine", "Constants", [], ["y"], [constant], opsets[:1])]
+    elif place == "sparse":
+        places = onnx.numpy_helper.from_array(np.arange(3))
+        node, sparse = copy, [helper.make_sparse_tensor(elsewhere("w"), places, [3])]
+    graph = helper.make_graph([node], "graph", [], [info], initializers, sparse_initializer=sparse)
+    model = helper.make_model(graph, opset_imports=opsets, functions=functions, ir_version=8)
+    with pytest.raises(ValueError, match=r"^tensor 'w' must be in the model, .* file 'data\.bin'"):
+        fronnx.prepare(model)
+    if place == "attribute":
+        with pytest.raises(ValueError, match=r"^tensor 'w' must be in the model"):
+            fronnx.run_node(node, [])
+
+
+def test_data_in_other_files_may_be_loaded_before(tmp_path):
+    model, feeds = node_model("LSTM", {}, plain_feeds(), constants=("W", "R"))
+    expected = fronnx.run_model(model, feeds)
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0)
+    actual = fronnx.run_model(onnx.load(tmp_path / "m.onnx"), feeds)
+    np.testing.assert_array_equal(actual[0], expected[0])
+
+
 def test_other_opsets_operators_and_domains_are_named():
     model, _ = node_model("GRU", {}, plain_feeds(operator="GRU"), opset=6)
     with pytest.raises(ValueError, match="opset must be 7 or newer, got 6"):

@@ -128,7 +128,7 @@ class Backend(onnx.backend.base.Backend):
         ------
         ValueError
             If the model is not valid, or has an operator or attribute that nobody here runs, which
-            the message names.
+            the message names, or its data are in other files, which ``onnx.load(path)`` reads.
         TypeError
             For an option that does not exist.
         """
@@ -138,6 +138,7 @@ class Backend(onnx.backend.base.Backend):
             kind = type(model).__name__
             raise TypeError(f"model must be an onnx.ModelProto, as of onnx.load(path), got {kind}")
         cls._check_device(device)
+        _check_stored(model.graph, *model.functions)
         try:
             onnx.checker.check_model(model)
             return PreparedModel(_as_evaluated(model))
@@ -209,6 +210,7 @@ class Backend(onnx.backend.base.Backend):
         opset = kwargs.get("opset_version", onnx.defs.onnx_opset_version())
         domains = [onnx.helper.make_opsetid(node.domain, opset)]
         function = onnx.helper.make_function("fastrnn", "node", names, outputs, [node], domains)
+        _check_stored(function)
         evaluator = ReferenceEvaluator(function, new_ops=OPERATORS)
         try:
             found = evaluator.run(None, dict(inputs), attributes={})
@@ -263,13 +265,42 @@ def _is_alias(opset: onnx.OperatorSetIdProto) -> bool:
     return opset.domain == "ai.onnx"
 
 
-def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield all nodes, those of graphs within nodes too."""
+def _graphs(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[Any]:
+    """Yield a graph and those within its nodes."""
+    yield graph
     for node in graph.node:
-        yield node
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _nodes(inner)
+                yield from _graphs(inner)
+
+
+def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Yield all nodes, those of graphs within nodes too."""
+    for one in _graphs(graph):
+        yield from one.node
+
+
+def _check_stored(*owners: onnx.GraphProto | onnx.FunctionProto) -> None:
+    """Refuse tensors that are in other files.
+
+    A model does not say where it was read from: the onnx package would look for them in the folder
+    that the process happens to be in, and read what a stranger's model names there.
+    """
+    for graph in (graph for owner in owners for graph in _graphs(owner)):
+        attributes = [attribute for node in graph.node for attribute in node.attribute]
+        tensors = [tensor for a in attributes for tensor in (a.t, *a.tensors)]
+        sparse = [tensor for a in attributes for tensor in (a.sparse_tensor, *a.sparse_tensors)]
+        if isinstance(graph, onnx.GraphProto):  # functions have no initializers
+            tensors += graph.initializer
+            sparse += graph.sparse_initializer
+        tensors += [part for tensor in sparse for part in (tensor.values, tensor.indices)]
+        for tensor in tensors:
+            if tensor.data_location == onnx.TensorProto.EXTERNAL:
+                places = [entry.value for entry in tensor.external_data if entry.key == "location"]
+                raise ValueError(
+                    f"tensor {tensor.name!r} must be in the model, as onnx.load(path) puts it, "
+                    f"got one in the file {', '.join(places)!r:.80}"
+                )
 
 
 def _is_without_condition(node: onnx.NodeProto) -> bool:
