@@ -88,6 +88,12 @@ def elsewhere(group):
             lambda g: g["dense"].attrs.update(weight_names=[*g["dense"].attrs["weight_names"]] * 2),
             r"/model_weights/dense must not have more arrays, got \['dense/kernel:0', ",
         ),
+        (
+            lambda g: g["bidirectional"].attrs.update(
+                weight_names=[*g["bidirectional"].attrs["weight_names"]][:3] * 2
+            ),
+            r"/bidirectional must have an array once, got '.*/forward_gru/.*/kernel:0' twice",
+        ),
         (lambda g: g["lstm/lstm/lstm_cell"].pop("bias:0"), "weights must have .*/bias:0"),
         (
             lambda g: g["lstm"].attrs.update(weight_names=g["lstm"].attrs["weight_names"][::-1]),

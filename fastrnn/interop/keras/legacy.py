@@ -176,6 +176,7 @@ class LegacyWeights:
         whole = names is None and "model_weights" in group
         self._group = member(group, "model_weights", h5py.Group) if whole else group
         self._names = names
+        self._read: set[str] = set()
 
     def __getitem__(self, name: str) -> LegacyWeights:
         """Return what a part of the layer reads: the same list."""
@@ -208,6 +209,9 @@ class LegacyWeights:
             raise ValueError(f"{self._group.name} must have {len(shapes)} arrays, got {names}")
         arrays = []
         for name, shape in zip(names, shapes):
+            if name in self._read:  # as in what Keras 3.0 leaves behind where it fails to save
+                raise ValueError(f"{self._group.name} must have an array once, got {name!r} twice")
+            self._read.add(name)
             stored = self._group
             *groups, last = name.split("/")
             for part in groups:
