@@ -77,6 +77,28 @@ def elsewhere(group):
     group["lstm_cell"] = h5py.ExternalLink("other.h5", "/lstm")
 
 
+def test_names_may_be_in_several_attributes(tmp_path, weights_of_keras_2):
+    """As Keras writes them where one does not take them all."""
+    path, config = weights_of_keras_2
+    whole = tmp_path / "model.h5"
+    whole.write_bytes((FIXTURES / "keras_2.h5").read_bytes())
+    for one in (path, whole):
+        with h5py.File(one, "r+") as file:
+            group = file["model_weights"] if one == whole else file
+            for attributes, key in (
+                (group.attrs, "layer_names"),
+                (group["sequential"].attrs, "weight_names"),
+            ):
+                names = attributes.pop(key)
+                attributes.update({f"{key}0": names[:2], f"{key}1": names[2:]})
+    with np.load(FIXTURES / "keras_2.npz") as stored:
+        x = [stored[f"x{k}"] for k in range(3)]
+    expected = frkeras.load(FIXTURES / "keras_2.h5")(x)
+    for model in (frkeras.load(whole), frkeras.load(path, config)):
+        for actual, wanted in zip(model(x), expected, strict=True):
+            np.testing.assert_array_equal(actual, wanted)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

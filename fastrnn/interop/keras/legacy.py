@@ -31,7 +31,7 @@ RECURRENT = ("Bidirectional", "GRU", "LSTM", "RNN", "SimpleRNN")
 
 def is_legacy(file: h5py.File) -> bool:
     """Return whether an HDF5 file is in the format that Keras 2 had."""
-    return "model_weights" in file or "layer_names" in file.attrs
+    return "model_weights" in file or any(f"layer_names{k}" in file.attrs for k in ("", 0))
 
 
 def stored_config(file: h5py.File) -> Any:
@@ -161,6 +161,15 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list)
 
 
+def _weight_names(group: h5py.Group) -> list[str]:
+    """Return the names of a layer's arrays, of which an attribute of HDF5 takes 64 kB."""
+    parts = [group.attrs["weight_names"]] if "weight_names" in group.attrs else []
+    while (key := f"weight_names{len(parts)}") in group.attrs:
+        parts.append(group.attrs[key])
+    names = [name for part in parts for name in np.ravel(part).tolist()]
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in names]
+
+
 class LegacyWeights:
     """The arrays of a layer, or of all, which its parts take in turn; see `Weights`.
 
@@ -191,8 +200,7 @@ class LegacyWeights:
         if name not in self._group:  # as that of an input
             return LegacyWeights(self._group, [])
         found = member(self._group, name, h5py.Group)
-        names = np.ravel(found.attrs.get("weight_names", [])).tolist()
-        return LegacyWeights(found, [n.decode() if isinstance(n, bytes) else str(n) for n in names])
+        return LegacyWeights(found, _weight_names(found))
 
     def finish(self) -> None:
         """Refuse arrays that no part has taken."""
