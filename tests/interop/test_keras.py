@@ -444,6 +444,21 @@ def test_stateful_layers_go_on_as_in_keras(keras, tmp_path, bidirectional):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Keras
+@pytest.mark.parametrize("frozen", ["forward_layer", "backward_layer"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_directions_of_which_one_is_not_trained(keras, tmp_path, frozen, nested):
+    """Whose arrays stand last in an .h5 file."""
+    both = keras.layers.Bidirectional(keras.layers.LSTM(3), name="forward_and_backward")
+    chain = [keras.Sequential([both, keras.layers.Dense(2)])] if nested else [both]
+    model = keras.Sequential([keras.Input((None, 4)), *chain])
+    getattr(both, frozen).trainable = False
+    model.save(tmp_path / "model.h5")
+    x = np.random.default_rng(0).standard_normal((2, 3, 4), np.float32)
+    check(frkeras.load(tmp_path / "model.h5")(x), model.predict(x, verbose=0))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
 def test_operators_that_do_not_fit_are_refused(keras, tmp_path):
     L, x, w = keras.layers, keras.Input((None, 4)), keras.Input((None,))
     for output, shapes, message in (

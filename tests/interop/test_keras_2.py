@@ -77,6 +77,20 @@ def elsewhere(group):
     group["lstm_cell"] = h5py.ExternalLink("other.h5", "/lstm")
 
 
+def test_a_direction_that_was_not_trained_stands_last(tmp_path):
+    path = tmp_path / "model.h5"
+    path.write_bytes((FIXTURES / "keras_2.h5").read_bytes())
+    with h5py.File(path, "r+") as file:
+        attributes = file["model_weights/bidirectional"].attrs
+        names = [*attributes["weight_names"]]
+        attributes["weight_names"] = names[3:] + names[:3]
+    with np.load(FIXTURES / "keras_2.npz") as stored:
+        x = [stored[f"x{k}"] for k in range(3)]
+    expected = frkeras.load(FIXTURES / "keras_2.h5")(x)
+    for actual, wanted in zip(frkeras.load(path)(x), expected, strict=True):
+        np.testing.assert_array_equal(actual, wanted)
+
+
 def test_names_may_be_in_several_attributes(tmp_path, weights_of_keras_2):
     """As Keras writes them where one does not take them all."""
     path, config = weights_of_keras_2

@@ -25,6 +25,8 @@ MODELS = ("Functional", "Model", "Sequential")
 ACTIVATIONS_OF_KERAS_2 = {"hard_sigmoid": "hard_sigmoid_2", "swish": "silu"}
 # Layers that made other masks of those that they were given.
 MASKS_OF_KERAS_2 = (*MERGES, "TimeDistributed")
+# Group of a layer of Bidirectional, and what it puts before the name of that layer.
+DIRECTIONS = {"forward_layer": "forward_", "backward_layer": "backward_"}
 # Their layers take states as further inputs.
 RECURRENT = ("Bidirectional", "GRU", "LSTM", "RNN", "SimpleRNN")
 
@@ -188,7 +190,15 @@ class LegacyWeights:
         self._read: set[str] = set()
 
     def __getitem__(self, name: str) -> LegacyWeights:
-        """Return what a part of the layer reads: the same list."""
+        """Return what a part of the layer reads: the same list, a direction's own arrays first.
+
+        Those of a direction that was not trained stand behind all that were.
+        """
+        if self._names and name in DIRECTIONS:
+            prefix = DIRECTIONS[name]  # of the part of a path in front of the cell, or the array
+            self._names.sort(
+                key=lambda path: not any(p.startswith(prefix) for p in path.split("/")[-3:-1])
+            )
         return self
 
     def layer(self, name: str) -> LegacyWeights:
