@@ -488,6 +488,13 @@ def test_operators_that_do_not_fit_are_refused(keras, tmp_path):
         config["config"]["layers"][-1]["inbound_nodes"][0]["args"][1] = key
         with pytest.raises(ValueError, match=r"index must be integers and slices"):
             frkeras.load(tmp_path / "model.weights.h5", config)
+    model = keras.Model(x, keras.ops.sum(x, axis=1))
+    model.save_weights(tmp_path / "model.weights.h5")
+    config = json.loads(model.to_json())
+    config["config"]["layers"][-1]["config"]["axis"] = 10**30  # beyond C's long
+    summed = frkeras.load(tmp_path / "model.weights.h5", config)
+    with pytest.raises(ValueError, match=r"operation 'sum\w*' \(Sum\): "):
+        summed(np.zeros((2, 3, 4)))
     keras.Model(x, keras.ops.einsum("btd,bsd->bts", x, x)).save(tmp_path / "model.keras")
     with pytest.raises(ValueError, match=r"\(Einsum\) is not supported here; .* Absolute, Add,"):
         frkeras.load(tmp_path / "model.keras")

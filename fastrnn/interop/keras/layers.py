@@ -379,7 +379,7 @@ class Operation(Layer):
         try:
             with np.errstate(all="ignore"):  # as in Keras
                 return self.kinds[self.kind][1](self, *arguments), None
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise ValueError(f"operation {self.name!r} ({self.kind}): {error}") from error
 
 
