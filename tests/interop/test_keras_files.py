@@ -229,7 +229,7 @@ def test_what_does_not_fit_a_layer_is_refused_by_its_call(tmp_path):
         (1, {"renorm": True}, "setting renorm = True is not supported"),
         (2, {"negative_slope": "steep"}, "negative_slope must be a finite number"),
         (3, {"padding": "causal"}, "padding must be one of 'valid', 'same', got 'causal'"),
-        (5, {"rms_scaling": True}, "setting rms_scaling = True is not supported"),
+        (5, {"rms_scaling": True, "axis": [1, 2]}, "setting rms_scaling = True is not supported"),
         (6, {"target_shape": [2.0]}, r"target_shape must be integers, got \[2.0\]"),
         (7, {"axis": None}, "axis must be integers, got None"),
     ],

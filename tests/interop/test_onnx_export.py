@@ -1,5 +1,7 @@
 """Writing ONNX: layers and models give the same numbers in every runtime."""
 
+import errno
+import os
 from functools import partial
 
 import cases
@@ -570,6 +572,21 @@ def test_refused_exports_write_nothing(tmp_path):
     with pytest.raises(ValueError, match="lengths must be False for a decoder without attention"):
         fronnx.export(model, path, part="decoder", lengths=True)
     assert not path.exists()
+
+
+def test_a_file_is_there_until_the_next_one_is_written(tmp_path, monkeypatch):
+    path = tmp_path / "model.onnx"
+    fronnx.export(fr.Dense(2, 3), path)
+    before = path.read_bytes()
+
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*model\.onnx'"):
+        fronnx.export(fr.GRU(2, 3), path)
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == before
 
 
 def test_numbers_of_open_files_are_no_paths(tmp_path):

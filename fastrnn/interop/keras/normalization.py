@@ -28,6 +28,7 @@ class Normalization(Layer):
         self.epsilon = check_positive_float("epsilon", settings.take("epsilon", 1e-3))
         kinds = {"scale": "gamma", "center": "beta"}
         names = [kinds[key] for key in kinds if settings.flag(key, True)] + list(stored)
+        settings.finish()  # before arrays are missed that a setting has left out
         shapes = [(None,) * len(self.axes)] * len(names)
         arrays = weights.variables(shapes, self.dtype) if names else []
         self.arrays = dict(zip(names, arrays))

@@ -6,8 +6,8 @@ import os
 from typing import Any
 
 import numpy as np
-import onnx
 
+from fastrnn._files import write_atomically
 from fastrnn._validation import check_bool, check_choice
 from fastrnn.interop.onnx.graph import Graph
 from fastrnn.interop.onnx.layers import (
@@ -61,6 +61,8 @@ def export(
         If `model` is neither a layer nor a model, or `path` not a path.
     ValueError
         If the model has no such input or part.
+    OSError
+        If the file cannot be written; one that was there before still is.
 
     Notes
     -----
@@ -74,7 +76,7 @@ def export(
     initial h is found for them by the pseudo-inverse of ``weight_hr``. What the operators cannot
     say, and float64, which ONNX Runtime has not in them, becomes a loop over the cell's step.
     """
-    path = os.fspath(path)  # onnx.save would write to a number's open file
+    path = os.fsdecode(path)  # a number is an open file's
     check_bool("state", state)
     check_bool("lengths", lengths)
     write = next((write for kind, write in WRITERS.items() if isinstance(model, kind)), None)
@@ -90,7 +92,7 @@ def export(
             raise ValueError(f"{name} must be False for {type(model).__name__}, got True")
     graph = Graph()
     write(graph, model, state, lengths)
-    onnx.save(graph.model(type(model).__name__), path)
+    write_atomically(path, graph.model(type(model).__name__).SerializeToString())
 
 
 def _layer(graph: Graph, layer: Recurrent, state: bool, lengths: bool) -> None:
