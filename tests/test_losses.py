@@ -112,6 +112,12 @@ def test_cross_entropy_lets_nan_flow_in_its_row(bad):
     assert np.isfinite(np.delete(d_logits.reshape(6, 5), 2, axis=0)).all()
 
 
+def test_a_target_that_is_none_is_named_by_its_place_among_all():
+    targets = np.array([[0, 9], [1, 0], [1, 7]])
+    with pytest.raises(ValueError, match=r"^targets must be in 0\.\.2, got 7 at \(2, 1\)$"):
+        softmax_cross_entropy(np.zeros((3, 2, 3)), targets, MASKS["mask"])
+
+
 def test_cross_entropy_never_reads_what_the_mask_leaves_out():
     logits, targets = scores()
     mask = MASKS["mask"]

@@ -441,6 +441,7 @@ cdef class Scan:
             raise RuntimeError("a tape can be used once")
         if d_final is not None:
             check_number("d_state", r.cell.states, len(d_final))
+        r.d_out = NULL
         if d_out is not None:
             array = strided("d_out", d_out, self.typenum, r.N, r.P, &r.d_out_row)
             r.d_out = data(array)

@@ -68,14 +68,17 @@ def softmax_cross_entropy(
     V = logits.shape[-1]
     mask = check_mask(mask, logits.shape[:-1])
     rows = logits.reshape(-1, V) if mask is None else logits[mask]
-    ids = check_ids("targets", targets if mask is None else targets[mask], V, copy=True)
+    # What does not count may be anything; an error names the place of what does.
+    counted = targets if mask is None else np.where(mask, targets, np.zeros((), targets.dtype))
+    ids = check_ids("targets", counted, V, copy=True)
+    ids = ids.ravel() if mask is None else ids[mask]
     refuse_nothing(len(rows), "token")
     backend = active_backend()
     d_rows = backend.empty(rows.shape, rows.dtype)
-    loss = backend.softmax_cross_entropy(rows, ids.ravel(), d_rows)
+    loss = backend.softmax_cross_entropy(rows, ids, d_rows)
     if class_weights is not None:
         weights = check_class_weights("class_weights", class_weights, V)
-        loss = reweight(rows, ids.ravel(), d_rows, weights)
+        loss = reweight(rows, ids, d_rows, weights)
     return loss, unmask(d_rows, mask, logits)
 
 

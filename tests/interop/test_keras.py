@@ -459,6 +459,20 @@ def test_directions_of_which_one_is_not_trained(keras, tmp_path, frozen, nested)
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Keras
+@pytest.mark.parametrize("depth", [1, 2])
+def test_names_that_come_again_in_a_nested_model(keras, tmp_path, depth):
+    layers = keras.layers
+    inner = [layers.Dense(5, name="again"), layers.TimeDistributed(layers.Dense(4, name="again"))]
+    for _ in range(depth):
+        inner = [keras.Sequential(inner, name="again"), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((None, 4)), *inner])
+    model.save(tmp_path / "model.h5")
+    x = np.random.default_rng(0).standard_normal((2, 3, 4), np.float32)
+    check(frkeras.load(tmp_path / "model.h5")(x), model.predict(x, verbose=0))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of Keras
 def test_operators_that_do_not_fit_are_refused(keras, tmp_path):
     L, x, w = keras.layers, keras.Input((None, 4)), keras.Input((None,))
     for output, shapes, message in (

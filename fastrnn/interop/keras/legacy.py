@@ -181,12 +181,14 @@ class LegacyWeights:
         Of the layer; of all layers where there are no names.
     names : list of str, optional
         Of the arrays that are left in the group.
+    owner : str
+        Names of the layer that has them and of the models that it is in, with slashes between.
     """
 
-    def __init__(self, group: h5py.Group, names: list[str] | None = None) -> None:
+    def __init__(self, group: h5py.Group, names: list[str] | None = None, owner: str = "") -> None:
         whole = names is None and "model_weights" in group
         self._group = member(group, "model_weights", h5py.Group) if whole else group
-        self._names = names
+        self._names, self._owner = names, owner
         self._read: set[str] = set()
 
     def __getitem__(self, name: str) -> LegacyWeights:
@@ -204,13 +206,16 @@ class LegacyWeights:
     def layer(self, name: str) -> LegacyWeights:
         """Return the arrays of the layer of this name, also of one in a model in another."""
         if self._names is not None:
-            inner = [array for array in self._names if f"/{name}/" in f"/{array}"]
+            # Keras 3 names the models in front; another layer in there may have the same name.
+            places = f"/{self._owner}/{name}/", f"/{name}/"
+            found = ([n for n in self._names if place in f"/{n}"] for place in places)
+            inner = next(filter(None, found), [])
             self._names = [array for array in self._names if array not in inner]
-            return LegacyWeights(self._group, inner)
+            return LegacyWeights(self._group, inner, f"{self._owner}/{name}")
         if name not in self._group:  # as that of an input
             return LegacyWeights(self._group, [])
         found = member(self._group, name, h5py.Group)
-        return LegacyWeights(found, _weight_names(found))
+        return LegacyWeights(found, _weight_names(found), name)
 
     def finish(self) -> None:
         """Refuse arrays that no part has taken."""
