@@ -20,6 +20,7 @@ if os.environ.get("FASTRNN_BACKEND") == "reference":
 
 from fastrnn._core import kernels
 from fastrnn.backends import compiled
+from fastrnn.backends.runs import AdjointRun
 
 ROOT = Path(fr.__file__).parents[1]
 
@@ -78,6 +79,23 @@ def test_a_scan_refuses_what_it_cannot_read(changed, message):
         compiled.scans(
             [compiled.Run(layer.cell, weights, given["x"], np.arange(3), given["state"], out)]
         )
+
+
+def test_gradients_that_cannot_be_written_are_refused():
+    layer = fr.GRU(3, 4)
+    cell, one = layer.cell, layer.passes()[0]
+    x, out = np.zeros((2, 3), np.float32), np.zeros((2, 4), np.float32)
+    state = (np.zeros((1, 4), np.float32),)
+    run = compiled.Run(cell, one.weights, x, np.arange(3), state, out, keep_tape=True)
+    [(_, tape)] = compiled.scans([run])
+    for name, array in one.gradients.items():
+        read_only = array.copy()
+        read_only.flags.writeable = False
+        with pytest.raises(ValueError, match=f"{name} must be writable, got a read-only array"):
+            compiled.scan_adjoints(
+                [tape], [AdjointRun(out, None, {**one.gradients, name: read_only})]
+            )
+    compiled.scan_adjoints([tape], [AdjointRun(out, None, one.gradients)])
 
 
 def test_the_environment_lowers_the_instruction_set():

@@ -99,6 +99,26 @@ print(empty((150 << 20,), np.uint8).size >> 20)
     assert result.stdout.strip() == "150", result.stderr
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's account")
+def test_no_more_than_so_much_memory_waits():
+    code = """
+import resource
+from pathlib import Path
+import numpy as np
+from fastrnn._core.memory import empty
+def mapped():
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize() >> 20
+before = mapped()
+arrays = [empty((100 << 20,), np.uint8) for _ in range(8)]
+held = mapped() - before
+del arrays
+print(held >= 800, 200 <= mapped() - before <= 256)
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (child.stdout, child.stderr) == ("True True\n", "")
+
+
 @pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_memory_has_one_owner(duplicate):
     with pytest.raises(TypeError, match="Block"):

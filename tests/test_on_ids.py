@@ -62,6 +62,22 @@ def test_a_thread_behind_the_loop_changes_nothing(set_threads, symbols, one_hot)
         assert_close(gradients[1][name], gradient, 1e-12, name)
 
 
+def test_both_directions_add_into_one_table(set_threads):
+    """They must not do so at the same time, however much they have to do."""
+    embedding = fr.Embedding(1000, 600, dtype="float64", seed=1)
+    layer = fr.RNN(600, 64, bidirectional=True, dtype="float64", seed=2)
+    ids = np.random.default_rng(0).integers(0, 1000, (10, 100))
+    gradients = []
+    for threads in (1, *[2] * 10):
+        set_threads(threads)
+        embedding.zero_gradients()
+        output, _, pullback = layer.vjp_on_ids(ids, embedding)
+        pullback(output)
+        gradients.append(embedding.gradients["weight"].copy())
+    for gradient in gradients[1:]:
+        assert_close(gradient, gradients[0], 1e-12)
+
+
 def test_ids_may_be_overwritten_after_vjp(backend):
     layer = fr.GRU(FEW, H, seed=0)
     ids = np.arange(T)

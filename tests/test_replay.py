@@ -61,6 +61,26 @@ def test_the_third_call_lays_nothing_out(compiled_backend, monkeypatch, batch_fi
             layer(np.ascontiguousarray(other))
 
 
+@pytest.mark.parametrize("changed", ["threads", "instruction set"])
+def test_what_was_laid_out_for_others_is_not_made_again(
+    compiled_backend, monkeypatch, set_threads, changed
+):
+    layer = fr.GRU(3, 5, seed=1)
+    x = random_call(layer, 6, 2).x
+    layer(x), layer(x)
+    if changed == "threads":
+        set_threads(fr.get_num_threads() % 2 + 1)
+    else:
+        kernels = pytest.importorskip("fastrnn._core.kernels")
+        others = [isa for isa in kernels.available_isas() if isa != kernels.isa()]
+        if not others:
+            pytest.skip("this machine has one instruction set")
+        kernels.use_isa(others[0])  # the fixture puts its own back
+    monkeypatch.setattr("fastrnn.backends.compiled.Run", refuse)
+    with pytest.raises(AssertionError, match="laid out anew"):
+        layer(x)
+
+
 def test_much_memory_is_not_kept(compiled_backend, monkeypatch):
     layer = fr.GRU(2, 16, 2, seed=1)
     x = np.zeros((100_000, 1, 2), np.float32)  # 6 MB of rows between the layers
