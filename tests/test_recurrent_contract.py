@@ -13,6 +13,8 @@ from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 
 import fastrnn as fr
 from fastrnn import parameters
+from fastrnn.backends import active_backend
+from fastrnn.layers import recurrent
 from fastrnn.layers.packing import Packing
 
 T, B, I, H = 5, 4, 3, 6
@@ -507,6 +509,21 @@ class TestInference:
         del x, output
         assert reference() is None
         assert result() is None
+
+    def test_keeps_no_outputs_of_layers_that_have_been_read(self, make, monkeypatch):
+        backend, outputs, alive = active_backend(), [], []
+        empty = backend.empty
+
+        def counted(shape, dtype):
+            array = empty(shape, dtype)
+            outputs.append(weakref.ref(array))
+            alive.append(sum(output() is not None for output in outputs))
+            return array
+
+        monkeypatch.setattr(recurrent, "MOST_REPLAYED", 0)
+        monkeypatch.setattr(backend, "empty", counted)
+        make(5)(np.zeros((T, B, I)))
+        assert alive == [1, 2, 2, 2, 2]
 
     def test_keeps_no_offsets_of_long_sequences(self):
         packing = Packing((100_000, 1), batch_first=False)

@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 
 MOST_LAYERS = 10_000  # more are a slip, and their names alone would take minutes
+# Bytes of a layer's output. A call with more takes so long that a replay gains nothing, and the
+# outputs of all layers need not be there until its end.
+MOST_REPLAYED = 1 << 22
 
 
 class Pass(NamedTuple):
@@ -599,8 +602,9 @@ class Recurrent(Module):
     ) -> tuple[Any, ...]:
         """Run all passes over packed rows; see `fastrnn.backends.runs.Run`.
 
-        Returns the output rows, the final states, the runs of each layer, the passes' tapes, and
-        the pullbacks of dropout between the layers where it is in effect.
+        Returns the output rows, the final states, the runs of each layer where they may be
+        replayed, the passes' tapes, and the pullbacks of dropout between the layers where it is in
+        effect.
         """
         groups: list[list[Any]] = []
         lasts: list[tuple[np.ndarray, ...]] = []
@@ -608,11 +612,12 @@ class Recurrent(Module):
         dropped: list[Callable[[np.ndarray], np.ndarray]] = []
         N, width = len(rows), self.num_directions * self.output_size
         for first in range(0, self.depth, self.num_directions):
-            below, rows = rows, backend.empty((N, width), self.dtype)
+            runs: list[Any] = []  # lets go of those before, whose input is the next to go
+            below = rows
+            rows = backend.empty((N, width), self.dtype)
             if first and keep_tape and self.dropout:
                 below, pullback = self._drop(below, packing)
                 dropped.append(pullback)
-            runs = []
             for direction, weights, _ in self.passes()[first : first + self.num_directions]:
                 if embedding is not None and not first:
                     weights = {**weights, "embedding": embedding.parameters["weight"]}
@@ -629,7 +634,8 @@ class Recurrent(Module):
                         extras=self.draw_extras(N, packing.B) if keep_tape else self.extras(),
                     )
                 )
-            groups.append(runs)
+            if not keep_tape and rows.nbytes <= MOST_REPLAYED:
+                groups.append(runs)
             for last, tape in backend.scans(runs):
                 lasts.append(last)
                 tapes.append(tape)
@@ -650,6 +656,8 @@ class Recurrent(Module):
         """Let calls like this one, the second of its kind, leave out what stays the same."""
         if output.shape != self._last_shape:
             self.__dict__["_last_shape"] = output.shape
+            return
+        if not groups:
             return
         overridden = any(
             n in self.__dict__ or getattr(type(self), n) is not getattr(Recurrent, n)
