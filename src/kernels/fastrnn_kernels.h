@@ -18,7 +18,13 @@
 
 typedef ptrdiff_t fr_index;
 
-enum { FR_MAX_STATES = 2, FR_MAX_GATES = 4, FR_MAX_STAGES = 2, FR_MAX_VECTORS = 6 };
+enum {
+    FR_MAX_STATES = 2,
+    FR_MAX_GATES = 4,
+    FR_MAX_SLOTS = 13,
+    FR_MAX_STAGES = 2,
+    FR_MAX_VECTORS = 6
+};
 
 /* ---- the pointwise part of a cell ------------------------------------------------------- */
 
