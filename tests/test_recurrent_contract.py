@@ -14,7 +14,6 @@ from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 import fastrnn as fr
 from fastrnn import parameters
 from fastrnn.backends import active_backend
-from fastrnn.layers import recurrent
 from fastrnn.layers.packing import Packing
 
 T, B, I, H = 5, 4, 3, 6
@@ -520,7 +519,7 @@ class TestInference:
             alive.append(sum(output() is not None for output in outputs))
             return array
 
-        monkeypatch.setattr(recurrent, "MOST_REPLAYED", 0)
+        monkeypatch.setattr(backend, "MOST_KEPT", 0)
         monkeypatch.setattr(backend, "empty", counted)
         make(5)(np.zeros((T, B, I)))
         assert alive == [1, 2, 2, 2, 2]

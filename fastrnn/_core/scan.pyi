@@ -4,6 +4,8 @@ import numpy as np
 
 from fastrnn.cells import CellSpec
 
+MOST_KEPT: int
+
 class Scan:
     def __new__(
         cls,

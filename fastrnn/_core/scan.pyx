@@ -63,9 +63,9 @@ cdef Py_ssize_t CHUNK_ROWS = 512
 # to a size of which L1 keeps a part.
 cdef Py_ssize_t STEPS_TO_COPY = 16
 cdef Py_ssize_t MOST_TRANSPOSED = 80 * 1024
-# Scratch memory that a layer may keep for calls that are made again; with more of it, a call takes
-# so long that there is little to gain.
-cdef Py_ssize_t MOST_KEPT = 1 << 22
+# Bytes that a layer may keep for calls that are made again; with more of them, a call takes so long
+# that there is little to gain.
+MOST_KEPT = 1 << 22
 # Weights up to this size are compared with those of the last call, and not packed again. It takes
 # less time where they and their copies stay in L2.
 cdef Py_ssize_t MOST_COMPARED = 128 * 1024

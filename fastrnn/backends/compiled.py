@@ -3,11 +3,12 @@
 from fastrnn._core.ctc import ctc
 from fastrnn._core.memory import empty
 from fastrnn._core.passes import adam, affine, affine_adjoint, norm, softmax_cross_entropy
+from fastrnn._core.scan import MOST_KEPT, replay, scan_adjoints, scans
 from fastrnn._core.scan import Scan as Run
-from fastrnn._core.scan import replay, scan_adjoints, scans
 from fastrnn._core.stream import Stepper
 
 __all__ = [
+    "MOST_KEPT",
     "Run",
     "Stepper",
     "adam",

@@ -19,6 +19,7 @@ from fastrnn.backends.runs import AdjointRun, Extras, Run, Weights
 from fastrnn.cells import CELLS, CellSpec, Stage
 
 __all__ = [
+    "MOST_KEPT",
     "Run",
     "Stepper",
     "adam",
@@ -33,6 +34,9 @@ __all__ = [
     "softmax_cross_entropy",
 ]
 
+
+# Bytes of a layer's output with which calls may be replayed: none, see `replay`.
+MOST_KEPT = 0
 
 # What is far below the rest is zero, as in the core, whatever the caller has set in NumPy.
 _QUIET = np.errstate(under="ignore")

@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 
 MOST_LAYERS = 10_000  # more are a slip, and their names alone would take minutes
-# Bytes of a layer's output. A call with more takes so long that a replay gains nothing, and the
-# outputs of all layers need not be there until its end.
-MOST_REPLAYED = 1 << 22
 
 
 class Pass(NamedTuple):
@@ -634,7 +631,7 @@ class Recurrent(Module):
                         extras=self.draw_extras(N, packing.B) if keep_tape else self.extras(),
                     )
                 )
-            if not keep_tape and rows.nbytes <= MOST_REPLAYED:
+            if not keep_tape and rows.nbytes <= backend.MOST_KEPT:  # else the rows are let go of
                 groups.append(runs)
             for last, tape in backend.scans(runs):
                 lasts.append(last)
