@@ -150,9 +150,8 @@ def extensions():
         )
         for source in sorted(CORE.glob("*.pyx"))
     ]
-    # Small code is as fast here.
     python = [
-        Extension(_module(source), [str(source)], extra_compile_args=["-Os", "-g0"])
+        Extension(_module(source), [str(source)], extra_compile_args=["-O2", "-g0"])
         for source in COMPILED
     ]
     return [

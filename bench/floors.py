@@ -87,11 +87,11 @@ def step_seconds(case: Case, threads: int) -> float:
     """Return the seconds of the loss of a training step, and of Adam."""
     backend = active_backend()
     scores = np.zeros((case.batch * case.steps, case.vocabulary), case.dtype)
-    d_scores, ids = np.empty_like(scores), np.zeros(len(scores), np.int64)
+    ids = np.zeros(len(scores), np.int64)
     buffers = np.full((4, Problem(case).model().parameters.flat_values.size), 1e-3, case.dtype)
     settings = {"learning_rate": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8}
     passes = [
-        lambda: backend.softmax_cross_entropy(scores, ids, d_scores),
+        lambda: backend.softmax_cross_entropy(scores, ids),
         lambda: backend.adam(*buffers, step=1, weight_decay=0.0, shrink=1.0, **settings),
     ]
     with use_threads(threads):

@@ -13,9 +13,19 @@ from typing import Any
 
 import numpy as np
 
+try:
+    from fastrnn._core.checks import copied_ids, is_plain
+except ImportError:  # built without a compiler: what is plain is looked at as all else
+
+    def is_plain(value: Any, dtype: np.dtype, shape: tuple[int | str | None, ...]) -> bool:
+        return False
+
+    def copied_ids(value: Any, upper: int) -> np.ndarray | None:
+        return None
+
+
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 MOST_BITS = 1024  # Python refuses to write down numbers of more than 4300 digits
-INT64 = np.dtype(np.int64)  # not the other type of C that is as long, as an array("q") has it
 
 
 def check_positive_int(name: str, value: Any) -> int:
@@ -64,7 +74,7 @@ def check_probability(name: str, value: Any) -> float:
 
 
 def _check_float(name: str, value: Any, expected: str, accepts) -> float:
-    if isinstance(value, (bool, np.bool_, str, bytes)):
+    if type(value) is not float and isinstance(value, (bool, np.bool_, str, bytes)):
         raise TypeError(f"{name} must be {expected}, got {_describe(value)}")
     try:
         number = float(value)
@@ -183,7 +193,12 @@ def check_step(
 
 
 def check_array(
-    name: str, value: Any, dtype: np.dtype, shape: Sequence[int | str | None], *, copy: bool = False
+    name: str,
+    value: Any,
+    dtype: np.dtype,
+    shape: tuple[int | str | None, ...],
+    *,
+    copy: bool = False,
 ) -> np.ndarray:
     """Return `value` as an aligned, C-contiguous array of `dtype`.
 
@@ -195,7 +210,7 @@ def check_array(
         Integers, booleans and floats of any width, byte order and strides: whatever NumPy casts to
         `dtype` under its ``same_kind`` rule. NaN and infinity pass.
     dtype : numpy.dtype
-    shape : sequence
+    shape : tuple
         An int is an axis of that size, a str (its symbol in messages) or None an axis of any size.
     copy : bool
         True returns memory of its own; False the caller's own memory where it already fits.
@@ -207,11 +222,10 @@ def check_array(
     ValueError
         Another shape, nested lists of unequal lengths, or integers that `dtype` has not.
     """
-    array = value if type(value) is np.ndarray else as_array(name, value)
+    if not copy and is_plain(value, dtype, shape):
+        return value
+    array = as_array(name, value)
     found = array.shape
-    fits = array.dtype is dtype and array.flags.carray  # C-contiguous, aligned and writable
-    if fits and found == shape and not copy:  # as most are
-        return array
     if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
         # First, since the shape of a text or of None says little.
         raise TypeError(f"{name} must be castable to {dtype}, got dtype {array.dtype}")
@@ -224,7 +238,7 @@ def check_array(
                 raise ValueError(f"{name} must be {dtype}, got {number}")
     if copy:
         return np.array(array, dtype, order="C")
-    return array if fits else np.require(array, dtype, ("C", "A"))
+    return np.require(array, dtype, ("C", "A"))
 
 
 def check_floats(name: str, value: Any) -> np.ndarray:
@@ -346,20 +360,16 @@ def check_numbers(name: str, array: np.ndarray) -> None:
         raise TypeError(f"{name} must be of numbers, got dtype {array.dtype}{hint}")
 
 
-def check_ids(name: str, ids: Any, upper: int, *, copy: bool = False) -> np.ndarray:
-    """Return ids of any shape as C-contiguous int64, each in 0..`upper` - 1.
+def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
+    """Return a copy of ids of any shape as C-contiguous int64, each in 0..`upper` - 1.
 
-    What the core finds an address by has to be a copy: it reads that without the interpreter's
-    lock, when another thread may write to the caller's array.
+    The core finds addresses by them without the interpreter's lock, when another thread may write
+    to the caller's array.
     """
-    array = _as_integers(name, ids)
-    if copy:
-        array = array.copy()
-    if array.dtype is INT64 and array.flags.carray and array.size:
-        # The common case in one pass: a negative number is a large one without its sign.
-        unsigned = array.view(np.uint64)
-        if unsigned.item(unsigned.argmax()) < upper:
-            return array
+    copied = copied_ids(ids, upper)
+    if copied is not None:
+        return copied
+    array = _as_integers(name, ids).copy()
     if array.size and (array.min() < 0 or array.max() >= upper):
         place = tuple(np.argwhere((array < 0) | (array >= upper))[0].tolist())
         where = f" at {_format(place)}" if place else ""
@@ -368,7 +378,7 @@ def check_ids(name: str, ids: Any, upper: int, *, copy: bool = False) -> np.ndar
 
 
 def _as_integers(name: str, value: Any) -> np.ndarray:
-    array = value if type(value) is np.ndarray else as_array(name, value)
+    array = as_array(name, value)
     if array.size == 0 and not isinstance(value, np.ndarray):
         array = array.astype(np.int64)  # NumPy calls an empty list a float array
     if array.dtype.kind not in "iu":
@@ -378,6 +388,8 @@ def _as_integers(name: str, value: Any) -> np.ndarray:
 
 def as_array(name: str, value: Any) -> np.ndarray:
     """Return `value` as an array of any shape and dtype; TypeError or ValueError if it is none."""
+    if type(value) is np.ndarray:
+        return value
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         number = np.ma.count_masked(value)
         raise ValueError(

@@ -91,6 +91,7 @@ class Parameters(Mapping[str, np.ndarray]):
     def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
         """Make the two buffers this object's memory, and its parts' memory; copy nothing."""
         self.flat_values, self.flat_gradients = values, gradients
+        self._gradient_bytes = gradients.view(np.uint8)
         self._views.update(self.views(values))
         self._gradient_views.update(self.views(gradients))
         start, first = 0, self._first
@@ -205,8 +206,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
     def zero_gradients(self) -> None:
         """Set every gradient to zero."""
-        # As bytes, which NumPy fills in half the time.
-        self.flat_gradients.view(np.uint8).fill(0)
+        self._gradient_bytes.fill(0)  # which takes NumPy half the time of floats
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of the values by name."""

@@ -532,7 +532,7 @@ def test_sizes_that_were_changed_after_construction_are_no_danger():
     dense.in_features = 4
     _, pullback = dense.vjp(np.ones((100, 4)))
     dense.out_features = 300
-    with pytest.raises(ValueError, match=r"d_y must be \(100, 3\)"):
+    with pytest.raises(ValueError, match=r"d_output must be \(100, 3\)"):
         pullback(np.ones((100, 300)))
     stream = layer.stream()
     layer.input_size = 400

@@ -14,7 +14,7 @@ from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 import fastrnn as fr
 from fastrnn import parameters
 from fastrnn.backends import active_backend
-from fastrnn.layers.packing import Packing
+from fastrnn.layers.packing import packing_of
 
 T, B, I, H = 5, 4, 3, 6
 
@@ -525,7 +525,7 @@ class TestInference:
         assert alive == [1, 2, 2, 2, 2]
 
     def test_keeps_no_offsets_of_long_sequences(self):
-        packing = Packing((100_000, 1), batch_first=False)
+        packing = packing_of((100_000, 1), False, None, ("x", "lengths"))
         offsets = weakref.ref(packing.offsets)
         del packing
         assert offsets() is None

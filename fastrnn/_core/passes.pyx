@@ -135,23 +135,30 @@ cdef int run_in_parts(const Affine *a, fr_task work, double flops) except -1:
     return 0
 
 
-def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
-    """x W^T + b (N, outputs) for x (N, inputs), W (outputs, inputs) and b (outputs,) or None."""
+cdef Affine affine_of(cnp.ndarray x, cnp.ndarray weight):
+    """Sizes and memory of a map of the last axis; of the others each element is a row."""
     cdef Affine a
+    cdef int axes = cnp.PyArray_NDIM(x)
     a.kernels = active(cnp.PyArray_ITEMSIZE(x))
-    a.rows = x.shape[0]
-    a.inputs = x.shape[1]
-    a.outputs = weight.shape[0]
+    a.outputs = cnp.PyArray_DIM(weight, 0)
+    a.inputs = cnp.PyArray_DIM(weight, 1)
     if cnp.PyArray_TYPE(weight) != cnp.PyArray_TYPE(x):
         raise TypeError(f"x must be {weight.dtype}, got {x.dtype}")
-    if weight.shape[1] != a.inputs:
-        raise ValueError(f"x must be {weight.shape[1]} wide, got {a.inputs}")
-    y = empty((a.rows, a.outputs), x.dtype)
+    if axes == 0 or cnp.PyArray_DIM(x, axes - 1) != a.inputs:
+        raise ValueError(f"x must be {a.inputs} wide, got {(<object>x).shape}")
+    a.rows = cnp.PyArray_SIZE(x) // a.inputs
     a.x = data(x)
     a.weight = data(weight)
+    a.d_x = NULL
+    return a
+
+
+def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
+    """x W^T + b (..., outputs) for x (..., inputs), W (outputs, inputs), b (outputs,) or None."""
+    cdef Affine a = affine_of(x, weight)
+    y = empty((*(<object>x).shape[:-1], a.outputs), x.dtype)
     a.bias = NULL if bias is None else data(bias)
     a.y = data(y)
-    a.d_x = NULL
     run_in_parts(&a, affine_work, 2. * a.rows * a.inputs * a.outputs)
     return y
 
@@ -159,18 +166,13 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
 def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarray d_weight,
                    cnp.ndarray d_bias):
     """Add the gradients of W and b in `affine` into d_weight and d_bias; return that of x."""
-    cdef Affine a
-    a.kernels = active(cnp.PyArray_ITEMSIZE(x))
-    a.rows = x.shape[0]
-    a.inputs = x.shape[1]
-    a.outputs = weight.shape[0]
+    cdef Affine a = affine_of(x, weight)
+    cdef tuple shape = (*(<object>x).shape[:-1], a.outputs)
     if cnp.PyArray_TYPE(d_y) != cnp.PyArray_TYPE(x):
         raise TypeError(f"d_y must be {x.dtype}, got {d_y.dtype}")
-    if d_y.shape[0] != a.rows or d_y.shape[1] != a.outputs:
-        raise ValueError(f"d_y must be {(a.rows, a.outputs)}, got {(<object>d_y).shape}")
-    d_x = empty((a.rows, a.inputs), x.dtype)
-    a.x = data(x)
-    a.weight = data(weight)
+    if (<object>d_y).shape != shape:
+        raise ValueError(f"d_y must be {shape}, got {(<object>d_y).shape}")
+    d_x = empty((<object>x).shape, x.dtype)
     a.y = data(d_y)
     a.d_x = data(d_x)
     a.d_weight = writable("d_weight", d_weight)
@@ -198,17 +200,18 @@ cdef void cross_entropy_work(void *context, int i, int tasks, int rank) noexcept
                                     c.d_x + start, c.losses + low)
 
 
-def softmax_cross_entropy(cnp.ndarray rows, cnp.ndarray ids, cnp.ndarray d_rows):
-    """Mean loss of scores (N, V) against int64 ids (N,); its gradient goes to d_rows."""
+def softmax_cross_entropy(cnp.ndarray logits, cnp.ndarray ids):
+    """Mean loss of scores (..., V) against int64 ids (...), and its gradient."""
     cdef CrossEntropy c
     cdef Py_ssize_t i
     cdef double total = 0
-    c.kernels = active(cnp.PyArray_ITEMSIZE(rows))
-    c.rows = rows.shape[0]
-    c.columns = rows.shape[1]
-    c.x = data(rows)
+    c.kernels = active(cnp.PyArray_ITEMSIZE(logits))
+    c.rows = cnp.PyArray_SIZE(ids)
+    c.columns = cnp.PyArray_DIM(logits, cnp.PyArray_NDIM(logits) - 1)
+    d_logits = empty((<object>logits).shape, logits.dtype)
+    c.x = data(logits)
     c.ids = <const int64_t *>data(ids)
-    c.d_x = writable("d_rows", d_rows)
+    c.d_x = data(d_logits)
     cdef cnp.ndarray losses = np.empty(c.rows)
     c.losses = <double *>data(losses)
     cdef int size = threads(<double>c.rows * c.columns, ELEMENTS_A_THREAD)
@@ -216,7 +219,7 @@ def softmax_cross_entropy(cnp.ndarray rows, cnp.ndarray ids, cnp.ndarray d_rows)
         for_each(size, size, cross_entropy_work, &c)
         for i in range(c.rows):
             total += c.losses[i]
-    return total / c.rows
+    return total / c.rows, d_logits
 
 
 # --------------------------------------------------------------------------------- optimisers

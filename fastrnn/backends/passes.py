@@ -9,7 +9,10 @@ import numpy as np
 
 
 def affine(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    """Return x W^T + b, (N, outputs), for x (N, inputs), W (outputs, inputs) and b (outputs,)."""
+    """Return x W^T + b (..., outputs) for x (..., inputs), W (outputs, inputs) and b (outputs,)."""
+    if x.ndim != 2:  # one product, and not one for each element of the first axis
+        rows = x.reshape(-1, x.shape[-1])
+        return affine(rows, weight, bias).reshape(*x.shape[:-1], len(weight))
     y = x @ weight.T
     return y if bias is None else y + bias
 
@@ -22,8 +25,9 @@ def affine_adjoint(
     d_bias: np.ndarray | None,
 ) -> np.ndarray:
     """Add the gradients of W and b in `affine` into `d_weight` and `d_bias`; return that of x."""
-    add_affine(d_y, x, d_weight, d_bias)
-    return d_y @ weight
+    d_rows = d_y.reshape(-1, len(weight))
+    add_affine(d_rows, x.reshape(-1, x.shape[-1]), d_weight, d_bias)
+    return (d_rows @ weight).reshape(x.shape)
 
 
 def add_affine(
@@ -36,19 +40,20 @@ def add_affine(
 
 
 @np.errstate(under="ignore")
-def softmax_cross_entropy(rows: np.ndarray, ids: np.ndarray, d_rows: np.ndarray) -> float:
-    """Return the mean loss of (N, V) scores and (N,) ids; its gradient goes to `d_rows` (N, V)."""
+def softmax_cross_entropy(logits: np.ndarray, ids: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the mean loss of scores (..., V) and ids (...), and its gradient."""
+    rows, ids = logits.reshape(-1, logits.shape[-1]), ids.ravel()
     count = len(rows)
     tokens = np.arange(count)
     with np.errstate(over="ignore", invalid="ignore"):  # infinity less infinity is NaN and flows on
-        np.subtract(rows, rows.max(axis=1, keepdims=True), out=d_rows)
+        d_rows = rows - rows.max(axis=1, keepdims=True)
     shifted = d_rows[tokens, ids]
     np.exp(d_rows, out=d_rows)
     totals = d_rows.sum(axis=1)
     loss = float(np.subtract(np.log(totals), shifted).mean(dtype=np.float64))
     d_rows /= (totals * count)[:, None]
     d_rows[tokens, ids] -= 1 / count
-    return loss
+    return loss, d_rows.reshape(logits.shape)
 
 
 def norm(x: np.ndarray) -> float:

@@ -105,32 +105,24 @@ class Dense(Module):
         """
         x = self._check(x, check_bool("copy", copy))
         backend = active_backend()
+        output = self._apply(x)
+        shape = output.shape
 
         def adjoint(d_output: ArrayLike) -> np.ndarray:
-            weight, d_weight = self._weight()  # which may have moved, joined to others
-            shape = (*x.shape[:-1], self.out_features)
-            d_rows = check_array("d_output", d_output, self.dtype, shape)
-            return backend.affine_adjoint(
-                d_rows.reshape(-1, self.out_features),
-                x.reshape(-1, self.in_features),
-                weight,
-                d_weight,
-                self.gradients.get("bias"),
-            ).reshape(x.shape)
+            d_output = check_array("d_output", d_output, self.dtype, shape)
+            owner = self._weight_owner()  # whose arrays may have moved, joined to others
+            d_weight, d_bias = owner.gradients["weight"], self.parameters.gradients.get("bias")
+            return backend.affine_adjoint(d_output, x, owner["weight"], d_weight, d_bias)
 
-        return self._apply(x), Pullback(adjoint)
-
-    def _weight(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weight and its gradient."""
-        return self.parameters["weight"], self.gradients["weight"]
+        return output, Pullback(adjoint)
 
     def _check(self, x: ArrayLike, copy: bool = False) -> np.ndarray:
         x = as_array("x", x)
         return check_array("x", x, self.dtype, (*x.shape[:-1], self.in_features), copy=copy)
 
     def _apply(self, x: np.ndarray) -> np.ndarray:
-        # One product over the rows of all leading axes.
-        rows = x.reshape(-1, self.in_features)
-        weight, _ = self._weight()
-        output = active_backend().affine(rows, weight, self.parameters.get("bias"))
-        return output.reshape(*x.shape[:-1], self.out_features)
+        weight = self._weight_owner()["weight"]
+        return active_backend().affine(x, weight, self.parameters.get("bias"))
+
+    def _weight_owner(self) -> Parameters:
+        return self.parameters

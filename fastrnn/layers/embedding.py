@@ -90,7 +90,7 @@ class Embedding(Module):
         ValueError, TypeError
             As for a call; the pullback for another shape or type.
         """
-        ids = check_ids("ids", ids, self.num_embeddings, copy=True)
+        ids = check_ids("ids", ids, self.num_embeddings)
 
         def adjoint(d_output: ArrayLike) -> None:
             shape = (*ids.shape, self.embedding_dim)

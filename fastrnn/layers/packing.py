@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-# Offsets of more steps are made anew: those kept hold up to 128 bytes for each step.
+# For more steps it is made anew: those kept hold up to 128 bytes for each step.
 MOST_STEPS_KEPT = 4096
 
 
@@ -64,7 +64,8 @@ class Packing:
         self.B = B
         self._order = self._rows = None
         if lengths is None:
-            self.offsets = (_kept_offsets if T <= MOST_STEPS_KEPT else _even_offsets)(T, B)
+            self.offsets = np.arange(T + 1, dtype=np.int64) * B
+            self.offsets.flags.writeable = False
             return
         lengths = check_lengths(lengths, T, B, names[1])
         self._order = np.argsort(-lengths, kind="stable")
@@ -130,14 +131,16 @@ class Packing:
         return restored
 
 
-def _even_offsets(T: int, B: int) -> np.ndarray:
-    """Return the offsets of T steps of B rows each, read-only."""
-    offsets = np.arange(T + 1, dtype=np.int64) * B
-    offsets.flags.writeable = False
-    return offsets
+def packing_of(
+    shape: tuple[int, ...], batch_first: bool, lengths: ArrayLike | None, names: tuple[str, str]
+) -> Packing:
+    """Return a `Packing`, where there are no lengths one that may have been made before."""
+    if lengths is None and max(shape) <= MOST_STEPS_KEPT:
+        return _kept(shape, batch_first, None, names)
+    return Packing(shape, batch_first, lengths, names)
 
 
-_kept_offsets = lru_cache(maxsize=16)(_even_offsets)
+_kept = lru_cache(maxsize=16)(Packing)
 
 
 def _rows(x: np.ndarray) -> np.ndarray:

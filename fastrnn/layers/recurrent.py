@@ -26,7 +26,7 @@ from fastrnn.initializers import check_init, initialize
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dropout import Dropout
 from fastrnn.layers.embedding import Embedding
-from fastrnn.layers.packing import Packing
+from fastrnn.layers.packing import Packing, packing_of
 from fastrnn.parameters import Parameters
 from fastrnn.streaming import Stream
 
@@ -450,12 +450,10 @@ class Recurrent(Module):
         elif not isinstance(value, (tuple, list)) or len(value) != len(names):
             expected = ", ".join(names)
             raise TypeError(f"{argument} must be a pair ({expected}), got {type(value).__name__}")
-        arrays = []
-        for name, array, width in zip(names, value, self.state_widths):
-            if array is not None:
-                array = check_array(name, array, self.dtype, (*leading, width))
-            arrays.append(array)
-        return arrays
+        return [
+            None if array is None else check_array(name, array, self.dtype, (*leading, width))
+            for name, array, width in zip(names, value, self.state_widths)
+        ]
 
     def initial_state(self, B: int) -> list[np.ndarray]:
         """Return the state that stands for None: new arrays (depth, B, width), in the cell's order.
@@ -514,7 +512,7 @@ class Recurrent(Module):
         unbatched = given.ndim == 2
         leading = ("T",) if unbatched else ("B", "T") if self.batch_first else ("T", "B")
         x = check_array("x", given, self.dtype, (*leading, self.input_size))
-        packing = Packing(x.shape[:-1], self.batch_first, lengths)
+        packing = packing_of(x.shape[:-1], self.batch_first, lengths, ("x", "lengths"))
         rows = packing.pack(x)
         if keep_tape and np.may_share_memory(rows, given):
             # The tape refers to it, and the caller may overwrite x.
@@ -533,10 +531,10 @@ class Recurrent(Module):
             table = embedding.parameters["weight"]
             check_array("embedding", table, self.dtype, ("V", self.input_size))
         symbols = self.input_size if embedding is None else embedding.num_embeddings
-        ids = check_ids("ids", ids, symbols, copy=True)
+        ids = check_ids("ids", ids, symbols)
         if ids.ndim not in (1, 2):
             raise ValueError(f"ids must be (T, B) or (T,), got {ids.shape}")
-        packing = Packing(ids.shape, self.batch_first, lengths, ("ids", "lengths"))
+        packing = packing_of(ids.shape, self.batch_first, lengths, ("ids", "lengths"))
         rows = packing.pack_ids(ids)
         return self._run_rows(rows, packing, ids.ndim == 1, state, keep_tape, embedding)
 
@@ -553,9 +551,11 @@ class Recurrent(Module):
         B = None if unbatched else packing.B
         given_state = self.check_state("state", state, B)
         initial = [None if array is None else packing.sort(array) for array in given_state]
-        if any(array is None for array in given_state):
+        missing = [k for k, array in enumerate(given_state) if array is None]
+        if missing:
             default = self.initial_state(packing.B)
-            initial = [d if array is None else array for array, d in zip(initial, default)]
+            for k in missing:
+                initial[k] = default[k]
         backend = active_backend()
         of_vectors = rows.ndim == 2
         rows, final, groups, tapes, dropped = self._forward(
@@ -580,9 +580,8 @@ class Recurrent(Module):
                 backend, tapes, dropped, d_rows, d_final, packing.B, embedding, input_gradient
             )
             if self.learned_state:
-                for name, array, d in zip(self.cell.states, given_state, d_initial):
-                    if array is None:
-                        self.gradients[name + "0"][...] += d.sum(axis=1)
+                for k in missing:
+                    self.gradients[self.cell.states[k] + "0"][...] += d_initial[k].sum(axis=1)
             d_initial = _as_state([packing.restore(d) for d in d_initial])
             return None if d_rows is None else packing.unpack(d_rows), d_initial
 

@@ -60,25 +60,24 @@ def softmax_cross_entropy(
     section 4.1; weights as ``torch.nn.CrossEntropyLoss`` has them.
     """
     logits = check_floats("logits", logits)
-    if logits.ndim == 0 or logits.shape[-1] == 0:
-        raise ValueError(f"logits must be (..., V) with V >= 1, got {logits.shape}")
+    shape = logits.shape
+    if not shape or shape[-1] == 0:
+        raise ValueError(f"logits must be (..., V) with V >= 1, got {shape}")
     targets = as_array("targets", targets)
-    if targets.shape != logits.shape[:-1]:
-        raise ValueError(f"targets must be {logits.shape[:-1]}, got {targets.shape}")
-    V = logits.shape[-1]
-    mask = check_mask(mask, logits.shape[:-1])
-    rows = logits.reshape(-1, V) if mask is None else logits[mask]
-    # What does not count may be anything; an error names the place of what does.
-    counted = targets if mask is None else np.where(mask, targets, np.zeros((), targets.dtype))
-    ids = check_ids("targets", counted, V, copy=True)
-    ids = ids.ravel() if mask is None else ids[mask]
-    refuse_nothing(len(rows), "token")
-    backend = active_backend()
-    d_rows = backend.empty(rows.shape, rows.dtype)
-    loss = backend.softmax_cross_entropy(rows, ids, d_rows)
+    if targets.shape != shape[:-1]:
+        raise ValueError(f"targets must be {shape[:-1]}, got {targets.shape}")
+    V = shape[-1]
+    rows, ids, mask = logits, targets, check_mask(mask, targets.shape)
+    if mask is not None:  # what does not count may be anything
+        rows, ids = rows[mask], np.where(mask, targets, np.zeros((), targets.dtype))
+    ids = check_ids("targets", ids, V)  # an error names the place
+    if mask is not None:
+        ids = ids[mask]
+    refuse_nothing(ids.size, "token")
+    loss, d_rows = active_backend().softmax_cross_entropy(rows, ids)
     if class_weights is not None:
         weights = check_class_weights("class_weights", class_weights, V)
-        loss = reweight(rows, ids, d_rows, weights)
+        loss = reweight(rows.reshape(-1, V), ids.ravel(), d_rows.reshape(-1, V), weights)
     return loss, unmask(d_rows, mask, logits)
 
 

@@ -246,6 +246,8 @@ class Encoder(Module):
         above = None
         if self.dropout.p:
             output, above = self.dropout.vjp(output)
+        elif not below:
+            return output, state, recurrent
         B = output.shape[1] if output.ndim == 3 else None
 
         def adjoint(d_output: Any = None, d_state: Any = None) -> tuple[np.ndarray | None, Any]:

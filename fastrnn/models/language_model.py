@@ -269,7 +269,7 @@ class LanguageModel(Model):
         TypeError, ValueError
             At once, if an argument is wrong; while drawing, if scores are not finite.
         """
-        prompt = check_ids("prompt", prompt, self.config["vocabulary_size"]).copy()
+        prompt = check_ids("prompt", prompt, self.config["vocabulary_size"])
         if prompt.ndim != 1 or prompt.size == 0:
             raise ValueError(f"prompt must be (n,) with n >= 1, got {prompt.shape}")
         length = check_non_negative_int("length", length)
@@ -368,8 +368,8 @@ class _TiedDense(Dense):
         self.parameters = Parameters({"bias": (self.out_features,)}, self.dtype)
         # Standard normal rows would make scores of size sqrt(H); a Dense layer's fit both ends.
         bound = self.in_features**-0.5
-        weight, _ = self._weight()
+        weight = embedding.parameters["weight"]
         weight[...] = seed.uniform(-bound, bound, weight.shape)
 
-    def _weight(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.embedding.parameters["weight"], self.embedding.gradients["weight"]
+    def _weight_owner(self) -> Parameters:
+        return self.embedding.parameters

@@ -100,9 +100,7 @@ class Dense(Layer):
 
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
         x = check_array("x", x, self.dtype, (*np.shape(x)[:-1], self.input_width))
-        rows = x.reshape(-1, self.input_width)
-        y = self.activation(active_backend().affine(rows, self.weight, self.bias))
-        return y.reshape(*x.shape[:-1], self.output_width), mask
+        return self.activation(active_backend().affine(x, self.weight, self.bias)), mask
 
 
 class GlobalPooling(Layer):

@@ -307,7 +307,9 @@ def _is_without_condition(node: onnx.NodeProto) -> bool:
     return node.op_type == "Loop" and not node.domain and list(node.input[1:2]) == [""]
 
 
-def _declared(value: onnx.ValueInfoProto) -> tuple[np.dtype, list[int | str | None] | None] | None:
+def _declared(
+    value: onnx.ValueInfoProto,
+) -> tuple[np.dtype, tuple[int | str | None, ...] | None] | None:
     """Return dtype and shape of a graph's input; None for a shape, or for both, that may be any."""
     if not value.type.HasField("tensor_type"):
         return None  # a sequence or an optional, which the evaluator takes as they are
@@ -316,7 +318,7 @@ def _declared(value: onnx.ValueInfoProto) -> tuple[np.dtype, list[int | str | No
         raise ValueError(f"{value.name} must have an element type of ONNX, got {tensor.elem_type}")
     shape = None
     if tensor.HasField("shape"):
-        shape = [_size(dim) for dim in tensor.shape.dim]
+        shape = tuple([_size(dim) for dim in tensor.shape.dim])
     return onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type), shape
 
 
@@ -328,7 +330,7 @@ def _size(dim: onnx.TensorShapeProto.Dimension) -> int | str | None:
 
 
 def _checked(
-    name: str, value: Any, declared: tuple[np.dtype, list[int | str | None] | None] | None
+    name: str, value: Any, declared: tuple[np.dtype, tuple[int | str | None, ...] | None] | None
 ) -> Any:
     """Return an input as its graph declares it."""
     if declared is None:

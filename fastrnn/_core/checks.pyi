@@ -1,0 +1,6 @@
+from typing import Any
+
+from numpy import dtype, ndarray
+
+def is_plain(value: Any, dtype: dtype, shape: tuple[int | str | None, ...]) -> bool: ...
+def copied_ids(value: Any, upper: int) -> ndarray | None: ...
