@@ -6,6 +6,7 @@ code below it wants or raises an error of the form ``h0 must be (2, 8, 64), got 
 
 import math
 import operator
+import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence, Sized
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,8 @@ except ImportError:  # built without a compiler: what is plain is looked at as a
         return None
 
 
+LARGEST = sys.float_info.max
+SMALLEST = math.ulp(0.0)  # positive number
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 MOST_BITS = 1024  # Python refuses to write down numbers of more than 4300 digits
 
@@ -55,25 +58,25 @@ def _check_int(name: str, value: Any, lowest: int, expected: str) -> int:
 
 def check_float(name: str, value: Any) -> float:
     """Return `value` as a finite float; TypeError or ValueError otherwise."""
-    return _check_float(name, value, "a finite number", lambda number: True)
+    return _check_float(name, value, "a finite number", -LARGEST, LARGEST)
 
 
 def check_positive_float(name: str, value: Any) -> float:
     """Return `value` as a finite float above 0; TypeError or ValueError otherwise."""
-    return _check_float(name, value, "a positive number", lambda number: number > 0)
+    return _check_float(name, value, "a positive number", SMALLEST, LARGEST)
 
 
 def check_non_negative_float(name: str, value: Any) -> float:
     """Return `value` as a finite float of at least 0; TypeError or ValueError otherwise."""
-    return _check_float(name, value, "a non-negative number", lambda number: number >= 0)
+    return _check_float(name, value, "a non-negative number", 0, LARGEST)
 
 
 def check_probability(name: str, value: Any) -> float:
     """Return `value` as a float in [0, 1]; TypeError or ValueError otherwise."""
-    return _check_float(name, value, "a probability in [0, 1]", lambda number: 0 <= number <= 1)
+    return _check_float(name, value, "a probability in [0, 1]", 0, 1)
 
 
-def _check_float(name: str, value: Any, expected: str, accepts) -> float:
+def _check_float(name: str, value: Any, expected: str, lowest: float, highest: float) -> float:
     if type(value) is not float and isinstance(value, (bool, np.bool_, str, bytes)):
         raise TypeError(f"{name} must be {expected}, got {_describe(value)}")
     try:
@@ -82,7 +85,7 @@ def _check_float(name: str, value: Any, expected: str, accepts) -> float:
         number = math.inf
     except (TypeError, ValueError):
         raise TypeError(f"{name} must be {expected}, got {_describe(value)}") from None
-    if not (math.isfinite(number) and accepts(number)):
+    if not lowest <= number <= highest:  # nor is NaN
         raise ValueError(f"{name} must be {expected}, got {number}")
     return number
 

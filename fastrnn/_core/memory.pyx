@@ -9,6 +9,7 @@ The interpreter's lock guards the table of waiting blocks.
 """
 cimport cython
 cimport numpy as cnp
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -38,6 +39,9 @@ cdef extern from *:
     """
     char *fr_allocate(size_t size) nogil
     void free(void *start) nogil
+
+cdef enum:
+    MOST_AXES = 64  # as in NumPy
 
 # The C library handles smaller blocks well.
 cdef size_t SMALLEST = 1 << 15
@@ -113,24 +117,42 @@ cdef Block allocate(size_t size):
     return block
 
 
-cpdef object empty(tuple shape, dtype):
-    """Return an array of any contents, as `numpy.empty` does."""
-    cdef cnp.npy_intp sizes[64]  # in which NumPy has room
-    cdef cnp.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
-    cdef size_t size = descr.itemsize
+cdef cnp.ndarray new_array(int axes, cnp.npy_intp *sizes, int typenum):
+    """An array of numbers of any contents."""
+    cdef size_t item = cnp.PyArray_DescrFromType(typenum).itemsize, size = item
     cdef double elements = 1  # which an integer may not hold
-    cdef int i, axes = len(shape)
-    if axes > 64:
-        raise ValueError(f"shape must have at most 64 axes, got {axes}")
+    cdef int i
     for i in range(axes):
-        sizes[i] = shape[i]
         size *= sizes[i]
         elements *= sizes[i]
-    if elements * descr.itemsize < SMALLEST or descr.hasobject:
-        return cnp.PyArray_SimpleNew(axes, sizes, descr.num)
+    if elements * item < SMALLEST:
+        return cnp.PyArray_SimpleNew(axes, sizes, typenum)
     if elements > 2.**60:
         raise MemoryError(f"cannot allocate {elements:.0f} elements")
     cdef Block block = allocate(size)
-    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(axes, sizes, descr.num, block.start)
+    cdef cnp.ndarray array = cnp.PyArray_SimpleNewFromData(axes, sizes, typenum, block.start)
     cnp.set_array_base(array, block)
     return array
+
+
+cdef cnp.ndarray new_like(cnp.ndarray array, Py_ssize_t width):
+    """An array of any contents, shaped as another but for its last axis."""
+    cdef cnp.npy_intp sizes[MOST_AXES]
+    cdef int axes = cnp.PyArray_NDIM(array)
+    memcpy(sizes, cnp.PyArray_DIMS(array), axes * sizeof(cnp.npy_intp))
+    sizes[axes - 1] = width
+    return new_array(axes, sizes, cnp.PyArray_TYPE(array))
+
+
+def empty(tuple shape, dtype):
+    """Return an array of any contents, as `numpy.empty` does."""
+    cdef cnp.npy_intp sizes[MOST_AXES]
+    cdef cnp.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
+    cdef int i, axes = len(shape)
+    if axes > MOST_AXES:
+        raise ValueError(f"shape must have at most {MOST_AXES} axes, got {axes}")
+    for i in range(axes):
+        sizes[i] = shape[i]
+    if descr.hasobject:
+        return np.empty(shape, descr)
+    return new_array(axes, sizes, descr.num)

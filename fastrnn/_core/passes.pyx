@@ -22,11 +22,7 @@ from fastrnn._core.kernels cimport (
     share,
     thread_count,
 )
-from fastrnn._core.memory cimport Block, allocate
-
-import numpy as np
-
-from fastrnn._core.memory import empty
+from fastrnn._core.memory cimport Block, allocate, new_array, new_like
 
 cnp.import_array()
 
@@ -156,7 +152,7 @@ cdef Affine affine_of(cnp.ndarray x, cnp.ndarray weight):
 def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     """x W^T + b (..., outputs) for x (..., inputs), W (outputs, inputs), b (outputs,) or None."""
     cdef Affine a = affine_of(x, weight)
-    y = empty((*(<object>x).shape[:-1], a.outputs), x.dtype)
+    cdef cnp.ndarray y = new_like(x, a.outputs)
     a.bias = NULL if bias is None else data(bias)
     a.y = data(y)
     run_in_parts(&a, affine_work, 2. * a.rows * a.inputs * a.outputs)
@@ -167,12 +163,14 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
                    cnp.ndarray d_bias):
     """Add the gradients of W and b in `affine` into d_weight and d_bias; return that of x."""
     cdef Affine a = affine_of(x, weight)
-    cdef tuple shape = (*(<object>x).shape[:-1], a.outputs)
+    cdef cnp.ndarray d_x = new_like(x, a.inputs)
+    cdef int axes = cnp.PyArray_NDIM(x)
     if cnp.PyArray_TYPE(d_y) != cnp.PyArray_TYPE(x):
         raise TypeError(f"d_y must be {x.dtype}, got {d_y.dtype}")
-    if (<object>d_y).shape != shape:
-        raise ValueError(f"d_y must be {shape}, got {(<object>d_y).shape}")
-    d_x = empty((<object>x).shape, x.dtype)
+    if (cnp.PyArray_NDIM(d_y) != axes or cnp.PyArray_DIM(d_y, axes - 1) != a.outputs
+            or cnp.PyArray_SIZE(d_y) != a.rows * a.outputs):
+        raise ValueError(f"d_y must be as x {(<object>x).shape} and {a.outputs} wide, "
+                         f"got {(<object>d_y).shape}")
     a.y = data(d_y)
     a.d_x = data(d_x)
     a.d_weight = writable("d_weight", d_weight)
@@ -208,11 +206,11 @@ def softmax_cross_entropy(cnp.ndarray logits, cnp.ndarray ids):
     c.kernels = active(cnp.PyArray_ITEMSIZE(logits))
     c.rows = cnp.PyArray_SIZE(ids)
     c.columns = cnp.PyArray_DIM(logits, cnp.PyArray_NDIM(logits) - 1)
-    d_logits = empty((<object>logits).shape, logits.dtype)
+    cdef cnp.ndarray d_logits = new_like(logits, c.columns)
     c.x = data(logits)
     c.ids = <const int64_t *>data(ids)
     c.d_x = data(d_logits)
-    cdef cnp.ndarray losses = np.empty(c.rows)
+    cdef cnp.ndarray losses = new_array(1, <cnp.npy_intp *>&c.rows, cnp.NPY_DOUBLE)
     c.losses = <double *>data(losses)
     cdef int size = threads(<double>c.rows * c.columns, ELEMENTS_A_THREAD)
     with nogil:
@@ -248,7 +246,7 @@ def norm(cnp.ndarray x):
     s.n = x.shape[0]
     s.x = data(x)
     s.blocks = (s.n + BLOCK - 1) // BLOCK
-    cdef cnp.ndarray sums = np.empty(s.blocks)
+    cdef cnp.ndarray sums = new_array(1, <cnp.npy_intp *>&s.blocks, cnp.NPY_DOUBLE)
     s.sums = <double *>data(sums)
     cdef int size = threads(s.n, ELEMENTS_A_THREAD)
     with nogil:

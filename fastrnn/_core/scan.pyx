@@ -24,10 +24,12 @@ from fastrnn._core.kernels cimport (
     vectors_of,
 )
 from fastrnn._core.loops cimport Run, StageWeights, is_packed, run_adjoint, run_forward
-from fastrnn._core.memory cimport Block, allocate, empty
+from fastrnn._core.memory cimport Block, allocate, new_array
 from fastrnn._core.signals cimport reraise
 
 import numpy as np
+
+from fastrnn._core.memory import empty
 
 cnp.import_array()
 
@@ -399,7 +401,7 @@ cdef class Scan:
         for k in range(r.cell.states):
             rows = r.N if r.keep else 2 * r.B
             r.state[k] = self.new(rows, r.state_row[k])
-            array = self.initial[k].copy()
+            array = cnp.PyArray_NewCopy(self.initial[k], cnp.NPY_CORDER)
             r.final[k] = data(array)
             final.append(array)
         self.states = tuple(final)
@@ -436,6 +438,7 @@ cdef class Scan:
     cdef int prepare_adjoint(self, object d_out, tuple d_final, dict gradients,
                              bint input_gradient, int most) except -1:
         cdef Run *r = &self.run
+        cdef cnp.npy_intp sizes[2]
         cdef int k
         if self.used or not r.keep:
             raise RuntimeError("a tape can be used once")
@@ -447,7 +450,8 @@ cdef class Scan:
             r.d_out = data(array)
         d_initial = []
         for k in range(r.cell.states):
-            d_state = np.zeros((r.B, r.state_row[k]), element_type(self.typenum))
+            sizes[0], sizes[1] = r.B, r.state_row[k]
+            d_state = cnp.PyArray_ZEROS(2, sizes, self.typenum, 0)
             if d_final is not None and d_final[k] is not None:
                 d_state[:, :r.width[k]] = checked("d_state", d_final[k], self.typenum, r.B,
                                                   r.width[k])
@@ -455,7 +459,8 @@ cdef class Scan:
             d_initial.append(d_state[:, :r.width[k]])
         d_x = None
         if r.x != NULL and (input_gradient or r.ids != NULL):
-            d_x = empty((r.N, r.inputs), element_type(self.typenum))
+            sizes[0], sizes[1] = r.N, r.inputs
+            d_x = new_array(2, sizes, self.typenum)
             r.d_x = data(d_x)
         self.find_gradients(gradients)
         self.used = True

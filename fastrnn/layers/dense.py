@@ -20,6 +20,8 @@ from fastrnn.layers.base import Module, Pullback
 from fastrnn.parameters import Parameters
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from numpy.typing import ArrayLike, DTypeLike
 
 
@@ -81,7 +83,7 @@ class Dense(Module):
         ValueError, TypeError
             If `x` has another last axis or does not cast to the layer's dtype.
         """
-        return self._apply(self._check(x))
+        return self._apply(active_backend(), self._check(x))
 
     def vjp(self, x: ArrayLike, *, copy: bool = True) -> tuple[np.ndarray, Pullback]:
         """Return the output and its pullback.
@@ -105,7 +107,7 @@ class Dense(Module):
         """
         x = self._check(x, check_bool("copy", copy))
         backend = active_backend()
-        output = self._apply(x)
+        output = self._apply(backend, x)
         shape = output.shape
 
         def adjoint(d_output: ArrayLike) -> np.ndarray:
@@ -120,9 +122,8 @@ class Dense(Module):
         x = as_array("x", x)
         return check_array("x", x, self.dtype, (*x.shape[:-1], self.in_features), copy=copy)
 
-    def _apply(self, x: np.ndarray) -> np.ndarray:
-        weight = self._weight_owner()["weight"]
-        return active_backend().affine(x, weight, self.parameters.get("bias"))
+    def _apply(self, backend: ModuleType, x: np.ndarray) -> np.ndarray:
+        return backend.affine(x, self._weight_owner()["weight"], self.parameters.get("bias"))
 
     def _weight_owner(self) -> Parameters:
         return self.parameters

@@ -490,7 +490,7 @@ class Recurrent(Module):
                 for width, p in zip(self.state_widths, self.zoneout)
             )
             extras = extras._replace(zoneout=zoneout)
-        if self.recurrent_dropout:
+        if self._recurrent_dropout.p:
             mask = self._recurrent_dropout.draw((B, self.output_size), self.dtype)
             extras = (extras or Extras())._replace(recurrent_mask=mask)
         return extras
@@ -571,13 +571,14 @@ class Recurrent(Module):
         shape = output.shape
 
         def adjoint(d_output: Any = None, d_state: Any = None) -> tuple[np.ndarray, Any]:
-            d_final = self.check_state("d_state", d_state, B)
-            d_final = [None if d is None else packing.sort(d) for d in d_final]
-            d_rows = None
+            d_final = d_rows = None
+            if d_state is not None:
+                checked = self.check_state("d_state", d_state, B)
+                d_final = [None if d is None else packing.sort(d) for d in checked]
             if d_output is not None:
                 d_rows = packing.pack(check_array("d_output", d_output, self.dtype, shape))
             d_rows, d_initial = self._adjoint(
-                backend, tapes, dropped, d_rows, d_final, packing.B, embedding, input_gradient
+                backend, tapes, dropped, d_rows, d_final, embedding, input_gradient
             )
             if self.learned_state:
                 for k in missing:
@@ -635,11 +636,7 @@ class Recurrent(Module):
             for last, tape in backend.scans(runs):
                 lasts.append(last)
                 tapes.append(tape)
-        if len(lasts) == 1:
-            final = [array[None] for array in lasts[0]]
-        else:
-            final = [np.array(arrays) for arrays in zip(*lasts)]
-        return rows, final, groups, tapes, dropped
+        return rows, _stacked(lasts), groups, tapes, dropped
 
     def _keep_replay(
         self,
@@ -679,33 +676,31 @@ class Recurrent(Module):
         tapes: list[Any],
         dropped: list[Callable[[np.ndarray], np.ndarray]],
         d_rows: np.ndarray | None,
-        d_final: list[np.ndarray | None],
-        B: int,
+        d_final: list[np.ndarray | None] | None,
         embedding: Embedding | None,
         input_gradient: bool,
     ) -> tuple[np.ndarray | None, list[np.ndarray]]:
         """Run the adjoints of all passes; see `fastrnn.backends.runs.AdjointRun`."""
-        d_initial = [np.empty((self.depth, B, width), self.dtype) for width in self.state_widths]
-        D = self.num_directions
+        d_firsts: list[tuple[np.ndarray, ...]] = []
+        D, d_last = self.num_directions, None
         for first in reversed(range(0, self.depth, D)):
             runs = []
             for direction, _, gradients in self.passes()[first : first + D]:
                 if embedding is not None and not first:
                     gradients = {**gradients, "embedding": embedding.gradients["weight"]}
-                d_final_k = tuple([None if d is None else d[first + direction] for d in d_final])
+                if d_final is not None:
+                    d_last = tuple([None if d is None else d[first + direction] for d in d_final])
                 d_out = None if d_rows is None else self._half(d_rows, direction)
-                runs.append(AdjointRun(d_out, d_final_k, gradients, input_gradient or first > 0))
-            results = backend.scan_adjoints(tapes[first : first + D], runs)
+                runs.append(AdjointRun(d_out, d_last, gradients, input_gradient or first > 0))
+            results = backend.scan_adjoints(tapes[first:], runs)
             del tapes[first:]
-            for k, (_, d_first) in enumerate(results, first):
-                for array, value in zip(d_initial, d_first):
-                    array[k] = value
+            d_firsts[:0] = [d_first for _, d_first in results]
             d_rows = results[0][0]
             if D == 2 and d_rows is not None:  # both read the same rows
                 d_rows += results[1][0]
             if dropped:
                 d_rows = dropped.pop()(d_rows)
-        return d_rows, d_initial
+        return d_rows, _stacked(d_firsts)
 
 
 # Methods that a replay does not call: where one is overridden, calls are never replayed.
@@ -735,6 +730,13 @@ def _check_zoneout(value: Any, states: tuple[str, ...]) -> tuple[float, ...]:
         expected = pair if len(states) > 1 else "a probability"
         raise ValueError(f"zoneout must be {expected}, got {value!r:.80}")
     return tuple(check_probability(f"zoneout of {n}", p) for n, p in zip(states, value))
+
+
+def _stacked(states: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
+    """Return the states of all passes, each (B, width), as arrays (passes, B, width)."""
+    if len(states) == 1:
+        return [array[None] for array in states[0]]
+    return [np.array(arrays) for arrays in zip(*states)]
 
 
 def _as_state(arrays: list[np.ndarray]) -> Any:

@@ -66,19 +66,19 @@ def softmax_cross_entropy(
     targets = as_array("targets", targets)
     if targets.shape != shape[:-1]:
         raise ValueError(f"targets must be {shape[:-1]}, got {targets.shape}")
-    V = shape[-1]
-    rows, ids, mask = logits, targets, check_mask(mask, targets.shape)
+    rows, V = logits, shape[-1]
     if mask is not None:  # what does not count may be anything
-        rows, ids = rows[mask], np.where(mask, targets, np.zeros((), targets.dtype))
-    ids = check_ids("targets", ids, V)  # an error names the place
+        mask = check_mask(mask, targets.shape)
+        targets = np.where(mask, targets, np.zeros((), targets.dtype))
+    ids = check_ids("targets", targets, V)
     if mask is not None:
-        ids = ids[mask]
+        rows, ids = logits[mask], ids[mask]
     refuse_nothing(ids.size, "token")
     loss, d_rows = active_backend().softmax_cross_entropy(rows, ids)
     if class_weights is not None:
         weights = check_class_weights("class_weights", class_weights, V)
         loss = reweight(rows.reshape(-1, V), ids.ravel(), d_rows.reshape(-1, V), weights)
-    return loss, unmask(d_rows, mask, logits)
+    return loss, d_rows if mask is None else unmask(d_rows, mask, logits)
 
 
 def bits_per_token(nats: float) -> float:
