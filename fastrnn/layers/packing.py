@@ -94,8 +94,9 @@ class Packing:
     def pack(self, x: np.ndarray) -> np.ndarray:
         """Return the packed rows (N, width) of `x` (*shape, width): a view where nothing moves."""
         if self._rows is None:
-            return _rows(x.swapaxes(0, 1) if self._batch_first else x)
-        return _rows(x).take(self._rows, axis=0)
+            x = x.swapaxes(0, 1) if self._batch_first else x
+            return x.reshape(-1, x.shape[-1])
+        return x.reshape(-1, x.shape[-1]).take(self._rows, axis=0)
 
     def pack_ids(self, ids: np.ndarray) -> np.ndarray:
         """Return the ids (N,) of the packed rows of `ids` (*shape): a view where nothing moves."""
@@ -108,7 +109,7 @@ class Packing:
         width = rows.shape[1]
         if self._rows is not None:
             x = np.zeros((*self._shape, width), rows.dtype)
-            _rows(x)[self._rows] = rows
+            x.reshape(-1, width)[self._rows] = rows
             return x
         if self._batch_first:
             return rows.reshape(*self._shape[::-1], width).swapaxes(0, 1)
@@ -141,8 +142,3 @@ def packing_of(
 
 
 _kept = lru_cache(maxsize=16)(Packing)
-
-
-def _rows(x: np.ndarray) -> np.ndarray:
-    """Return (..., width) as (number of rows, width); -1 would not do, there may be no rows."""
-    return x.reshape(x.size // x.shape[-1], x.shape[-1])

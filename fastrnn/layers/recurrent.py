@@ -439,20 +439,21 @@ class Recurrent(Module):
         self, argument: str, value: Any, leading: tuple[int, ...]
     ) -> list[np.ndarray | None]:
         """Return what `check_state` does, for arrays of the shape (*leading, width)."""
+        widths = self.state_widths
         if value is None:
-            return [None] * len(self.state_widths)
+            return [None] * len(widths)
         names = self._state_names[argument]
         if len(names) == 1:
             if isinstance(value, (tuple, list)) and any(part is None for part in value):
                 kind = type(value).__name__
                 raise TypeError(f"{argument} must be an array {names[0]}, got {kind} with None")
-            value = (value,)
-        elif not isinstance(value, (tuple, list)) or len(value) != len(names):
+            return [check_array(names[0], value, self.dtype, (*leading, widths[0]))]
+        if not isinstance(value, (tuple, list)) or len(value) != len(names):
             expected = ", ".join(names)
             raise TypeError(f"{argument} must be a pair ({expected}), got {type(value).__name__}")
         return [
             None if array is None else check_array(name, array, self.dtype, (*leading, width))
-            for name, array, width in zip(names, value, self.state_widths)
+            for name, array, width in zip(names, value, widths)
         ]
 
     def initial_state(self, B: int) -> list[np.ndarray]:
