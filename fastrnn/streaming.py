@@ -71,7 +71,11 @@ class Stream:
         self.step = self._stepper.step
 
     def reset(self) -> None:
-        """Set the state to zero, or to the layer's learned state."""
+        """Set the state to zero, or to the layer's learned state.
+
+        After a fork, the child needs this, or to set the state, before it can use a stream that
+        another thread was stepping.
+        """
         self.state = None
 
     @property

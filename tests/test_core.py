@@ -464,6 +464,44 @@ print(set(refused) <= {"a stream must be one thread's at a time, got another thr
     assert (child.returncode, output, errors) == (0, "True\n", "")
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("backend", ["compiled", "reference"])
+def test_a_child_forked_in_a_step_of_another_thread_begins_its_stream_anew(backend):
+    child = python(f"""
+import os, threading
+import numpy as np
+import fastrnn as fr
+fr.use_backend("{backend}")
+layer, x = fr.GRU(3, 4, seed=0), np.ones(3)
+stream = layer.stream()
+expected = stream.step(x).copy()
+fr.parameters.join({{"layer": layer}})  # the next step looks for the parameters
+inside, leave = threading.Event(), threading.Event()
+def passes():
+    inside.set()
+    leave.wait()
+    return fr.GRU.passes(layer)
+layer.passes = passes
+thread = threading.Thread(target=stream.step, args=[x])
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    del layer.passes
+    try:
+        stream.step(x)
+    except RuntimeError:
+        stream.reset()
+        os._exit(3 if np.array_equal(stream.step(x), expected) else 2)
+    os._exit(1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+leave.set()
+thread.join()
+""")
+    output, errors = child.communicate(timeout=100)
+    assert (child.returncode, output, errors) == (0, "3\n", "")
+
+
 def test_a_state_is_read_before_or_after_a_step_of_another_thread():
     layer = fr.LSTM(64, 512, 4, seed=0)
     x = np.random.default_rng(0).standard_normal((16, 64)).astype(np.float32)

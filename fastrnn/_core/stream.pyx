@@ -37,6 +37,8 @@ from fastrnn._core.kernels cimport (
 )
 from fastrnn._core.memory cimport Block, allocate
 
+import os
+
 import numpy as np
 
 cnp.import_array()
@@ -47,6 +49,19 @@ cdef double FLOPS_WITHOUT_GIL = 5e5
 cdef double FLOPS_A_THREAD = 4e6
 # Units are divided by whole lines of the cache.
 cdef Py_ssize_t UNITS = 16
+
+# What a call marks its stream with: another number in a child of fork(), where a thread of the
+# parent never ends its call.
+cdef int process = 1
+
+
+def count_fork():
+    """Tell the calls of a child of fork() from those of its parent's threads."""
+    global process
+    process += 1
+
+
+os.register_at_fork(after_in_child=count_fork)
 
 cdef extern from *:
     """
@@ -291,8 +306,8 @@ cdef class Stepper:
     cdef list owners
     cdef object output, other_output
     cdef Py_ssize_t inputs
-    cdef int typenum, most_threads
-    cdef bint long_step, running
+    cdef int typenum, most_threads, running
+    cdef bint long_step
 
     def __cinit__(self, str cell, object passes, object parameters, tuple states, object check,
                   object extras=None):
@@ -411,7 +426,7 @@ cdef class Stepper:
     cdef inline int take(self) except -1:
         if self.running:
             raise RuntimeError("a stream must be one thread's at a time, got another thread's call")
-        self.running = True
+        self.running = process
         return 0
 
     def copy_states(self):
@@ -421,16 +436,18 @@ cdef class Stepper:
         try:
             return tuple([array.copy() for array in self.states])
         finally:
-            self.running = False
+            self.running = 0
 
     def set_states(self, tuple values):
         """Let the states have these values; see the reference."""
+        if self.running != process:
+            self.running = 0  # a thread's call that fork() has cut off
         self.take()
         try:
             for array, value in zip(self.states, values):
                 array[...] = value
         finally:
-            self.running = False
+            self.running = 0
 
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
@@ -450,7 +467,7 @@ cdef class Stepper:
         try:
             out = self.advance(x, out)
         finally:
-            self.running = False
+            self.running = 0
         if scattered is not None:
             scattered[...] = out
             return scattered

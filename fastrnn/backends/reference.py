@@ -1,5 +1,6 @@
 """The time loop in NumPy, for any cell: the truth that the compiled backend is tested against."""
 
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -285,7 +286,7 @@ class Stepper:
         self._extras = extras
         self._cell, self._passes, self._states, self._check = CELLS[cell], passes, states, check
         self._offsets = np.array([0, states[0].shape[1]], np.int64)
-        self._call: object = None  # of the thread that is in here
+        self._call: tuple[int, object] | None = None  # of the process and thread that is in here
 
     def copy_states(self) -> tuple[np.ndarray, ...]:
         """Return copies of the states, none of them of the middle of a step.
@@ -304,6 +305,8 @@ class Stepper:
             for array, value in zip(self._states, values):
                 array[...] = value
 
+        if self._call is not None and self._call[0] != os.getpid():
+            self._call = None  # of a thread of the parent of a fork, which never ends it here
         self._alone(write)
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
@@ -316,7 +319,7 @@ class Stepper:
         return out
 
     def _alone(self, work: Callable[[], Any]) -> Any:
-        call = object()
+        call = (os.getpid(), object())
         try:  # before it is taken: the handler of a signal may raise after any call
             if self._call is not None:
                 raise RuntimeError(
