@@ -578,6 +578,14 @@ def test_sizes_that_were_changed_after_construction_are_no_danger():
         stream.step(np.ones(400))
 
 
+@pytest.mark.parametrize("name", ["d_weight", "d_bias"])
+def test_the_adjoint_of_an_affine_layer_looks_at_the_shapes_of_its_gradients(name):
+    arrays = {"d_weight": np.zeros((3, 4)), "d_bias": np.zeros(3)}
+    arrays[name] = arrays[name][..., :2].copy()
+    with pytest.raises(ValueError, match=rf"^{name} must be contiguous float64 \(3,"):
+        compiled.affine_adjoint(np.ones((5, 3)), np.ones((5, 4)), np.ones((3, 4)), **arrays)
+
+
 def test_attributes_that_were_changed_after_construction_are_no_danger():
     # A child, as memory that is not there ends the process.
     child = python("""

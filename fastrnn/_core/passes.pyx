@@ -8,7 +8,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 
-from fastrnn._core.arrays cimport data, writable
+from fastrnn._core.arrays cimport checked, data, writable
 from fastrnn._core.kernels cimport (
     FR_WORKSPACE,
     active,
@@ -171,6 +171,9 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
             or cnp.PyArray_SIZE(d_y) != a.rows * a.outputs):
         raise ValueError(f"d_y must be as x {(<object>x).shape} and {a.outputs} wide, "
                          f"got {(<object>d_y).shape}")
+    checked("d_weight", d_weight, cnp.PyArray_TYPE(x), a.outputs, a.inputs)
+    if d_bias is not None:
+        checked("d_bias", d_bias, cnp.PyArray_TYPE(x), a.outputs, -1)
     a.y = data(d_y)
     a.d_x = data(d_x)
     a.d_weight = writable("d_weight", d_weight)
