@@ -132,6 +132,7 @@ def test_greedy_ends_at_the_end_mark_or_the_longest_length():
     assert greedy(certain([2, 1, EOS]), [1], EOS, 9)[0].tolist() == [2, 1]
     assert greedy(certain([2, 1, 2]), [1], EOS, 3)[0].tolist() == [2, 1, 2]
     assert greedy(certain([EOS]), [1, 1], EOS, 3)[1].tolist() == []
+    assert greedy(certain([1, EOS]), [1], EOS, 2**62)[0].tolist() == [1]
 
 
 def test_all_are_written_when_one_has_ended():
@@ -185,6 +186,7 @@ def test_refused(decode, arguments, error, message):
         (sample, {"top_k": 0}, "top_k must be a positive integer"),
         (sample, {"seed": -1}, "seed must be a non-negative integer, .* got int -1"),
         (beam_search, {"beam_width": 0}, "beam_width must be a positive integer"),
+        (beam_search, {"beam_width": 2**62}, "beam_width must be at most 1000000, got 46116860"),
         (beam_search, {"length_penalty": -1}, "length_penalty must be a non-negative number"),
         (beam_search, {"length_penalty": 1e6}, "length_penalty must be at most 637 where max_len"),
     ],

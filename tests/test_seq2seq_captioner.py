@@ -283,6 +283,10 @@ def test_a_captioner_refuses(inputs, error, message):
         (lambda: captioner(cell="elman"), "cell must be one of"),
         (lambda: seq2seq(inputs="words"), "inputs must be one of"),
         (lambda: seq2seq().predict(SOURCES, beam_width=0), "beam_width must be a positive integer"),
+        (
+            lambda: seq2seq().predict(SOURCES, beam_width=2**62),
+            "beam_width must be at most 1000000",
+        ),
         (lambda: seq2seq().predict(SOURCES, max_length=0), "max_length must be a positive"),
         (
             lambda: seq2seq().predict(SOURCES, length_penalty=-1),

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     Step = Callable[..., np.ndarray]
 
+MOST_HYPOTHESES = 1_000_000  # more are a slip, and their scores would hardly fit into memory
+
 
 class Hypothesis(NamedTuple):
     """A sequence that beam search has found."""
@@ -115,14 +117,15 @@ def sample(
     if top_k is not None:
         top_k = check_positive_int("top_k", top_k)
     generator = check_seed(seed)
-    written = np.full((max_length, len(ids)), eos)
+    steps: list[np.ndarray] = []
     running = np.ones(len(ids), bool)
-    for t in range(max_length):
+    for _ in range(max_length):
         ids = draw(_check_logits(step(ids), len(ids)), temperature, top_k, generator)
-        written[t] = ids  # what follows an end mark does not count
+        steps.append(ids)  # what follows an end mark does not count
         running &= ids != eos
         if not running.any():
             break
+    written = np.array(steps)
     lengths = np.logical_and.accumulate(written != eos).sum(axis=0)
     return [written[:length, n] for n, length in enumerate(lengths)]
 
@@ -163,7 +166,7 @@ def beam_search(
     eos, max_length
         As for :func:`sample`.
     beam_width : int
-        Hypotheses K of each sequence.
+        Hypotheses K of each sequence, at most 1,000,000.
     length_penalty : float
         :math:`\alpha`, not negative: 0 prefers short sequences, 1 compares the mean of the symbols.
         ``max_length ** length_penalty`` must not overflow.
@@ -185,7 +188,7 @@ def beam_search(
     section 7, without their offset of 5.
     """
     first, eos, max_length = _check(first, eos, max_length)
-    K = check_positive_int("beam_width", beam_width)
+    K = check_beam_width(beam_width)
     length_penalty = check_length_penalty(length_penalty, max_length)
     B = len(first)
     done: list[list[Hypothesis]] = [[] for _ in range(B)]
@@ -260,6 +263,14 @@ def _check_logits(logits: Any, N: int) -> np.ndarray:
     """Return what a step has returned as floats (N, V)."""
     logits = check_floats("step's logits", logits)
     return check_array("step's logits", logits, logits.dtype, (N, "V"))
+
+
+def check_beam_width(beam_width: Any) -> int:
+    """Return a number of hypotheses, at most `MOST_HYPOTHESES`."""
+    number = check_positive_int("beam_width", beam_width)
+    if number > MOST_HYPOTHESES:
+        raise ValueError(f"beam_width must be at most {MOST_HYPOTHESES}, got {number}")
+    return number
 
 
 def check_length_penalty(length_penalty: Any, max_length: int) -> float:

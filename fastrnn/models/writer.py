@@ -19,7 +19,13 @@ from fastrnn.data import Padded
 from fastrnn.layers.base import Pullback
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.base import Model
-from fastrnn.models.decoding import beam_search, check_length_penalty, greedy, sample
+from fastrnn.models.decoding import (
+    beam_search,
+    check_beam_width,
+    check_length_penalty,
+    greedy,
+    sample,
+)
 from fastrnn.models.predictor import as_padded
 
 if TYPE_CHECKING:
@@ -193,7 +199,7 @@ class Writer(Model):
         exclude: Sequence[int] = (),
     ) -> list[list[Hypothesis]]:
         """Return the best hypotheses for each input, the best first; see :meth:`predict`."""
-        beam_width = check_positive_int("beam_width", beam_width)
+        beam_width = check_beam_width(beam_width)
         return beam_search(
             *self._start(inputs, exclude, beam_width),
             max_length,
