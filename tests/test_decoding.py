@@ -135,6 +135,12 @@ def test_greedy_ends_at_the_end_mark_or_the_longest_length():
     assert greedy(certain([1, EOS]), [1], EOS, 2**62)[0].tolist() == [1]
 
 
+def test_without_an_end_mark_all_are_of_the_longest_length():
+    assert greedy(Table(2), [1, 2], None, LENGTH)[1].shape == (LENGTH,)
+    (found,) = beam_search(Table(V), [1], None, LENGTH, beam_width=V)
+    assert [h.ids.shape for h in found] == [(LENGTH,)] * V
+
+
 def test_all_are_written_when_one_has_ended():
     def step(ids):
         return np.eye(V)[np.where(ids == 1, EOS, [2, 2])]
@@ -158,7 +164,7 @@ def test_draws_follow_the_distribution():
 
 
 def test_the_same_seed_draws_the_same():
-    drawn = [sample(Table(9), [1] * 9, V, 9, seed=seed) for seed in (1, 1, 2)]
+    drawn = [sample(Table(9), [1] * 9, None, 9, seed=seed) for seed in (1, 1, 2)]
     same, again, other = [[ids.tolist() for ids in row] for row in drawn]
     assert same == again != other
     assert len({tuple(ids) for ids in same}) > 1
@@ -171,6 +177,7 @@ def test_the_same_seed_draws_the_same():
         ({"first": [[1]]}, ValueError, r"first must be \(N,\), got \(1, 1\)"),
         ({"first": [0.5]}, TypeError, "first must be castable to int64"),
         ({"eos": -1}, ValueError, "eos must be a non-negative integer"),
+        ({"eos": V}, ValueError, r"eos must be in 0\.\.2 or None, got 3"),
         ({"max_length": 0}, ValueError, "max_length must be a positive integer"),
     ],
 )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     Step = Callable[..., np.ndarray]
 
+NO_SYMBOL = -1  # the end mark where there is none
 MOST_HYPOTHESES = 1_000_000  # more are a slip, and their scores would hardly fit into memory
 
 
@@ -75,7 +76,7 @@ def draw(
 def sample(
     step: Step,
     first: ArrayLike,
-    eos: int,
+    eos: int | None,
     max_length: int,
     *,
     temperature: float = 1.0,
@@ -90,8 +91,8 @@ def sample(
         ``logits = step(ids)``, see the module.
     first : array_like of int, shape (N,)
         What each sequence begins with, such as its ``<bos>``; not given back.
-    eos : int
-        The end mark.
+    eos : int or None
+        The end mark, one of the symbols; None where there is none.
     max_length : int
         Symbols after which a sequence ends without it.
     temperature : float
@@ -120,7 +121,7 @@ def sample(
     steps: list[np.ndarray] = []
     running = np.ones(len(ids), bool)
     for _ in range(max_length):
-        ids = draw(_check_logits(step(ids), len(ids)), temperature, top_k, generator)
+        ids = draw(_check_logits(step(ids), len(ids), eos), temperature, top_k, generator)
         steps.append(ids)  # what follows an end mark does not count
         running &= ids != eos
         if not running.any():
@@ -130,7 +131,7 @@ def sample(
     return [written[:length, n] for n, length in enumerate(lengths)]
 
 
-def greedy(step: Step, first: ArrayLike, eos: int, max_length: int) -> list[np.ndarray]:
+def greedy(step: Step, first: ArrayLike, eos: int | None, max_length: int) -> list[np.ndarray]:
     """Take the likeliest symbol each time until the end mark; see :func:`sample`."""
     return sample(step, first, eos, max_length, temperature=0.0)
 
@@ -138,7 +139,7 @@ def greedy(step: Step, first: ArrayLike, eos: int, max_length: int) -> list[np.n
 def beam_search(
     step: Step,
     first: ArrayLike,
-    eos: int,
+    eos: int | None,
     max_length: int,
     *,
     beam_width: int = 5,
@@ -205,7 +206,7 @@ def beam_search(
             done[b] = sorted(found, key=lambda hypothesis: -hypothesis.score)[:K]
 
     for t in range(1, max_length + 1):
-        logits = _check_logits(step(ids) if rows is None else step(ids, rows), len(ids))
+        logits = _check_logits(step(ids) if rows is None else step(ids, rows), len(ids), eos)
         check_finite(logits.max(axis=1))
         V = logits.shape[1]
         scores = totals[..., None] + log_softmax(logits, axis=1).reshape(B, K, V)
@@ -254,15 +255,18 @@ def _check(first: Any, eos: Any, max_length: Any) -> tuple[np.ndarray, int, int]
     first = check_array("first", first, np.dtype(np.int64), ("N",))
     return (
         first,
-        check_non_negative_int("eos", eos),
+        NO_SYMBOL if eos is None else check_non_negative_int("eos", eos),
         check_positive_int("max_length", max_length),
     )
 
 
-def _check_logits(logits: Any, N: int) -> np.ndarray:
-    """Return what a step has returned as floats (N, V)."""
+def _check_logits(logits: Any, N: int, eos: int) -> np.ndarray:
+    """Return what a step has returned as floats (N, V), the end mark's among them."""
     logits = check_floats("step's logits", logits)
-    return check_array("step's logits", logits, logits.dtype, (N, "V"))
+    logits = check_array("step's logits", logits, logits.dtype, (N, "V"))
+    if eos >= logits.shape[1]:
+        raise ValueError(f"eos must be in 0..{logits.shape[1] - 1} or None, got {eos}")
+    return logits
 
 
 def check_beam_width(beam_width: Any) -> int:
