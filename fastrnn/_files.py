@@ -36,12 +36,13 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     if path.exists() and not path.is_file():
         raise FileExistsError(f"{given} is not a regular file")
     # One name a target: what a killed process left behind is overwritten by the next, but not what
-    # another process or thread is writing.
-    temporary = path.with_name(f".{path.name}.tmp")
+    # another process or thread is writing. 60 characters are 240 bytes at most, and names have 255.
+    stem = f".{path.name[:60]}"
+    temporary = path.with_name(f"{stem}.tmp")
     try:
         file = _open_locked(temporary)
         if file is None:
-            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+            temporary = path.with_name(f"{stem}.{secrets.token_hex(4)}.tmp")
             file = open(temporary, "xb")  # noqa: SIM115 - closed below
         with file:
             if path.exists():
