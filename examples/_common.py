@@ -13,13 +13,15 @@ import numpy as np
 import fastrnn as fr
 
 
-def arguments(description: str, epochs: int | dict[str, int], **options: Any) -> argparse.Namespace:
+def arguments(
+    description: str | None, epochs: int | dict[str, int], **options: Any
+) -> argparse.Namespace:
     """Read the command line of an example.
 
     Parameters
     ----------
-    description : str
-        The example's docstring; its first paragraph is the help text.
+    description : str or None
+        The example's docstring; its first paragraph is the help text. ``python -OO`` leaves it out.
     epochs : int or dict of str to int
         Default of ``--epochs``; with ``--quick`` 1. A dict has one for each choice of ``--set``.
     **options
@@ -33,7 +35,7 @@ def arguments(description: str, epochs: int | dict[str, int], **options: Any) ->
         is written), ``json`` (a file or None), whose folders exist, and those of `options`.
     """
     parser = argparse.ArgumentParser(
-        description=description.partition("\n\n")[0],
+        description=(description or "").partition("\n\n")[0],
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", help="folder that has the data; otherwise it is fetched")

@@ -75,5 +75,5 @@ def main() -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(description=__doc__.partition("\n\n")[0]).parse_args()
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0]).parse_args()
     main()

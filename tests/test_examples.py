@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+import fastrnn as fr
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SETS = {
@@ -36,6 +40,19 @@ def test_an_example_reports_scores(run, tmp_path, monkeypatch, capsys):
     assert len(result) > 5  # a score at least
     assert all(math.isfinite(value) for value in result.values())
     assert "after 1 epochs" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["hello", "digits"])
+def test_an_example_runs_without_docstrings(name):
+    path = os.pathsep.join([str(Path(fr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    run = subprocess.run(
+        [sys.executable, "-OO", EXAMPLES / f"{name}.py", "--help"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.stdout.startswith("usage:"), run.stderr
 
 
 @pytest.mark.sklearn
