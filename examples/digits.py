@@ -30,8 +30,12 @@ def load(args: Any) -> tuple[np.ndarray, np.ndarray]:
         y, x = np.indices((SIZE, SIZE))
         images = (16 * ((y - row) ** 2 + (x - column) ** 2 < 6)).astype(int)
     else:
-        from sklearn.datasets import load_digits
-
+        try:
+            from sklearn.datasets import load_digits
+        except ImportError:
+            raise ImportError(
+                'the digits need scikit-learn: pip install "fastrnn[examples]"'
+            ) from None
         images = load_digits().images.astype(int)
     order = np.random.RandomState(0).permutation(len(images))
     test = round(0.2 * len(images))

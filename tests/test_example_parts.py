@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +76,11 @@ def test_the_digits_are_as_many_as_the_example_says():
     train, test = digits.load(argparse.Namespace(quick=False))
     assert digits.__doc__.split("\n\n")[1].startswith(f"{len(train):,} of scikit-learn's")
     assert f" and {len(test)} tested." in digits.__doc__
+
+
+def test_without_scikit_learn_the_digits_say_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    import digits
+
+    with pytest.raises(ImportError, match=r'pip install "fastrnn\[examples\]"'):
+        digits.load(argparse.Namespace(quick=False))
