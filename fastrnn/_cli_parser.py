@@ -33,6 +33,11 @@ def _text_file(name: str) -> str:
     return "/dev/stdin" if name == "-" else name
 
 
+def _text(argument: str) -> str:
+    """Return an argument read as UTF-8 where the locale has no character for its bytes."""
+    return argument.encode(errors="surrogateescape").decode(errors="surrogateescape")
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors in one line, without the usage above it."""
 
@@ -299,6 +304,7 @@ def _add_sample(commands: Any) -> None:
     )
     sample.add_argument(
         "--prompt",
+        type=_text,
         metavar="TEXT",
         help="the beginning, to be continued (default: a new line, where the text has lines)",
     )

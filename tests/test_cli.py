@@ -666,12 +666,13 @@ def test_errors_do_not_go_to_the_output(capsys, monkeypatch):
     assert capsys.readouterr().out == ""
 
 
-def test_any_terminal_can_show_a_sample(run, model):
+@pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}])
+def test_any_terminal_can_show_a_sample(run, model, locale):
     Path("text.txt").write_text("äöü\n" * 100)
     assert run("train", "text.txt", *OPTIONS, "--output", "m")[0] == 0
     result = subprocess.run(
         command("sample", "m", "--prompt", "ä", "--length", 5),
-        env={**environment(), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+        env={**environment(), "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", **locale},
         capture_output=True,
         timeout=60,
     )
