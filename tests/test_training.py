@@ -866,6 +866,15 @@ def test_arrays_that_would_be_read_transposed_are_refused(model, examples, kept)
     fit(model, lists, 1, validation=lists)
 
 
+@pytest.mark.parametrize("last", [np.zeros((3, 2), int), Padded(np.zeros((3, 2), int), [3, 1])])
+def test_a_batch_of_fewer_sequences_than_the_one_it_goes_on_from_is_refused(last):
+    batches = [(np.zeros((3, 4), int),) * 2, (last,) * 2]
+    message = "ids must be of 4 sequences, .* got 2; sequences that stand alone are Padded"
+    for action in (fit, lambda model, batches, epochs: evaluate(model, batches)):
+        with pytest.raises(ValueError, match=message):
+            action(LanguageModel(5, 3, seed=0), batches, 1)
+
+
 def test_other_models_have_the_examples_first_in_an_array():
     model = SequenceClassifier(5, 3, 2, seed=0)
     fit(model, Batches(np.zeros((4, 6), np.int64), np.zeros(4, np.int64), 2), 1)

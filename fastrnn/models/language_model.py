@@ -203,6 +203,7 @@ class LanguageModel(Model):
         ValueError, TypeError
             As for a call; if targets are not as many as ids.
         """
+        _check_goes_on(ids, state)
         logits, state = self(ids, state)
         return _cross_entropy(logits, ids, targets)[0], None if isinstance(ids, Padded) else state
 
@@ -222,6 +223,7 @@ class LanguageModel(Model):
         ValueError, TypeError
             As from :meth:`loss`.
         """
+        _check_goes_on(ids, state)
         logits, state, logits_pullback = self.vjp(ids, state)
         loss, d_logits = _cross_entropy(logits, ids, targets)
 
@@ -307,6 +309,20 @@ class LanguageModelStream(HeadStream):
     def step(self, inputs: ArrayLike) -> np.ndarray:
         """Return the scores (B, V) of what follows the symbols `inputs` (B,), int."""
         return super().step(inputs)
+
+
+def _check_goes_on(ids: ArrayLike | Padded, state: Any) -> None:
+    """Refuse a batch of another number of sequences than the state has; ValueError.
+
+    In training the state is that of the batch before, of which the layers know nothing.
+    """
+    found = getattr(ids.values if isinstance(ids, Padded) else ids, "shape", ())
+    expected = getattr(state[0] if isinstance(state, tuple) else state, "shape", ())
+    if len(found) == 2 and len(expected) == 3 and found[1] != expected[1]:
+        raise ValueError(
+            f"ids must be of {expected[1]} sequences, those of the state or of the batch that they "
+            f"go on from, got {found[1]}; sequences that stand alone are Padded"
+        )
 
 
 def _cross_entropy(
