@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -13,8 +15,12 @@ if TYPE_CHECKING:
 
 
 def cache() -> Path:
-    """Return the folder that keeps what was fetched, of the same layout as a folder of files."""
-    return Path(_pooch().os_cache("fastrnn"))
+    """Return the folder that keeps what was fetched, of the same layout as a folder of files.
+
+    It is pooch's own place, and found without pooch.
+    """
+    usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(usual), "fastrnn")
 
 
 def fetch(file: File) -> Path:

@@ -128,6 +128,21 @@ def test_fetching_needs_pooch(published, monkeypatch):
         fr.data.load("made-up")
 
 
+def test_what_is_in_the_cache_needs_no_pooch(published, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("a.txt", "b.txt"):
+        put(tmp_path / "fastrnn" / "set" / name, GOOD)
+    assert fr.data.load("made-up") == (GOOD, GOOD)
+
+
+@pytest.mark.data
+def test_the_cache_is_where_pooch_has_it(monkeypatch):
+    pooch = pytest.importorskip("pooch")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert registry.cache() == pooch.os_cache("fastrnn")
+
+
 @pytest.fixture
 def served(published, tmp_path, monkeypatch):
     """Serve a folder at an address, and put the cache elsewhere; return both and what was asked."""
@@ -141,7 +156,7 @@ def served(published, tmp_path, monkeypatch):
 
     folder, cache = tmp_path / "served", tmp_path / "cache"
     folder.mkdir()
-    monkeypatch.setattr(pooch, "os_cache", lambda project: cache / project)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     handler = functools.partial(Handler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
