@@ -27,7 +27,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, check_is_fitted, validate_data
 
-from fastrnn._validation import check_positive_int, check_probability, check_sequences
+from fastrnn._validation import check_bool, check_positive_int, check_probability, check_sequences
 from fastrnn.data import Batches
 from fastrnn.models import SequenceClassifier, SequenceRegressor, SequenceTagger
 from fastrnn.models.predictor import BATCH_SIZE
@@ -67,7 +67,8 @@ class _RNN(BaseEstimator):
         ValueError, TypeError
             If the data or a parameter of the constructor is wrong.
         """
-        return self._train(X, y, self.epochs, self.warm_start and hasattr(self, "model_"))
+        warm = check_bool("warm_start", self.warm_start)
+        return self._train(X, y, self.epochs, warm and hasattr(self, "model_"))
 
     def predict(self, X: Any) -> Any:
         """Return what is predicted for each sequence, in the form of ``y``."""

@@ -397,11 +397,12 @@ def test_what_was_fitted_says_what_can_be_predicted():
         ({"patience": 0}, "patience must be a positive integer"),
         ({"validation_fraction": 1}, "validation_fraction must be between 0 and 1, got 1"),
         ({"validation_fraction": 3}, "validation_fraction must be a probability"),
+        ({"warm_start": "no"}, "warm_start must be True or False, got str 'no'"),
     ],
 )
 def test_wrong_parameters_are_refused(options, message):
     classifier = RNNClassifier(**SMALL | options)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         classifier.fit(SEQUENCES, LABELS)
     assert not hasattr(classifier, "model_")
 
