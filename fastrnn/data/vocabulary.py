@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,9 @@ class CharVocabulary:
 
     def __len__(self) -> int:
         return len(self.characters)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.characters)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, CharVocabulary) and other.characters == self.characters
@@ -196,6 +199,9 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.tokens)
 
     def __contains__(self, token: object) -> bool:
         return token in self._ids

@@ -245,3 +245,9 @@ def test_damaged_states_are_refused(state):
 def test_damaged_states_of_characters_are_refused(state):
     with pytest.raises(ValueError, match=r"(state|text) must"):
         CharVocabulary.from_state(state)
+
+
+def test_a_vocabulary_is_read_in_the_order_of_its_ids():
+    assert list(CharVocabulary("hello")) == ["e", "h", "l", "o"]
+    assert list(Vocabulary(["to", "be", "to"])) == [*SPECIALS, "to", "be"]
+    assert "o" in CharVocabulary("hello")
