@@ -218,6 +218,7 @@ def test_embedding_refuses(ids, error, message):
         (lambda: Dropout(1.5), ValueError, "p must be"),
         (lambda: Dropout(math.nan), ValueError, "p must be"),
         (lambda: Dropout("half"), TypeError, "p must be"),
+        (lambda: setattr(Dropout(), "p", 7), ValueError, "p must be a probability in"),
     ],
 )
 def test_impossible_settings(make, error, message):

@@ -641,6 +641,53 @@ def test_every_cell_is_reached_by_an_option():
     assert {make(I, H).cell.name for make in LAYERS.values()} == set(LAYERS)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("batch_first", True), ("zoneout", 0.5), ("zoneout", (0.1, 0.5)), ("variational", True)],
+)
+def test_what_may_be_set_later_acts_as_in_the_constructor(option, value):
+    x = np.random.default_rng(0).standard_normal((4, 4, 5))
+    layer = fr.LSTM(5, 8, 2, dropout=0.5, seed=0)
+    layer(x), layer(x)  # which the layer keeps for the next
+    setattr(layer, option, value)
+    expected = fr.LSTM(5, 8, 2, dropout=0.5, seed=0, **{option: value})
+    np.testing.assert_array_equal(layer(x)[0], expected(x)[0])
+    np.testing.assert_array_equal(layer.vjp(x)[0], expected.vjp(x)[0])
+    with pytest.raises(TypeError, match=f"{option} must be"):
+        setattr(layer, option, "yes")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("hidden_size", "num_layers", "bias", "bidirectional", "proj_size", "dtype", "generator"),
+        *("reverse", "learned_state", "cell_clip", "peepholes", "coupled", "layer_norm"),
+    ],
+)
+def test_what_would_have_no_effect_later_cannot_be_set(name):
+    layer = fr.LSTM(5, 8)
+    with pytest.raises(
+        ValueError, match=f"^{name} must stay what this LSTM was made with, .*, got 3"
+    ):
+        setattr(layer, name, 3)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        (fr.RNN(5, 8), "nonlinearity"),
+        (fr.GRU(5, 8), "reset_after"),
+        (fr.RNNCell(5, 8), "nonlinearity"),
+        (fr.LSTMCell(5, 8), "hidden_size"),
+        (fr.Dense(5, 8), "bias"),
+        (fr.Embedding(5, 8), "num_embeddings"),
+    ],
+)
+def test_nor_can_it_be_of_other_modules(module, name):
+    with pytest.raises(ValueError, match=f"^{name} must stay what this .* was made with"):
+        setattr(module, name, 3)
+
+
 @pytest.mark.parametrize("option", ["dropout", "recurrent_dropout"])
 def test_dropout_may_be_set_later(option):
     x = np.random.default_rng(0).standard_normal((4, 3, 5))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -30,12 +30,22 @@ class Module:
     ----------
     parameters : Parameters
         Writable views by name; what is written there is used by the next call.
+    fixed : frozenset of str
+        Of the class: attributes that were read when it was made, such as sizes, and would have no
+        effect later; to set one is a ValueError.
     """
 
     parameters: Parameters
+    fixed: ClassVar[frozenset[str]] = frozenset()
 
     def __setattr__(self, name: str, value: Any) -> None:
         own = self.__dict__.get("parameters")
+        if own is not None and name in self.fixed:
+            kind = type(self).__name__
+            raise ValueError(
+                f"{name} must stay what this {kind} was made with, {getattr(self, name)!r:.80}, "
+                f"got {value!r:.80}; make another {kind}"
+            )
         if own:  # the parts are joined
             new = value if name == "parameters" else getattr(value, "parameters", None)
             is_part = own.is_part if name == "parameters" else isinstance(value, Module)

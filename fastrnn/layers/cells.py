@@ -47,6 +47,8 @@ class Cell(Module):
         Of one layer and direction.
     """
 
+    fixed = frozenset({"input_size", "hidden_size", "bias", "dtype", "nonlinearity"})
+
     def __init__(self, layer: Recurrent) -> None:
         self._layer = layer
         self.input_size, self.hidden_size = layer.input_size, layer.hidden_size
@@ -168,10 +170,10 @@ class RNNCell(Cell):
         dtype: DTypeLike = "float32",
         seed: Any = None,
     ) -> None:
+        self.nonlinearity = nonlinearity
         super().__init__(
             _RNN(input_size, hidden_size, 1, nonlinearity, bias, init=init, dtype=dtype, seed=seed)
         )
-        self.nonlinearity = nonlinearity
 
 
 class LSTMCell(Cell):

@@ -53,6 +53,8 @@ class Dense(Module):
     ``torch.nn.Linear``, whose names, shapes and initial distribution these are.
     """
 
+    fixed = frozenset({"in_features", "out_features", "bias", "dtype"})
+
     def __init__(
         self,
         in_features: int,

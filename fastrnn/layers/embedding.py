@@ -42,6 +42,8 @@ class Embedding(Module):
     ``torch.nn.Embedding``, whose names, shape and initial distribution these are.
     """
 
+    fixed = frozenset({"num_embeddings", "embedding_dim", "dtype"})
+
     def __init__(
         self,
         num_embeddings: int,

@@ -40,6 +40,8 @@ class GRU(Recurrent):
     `fastrnn.cells.gru`, ``torch.nn.GRU``.
     """
 
+    fixed = Recurrent.fixed | {"reset_after"}
+
     def __init__(
         self,
         input_size: int,

@@ -56,6 +56,8 @@ class LSTM(Recurrent):
     `fastrnn.cells.lstm`, `fastrnn.cells.lstm_variants`, ``torch.nn.LSTM``.
     """
 
+    fixed = Recurrent.fixed | {"peepholes", "coupled", "layer_norm"}
+
     def __init__(
         self,
         input_size: int,

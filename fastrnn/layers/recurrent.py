@@ -106,6 +106,12 @@ class Recurrent(Module):
     See docs/layers.md.
     """
 
+    fixed = frozenset(
+        {"bias", "bidirectional", "cell", "cell_clip", "depth", "dtype", "generator", "hidden_size",
+         "input_size", "learned_state", "num_directions", "num_layers", "output_size", "proj_size",
+         "reverse", "state_widths"}
+    )  # fmt: skip
+
     # What the backend keeps of an inference that was made twice, see `_keep_replay`, with that
     # backend; and the shape of the last output.
     _replay: tuple[ModuleType, Any] | None = None
@@ -141,7 +147,7 @@ class Recurrent(Module):
         if self.num_layers > MOST_LAYERS:
             raise ValueError(f"num_layers must be at most {MOST_LAYERS}, got {num_layers}")
         self.bias = check_bool("bias", bias)
-        self.batch_first = check_bool("batch_first", batch_first)
+        self.batch_first = batch_first
         self.bidirectional = check_bool("bidirectional", bidirectional)
         self.proj_size = check_non_negative_int("proj_size", proj_size)
         if self.proj_size >= self.hidden_size:
@@ -154,8 +160,8 @@ class Recurrent(Module):
         self.reverse = check_bool("reverse", reverse)
         if self.reverse and self.bidirectional:
             raise ValueError("reverse must be False where the layer is bidirectional, got True")
-        self.variational = check_bool("variational", variational)
-        self.zoneout = _check_zoneout(zoneout, cell.states)
+        self.variational = variational
+        self.zoneout = zoneout
         self.learned_state = check_bool("learned_state", learned_state)
         init = check_init(init)
         self.dtype = check_dtype(dtype)
@@ -227,6 +233,10 @@ class Recurrent(Module):
         self.__dict__.update(state, cell=CELLS[state["cell"]])
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("batch_first", "variational"):
+            value = check_bool(name, value)
+        elif name == "zoneout":
+            value = _check_zoneout(value, self.cell.states)
         super().__setattr__(name, value)
         self.__dict__["_replay"] = None  # which knows the layer as it was
 

@@ -57,6 +57,8 @@ class RNN(Recurrent):
     `fastrnn.cells.rnn`; names, shapes and order of arguments are those of ``torch.nn.RNN``.
     """
 
+    fixed = Recurrent.fixed | {"nonlinearity"}
+
     def __init__(
         self,
         input_size: int,
