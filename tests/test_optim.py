@@ -417,3 +417,25 @@ def test_impossible_schedules(make_schedule):
 def test_what_follows_a_warm_up_is_a_schedule():
     with pytest.raises(TypeError, match="then must be callable, got float"):
         optim.WarmUp(3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "name"),
+    [
+        ("SGD", "momentum"),
+        ("Adagrad", "lr_decay"),
+        ("RMSprop", "centered"),
+        ("Adam", "betas"),
+        ("AdamW", "weight_decay"),
+        ("Adam", "parameters"),
+    ],
+)
+def test_a_setting_that_would_have_no_effect_later_cannot_be_set(algorithm, name):
+    optimizer = getattr(optim, algorithm)(make_parameters())
+    with pytest.raises(
+        ValueError, match=f"{name} cannot be set later, .*; make another {algorithm}"
+    ):
+        setattr(optimizer, name, Dense(9, 9).parameters)
+    optimizer.learning_rate = 0.1
+    optimizer.schedule = optim.StepDecay(1)
+    optimizer.step()
