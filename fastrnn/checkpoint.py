@@ -49,6 +49,8 @@ def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]])
         If a section is not a mapping, has a name that would not be found again, or holds what a
         file cannot; the file before is still there.
     """
+    if not isinstance(sections, Mapping):
+        raise TypeError(f"sections must be a mapping, got {type(sections).__name__}")
     arrays: dict[str, np.ndarray] = {}
     document: dict[str, Any] = {"format_version": FORMAT_VERSION}
     for section, values in sections.items():

@@ -156,6 +156,7 @@ def test_what_a_file_has_in_another_form_is_no_damage(tmp_path, value, found):
         ({"a.b": {"x": np.zeros(2)}}, ValueError, "no dot .* got a.b"),
         ({"sha256": {"x": 1}}, ValueError, "got sha256"),
         ({"format_version": {"x": 1}}, ValueError, "got format_version"),
+        ([("a", {})], TypeError, "sections must be a mapping, got list"),
         ({"a": None}, TypeError, "a must be a mapping of names, got NoneType"),
         ({"a": {"x": np.array(["b"])}}, TypeError, "a.x must be real, .* got dtype <U1"),
         ({"a": {"x": np.zeros(2, complex)}}, TypeError, "a.x must be real, .* complex128"),

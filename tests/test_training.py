@@ -940,7 +940,17 @@ def test_other_models_have_the_examples_first_in_an_array():
             TypeError,
             r"a batch must be a pair \(inputs, targets\), got int",
         ),
+        (lambda: evaluate(None, BATCHES), TypeError, "model must be a fastrnn.models.Model"),
         (lambda: Checkpoint("x", every_seconds=-1), ValueError, "every_seconds must be"),
+        (lambda: Checkpoint("x", sections=[1]), TypeError, "sections must be a mapping from str"),
+        (lambda: Checkpoint(1), TypeError, "^path must be a str or a Path, got int 1"),
+        (lambda: Checkpoint("x", 1), TypeError, "best_path must be a str or a Path, got int 1"),
+        (lambda: HistoryFile(1), TypeError, "path must be a str or a Path, got int 1"),
+        (
+            lambda: fit(Scripted(), BATCHES, 1, resume=1, progress=False),
+            TypeError,
+            "resume must be a str or a Path, got int 1",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(action, error, message):

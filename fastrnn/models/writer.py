@@ -176,7 +176,7 @@ class Writer(Model):
             If the inputs are not those of a call, a number is out of range, `exclude` has the end
             mark or what is no symbol, or scores are not finite.
         """
-        if beam_width != 1:
+        if check_beam_width(beam_width) != 1:
             found = self.beam_search(
                 inputs,
                 beam_width=beam_width,

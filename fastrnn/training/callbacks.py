@@ -23,7 +23,12 @@ import numpy as np
 from tqdm import tqdm
 
 from fastrnn._files import write_atomically
-from fastrnn._validation import check_non_negative_float, check_positive_int
+from fastrnn._validation import (
+    check_keywords,
+    check_non_negative_float,
+    check_path,
+    check_positive_int,
+)
 from fastrnn.checkpoint import (
     CheckpointError,
     load_checkpoint,
@@ -271,12 +276,12 @@ class Checkpoint(Callback):
         every_seconds: float = 30.0,
         sections: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
-        self.path = Path(path)
-        self.best_path = None if best_path is None else Path(best_path)
+        self.path = check_path("path", path)
+        self.best_path = None if best_path is None else check_path("best_path", best_path)
         if best_path is not None and os.path.realpath(path) == os.path.realpath(best_path):
             raise ValueError(f"best_path must be another file than path, got {best_path}")
         self.every_seconds = check_non_negative_float("every_seconds", every_seconds)
-        self.sections = dict(sections or {})
+        self.sections = check_keywords("sections", sections)
 
     def on_train_begin(self, trainer: Trainer) -> None:
         # What cannot be saved is found out now, not after the first hour; but a call that is
@@ -319,7 +324,7 @@ class HistoryFile(Callback):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = check_path("path", path)
 
     def on_train_begin(self, trainer: Trainer) -> None:
         self._write(trainer)
@@ -372,7 +377,7 @@ class LearningCurve(Callback):
                 "a learning curve needs Matplotlib: python -m pip install 'fastrnn[plot]'"
             ) from None
         self._figure_class = Figure
-        self.path = Path(path)
+        self.path = check_path("path", path)
         self.unit = unit
 
     def on_train_begin(self, trainer: Trainer) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fastrnn import optim
-from fastrnn._validation import check_bool, check_choice
+from fastrnn._validation import check_bool, check_choice, check_path
 from fastrnn.checkpoint import CheckpointError, Sections, first_line, load_checkpoint
 from fastrnn.training.callbacks import Callback, ProgressBar
 from fastrnn.training.trainer import Batch, Trainer, check_fit, check_model
@@ -92,6 +92,7 @@ def fit(
     )
     trainer.callbacks = [*bars, *trainer.callbacks]
     if resume is not None:
+        resume = check_path("resume", resume)
         restore(trainer, load_checkpoint(resume), resume)
     trainer.fit(batches, epochs, validation)
     return trainer

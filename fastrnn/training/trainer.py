@@ -394,6 +394,7 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     if not (isinstance(batches, Iterable) or hasattr(batches, "__getitem__")):
         found = type(batches).__name__
         raise TypeError(f"batches must be pairs of inputs and targets, got {found}")
+    check_model(model)
     _check_axes(model, batches)
     total, count, state = 0.0, 0, None
     for batch in batches:
