@@ -133,6 +133,13 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def check_text(name: str, value: Any) -> str:
+    """Return a str; TypeError otherwise."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got {type(value).__name__}")
+    return value
+
+
 def check_path(name: str, value: Any) -> Path:
     """Return a str or a path as a Path; TypeError otherwise."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from fastrnn._validation import check_bool, check_path
+from fastrnn._validation import check_bool, check_path, check_text
 
 
 def read_text(path: str | Path) -> str:
@@ -58,12 +58,12 @@ def python_documentation() -> str:
 
 def characters(text: str) -> list[str]:
     """Cut a text into its characters."""
-    return list(text)
+    return list(check_text("text", text))
 
 
 def words(text: str) -> list[str]:
     """Cut a text at white space."""
-    return text.split()
+    return check_text("text", text).split()
 
 
 class RegexTokenizer:
@@ -103,6 +103,7 @@ class RegexTokenizer:
 
     def __call__(self, text: str) -> list[str]:
         """Return the matches in their order."""
+        text = check_text("text", text)
         return self._compiled.findall(text.lower() if self.lowercase else text)
 
     def __repr__(self) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._validation import check_bool, check_ids, check_positive_int
+from fastrnn._validation import check_bool, check_ids, check_positive_int, check_text
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -40,9 +40,7 @@ class CharVocabulary:
     """
 
     def __init__(self, text: str) -> None:
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str, got {type(text).__name__}")
-        if not text:
+        if not check_text("text", text):
             raise ValueError("text must not be empty: a vocabulary needs at least one character")
         self.characters = "".join(sorted(set(text)))
         self._codes = _code_points(self.characters)
@@ -84,9 +82,7 @@ class CharVocabulary:
         ValueError
             If it has characters without an id; the message lists them.
         """
-        if not isinstance(text, str):
-            raise TypeError(f"text must be a str, got {type(text).__name__}")
-        ids = self._ids[np.minimum(_code_points(text), self._ids.size - 1)]
+        ids = self._ids[np.minimum(_code_points(check_text("text", text)), self._ids.size - 1)]
         if ids.size and ids.min() < 0:
             unknown = {text[place] for place in np.flatnonzero(ids < 0)}
             raise _unknown_error("characters", unknown, len(self))

@@ -83,3 +83,10 @@ def test_patterns_of_no_use_are_refused(pattern, message):
 def test_a_pattern_is_a_str(pattern):
     with pytest.raises(TypeError, match=f"pattern must be a str, got {type(pattern).__name__}"):
         RegexTokenizer(pattern)
+
+
+@pytest.mark.parametrize("tokenizer", [characters, words, RegexTokenizer(r"\w+")])
+def test_what_is_no_text_is_not_cut(tokenizer):
+    for text, found in ((None, "NoneType"), (["a"], "list"), (b"a", "bytes")):
+        with pytest.raises(TypeError, match=f"text must be a str, got {found}"):
+            tokenizer(text)
