@@ -45,7 +45,8 @@ class Parameters(Mapping[str, np.ndarray]):
     ----------
     flat_values, flat_gradients : ndarray, shape (n,)
         The whole buffers. Every array starts at a multiple of 64 bytes; the padding between them is
-        zero in both, so that sums and norms over the buffer are those over the arrays.
+        zero in both, so that sums and norms over the buffer are those over the arrays. What is
+        assigned is copied in.
     gradients : mapping of str to ndarray
         Views of ``flat_gradients``, with the names and shapes of the values. The mapping is
         read-only, the arrays are not.
@@ -90,7 +91,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
     def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
         """Make the two buffers this object's memory, and its parts' memory; copy nothing."""
-        self.flat_values, self.flat_gradients = values, gradients
+        self.__dict__.update(flat_values=values, flat_gradients=gradients)
         self._gradient_bytes = gradients.view(np.uint8)
         self._views.update(self.views(values))
         self._gradient_views.update(self.views(gradients))
@@ -102,6 +103,13 @@ class Parameters(Mapping[str, np.ndarray]):
             part._bind(values[start:stop], gradients[start:stop])
             start = stop
             first += len(part)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("flat_values", "flat_gradients"):  # of which there are views
+            buffer = getattr(self, name)
+            buffer[...] = check_array(name, value, buffer.dtype, buffer.shape)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def dtype(self) -> np.dtype:

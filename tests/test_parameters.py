@@ -96,6 +96,18 @@ def test_values_can_be_assigned_in_every_way():
     np.testing.assert_array_equal(view, [2, 3, 4])
 
 
+@pytest.mark.parametrize("name", ["flat_values", "flat_gradients"])
+def test_what_is_assigned_to_a_whole_buffer_is_copied_in(name):
+    parameters = Parameters(SHAPES, "float32")
+    buffer = getattr(parameters, name)
+    own = parameters if name == "flat_values" else parameters.gradients
+    setattr(parameters, name, np.full(buffer.shape, 3.0))
+    assert getattr(parameters, name) is buffer
+    assert own["bias"].tolist() == [3, 3, 3]
+    with pytest.raises(ValueError, match=rf"^{name} must be \({buffer.size},\), got \(2,\)"):
+        setattr(parameters, name, np.zeros(2))
+
+
 def test_gradients_are_a_read_only_mapping_of_writable_arrays():
     part = Part(SHAPES)
     with pytest.raises(TypeError):
