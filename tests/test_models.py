@@ -249,6 +249,17 @@ def test_no_part_is_exchanged_behind_the_back_of_training(replace):
     model.scale = np.ones(3)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("dropout", 0.5), ("encoder", None), ("parameters", {"weight": 1})]
+)
+def test_no_part_becomes_something_else(name, value):
+    model = SequenceClassifier(V, H, 3)
+    kind = type(getattr(model, name)).__name__
+    with pytest.raises(TypeError, match=f"{name} must stay a {kind}, got .*; set what it holds"):
+        setattr(model, name, value)
+    model.dropout.p = 0.5
+
+
 def test_targets_may_be_several_and_of_any_kind():
     model = SequenceTagger(V, H, 3)
     tags = [np.array([0, 1, 2]), np.array([1])]

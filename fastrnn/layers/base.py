@@ -39,7 +39,10 @@ class Module:
     fixed: ClassVar[frozenset[str]] = frozenset()
 
     def __setattr__(self, name: str, value: Any) -> None:
-        own = self.__dict__.get("parameters")
+        old, own = self.__dict__.get(name), self.__dict__.get("parameters")
+        if isinstance(old, (Module, Parameters)) and not isinstance(value, (Module, Parameters)):
+            kind = type(old).__name__
+            raise TypeError(f"{name} must stay a {kind}, got {value!r:.80}; set what it holds")
         if own is not None and name in self.fixed:
             kind = type(self).__name__
             raise ValueError(
