@@ -866,6 +866,17 @@ def test_arrays_that_would_be_read_transposed_are_refused(model, examples, kept)
     fit(model, lists, 1, validation=lists)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("model", Scripted()), ("optimizer", SGD(Scripted().parameters, 0.5))]
+)
+def test_a_model_and_an_optimizer_that_were_set_later_fit_each_other(name, value):
+    trainer = make_scripted()
+    setattr(trainer, name, value)
+    with pytest.raises(ValueError, match="optimizer must be of model"):
+        trainer.fit(BATCHES, 1)
+    assert trainer.step == 0
+
+
 @pytest.mark.parametrize("last", [np.zeros((3, 2), int), Padded(np.zeros((3, 2), int), [3, 1])])
 def test_a_batch_of_fewer_sequences_than_the_one_it_goes_on_from_is_refused(last):
     batches = [(np.zeros((3, 4), int),) * 2, (last,) * 2]

@@ -97,13 +97,7 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
     ) -> None:
         check_model(model)
-        if not isinstance(optimizer, Optimizer):
-            found = type(optimizer).__name__
-            raise TypeError(f"optimizer must be a fastrnn.optim.Optimizer, got {found}")
-        if not optimizer.parameters.is_within(model.parameters):
-            raise ValueError(
-                "optimizer must be of model.parameters, got one of another model's parameters"
-            )
+        _check_optimizer(optimizer, model)
         self.model = model
         self.optimizer = optimizer
         self.clip = None if clip is None else check_positive_float("clip", clip)
@@ -167,6 +161,7 @@ class Trainer:
             After Ctrl-C.
         """
         check_fit(self.model, batches, epochs, validation)
+        _check_optimizer(self.optimizer, self.model)  # either may have been set since
         if isinstance(validation, Iterator) and epochs - self.epoch > 1:
             found = type(validation).__name__
             raise TypeError(f"validation must be read after every epoch, got {found}, read once")
@@ -448,6 +443,17 @@ def check_model(model: Model) -> None:
     """Refuse anything but a model; TypeError."""
     if not isinstance(model, Model):
         raise TypeError(f"model must be a fastrnn.models.Model, got {type(model).__name__}")
+
+
+def _check_optimizer(optimizer: Optimizer, model: Model) -> None:
+    """Refuse what would not train the model; TypeError or ValueError."""
+    if not isinstance(optimizer, Optimizer):
+        found = type(optimizer).__name__
+        raise TypeError(f"optimizer must be a fastrnn.optim.Optimizer, got {found}")
+    if not optimizer.parameters.is_within(model.parameters):
+        raise ValueError(
+            "optimizer must be of model.parameters, got one of another model's parameters"
+        )
 
 
 def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
