@@ -30,20 +30,18 @@ class Module:
     ----------
     parameters : Parameters
         Writable views by name; what is written there is used by the next call.
-    fixed : frozenset of str
-        Of the class: attributes that were read when it was made, such as sizes, and would have no
-        effect later; to set one is a ValueError.
     """
 
     parameters: Parameters
-    fixed: ClassVar[frozenset[str]] = frozenset()
+    # Attributes that were read when it was made, such as sizes, and would have no effect later.
+    _fixed: ClassVar[frozenset[str]] = frozenset()
 
     def __setattr__(self, name: str, value: Any) -> None:
         old, own = self.__dict__.get(name), self.__dict__.get("parameters")
         if isinstance(old, (Module, Parameters)) and not isinstance(value, (Module, Parameters)):
             kind = type(old).__name__
             raise TypeError(f"{name} must stay a {kind}, got {value!r:.80}; set what it holds")
-        if own is not None and name in self.fixed:
+        if own is not None and name in self._fixed:
             kind = type(self).__name__
             raise ValueError(
                 f"{name} must stay what this {kind} was made with, {getattr(self, name)!r:.80}, "

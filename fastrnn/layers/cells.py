@@ -47,7 +47,7 @@ class Cell(Module):
         Of one layer and direction.
     """
 
-    fixed = frozenset({"input_size", "hidden_size", "bias", "dtype", "nonlinearity"})
+    _fixed = frozenset({"input_size", "hidden_size", "bias", "dtype", "nonlinearity"})
 
     def __init__(self, layer: Recurrent) -> None:
         self._layer = layer

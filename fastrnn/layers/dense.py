@@ -53,7 +53,7 @@ class Dense(Module):
     ``torch.nn.Linear``, whose names, shapes and initial distribution these are.
     """
 
-    fixed = frozenset({"in_features", "out_features", "bias", "dtype"})
+    _fixed = frozenset({"in_features", "out_features", "bias", "dtype"})
 
     def __init__(
         self,

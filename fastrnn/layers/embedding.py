@@ -42,7 +42,7 @@ class Embedding(Module):
     ``torch.nn.Embedding``, whose names, shape and initial distribution these are.
     """
 
-    fixed = frozenset({"num_embeddings", "embedding_dim", "dtype"})
+    _fixed = frozenset({"num_embeddings", "embedding_dim", "dtype"})
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class GRU(Recurrent):
     `fastrnn.cells.gru`, ``torch.nn.GRU``.
     """
 
-    fixed = Recurrent.fixed | {"reset_after"}
+    _fixed = Recurrent._fixed | {"reset_after"}
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ class LSTM(Recurrent):
     `fastrnn.cells.lstm`, `fastrnn.cells.lstm_variants`, ``torch.nn.LSTM``.
     """
 
-    fixed = Recurrent.fixed | {"peepholes", "coupled", "layer_norm"}
+    _fixed = Recurrent._fixed | {"peepholes", "coupled", "layer_norm"}
 
     def __init__(
         self,

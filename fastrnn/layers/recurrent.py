@@ -106,7 +106,7 @@ class Recurrent(Module):
     See docs/layers.md.
     """
 
-    fixed = frozenset(
+    _fixed = frozenset(
         {"bias", "bidirectional", "cell", "cell_clip", "depth", "dtype", "generator", "hidden_size",
          "input_size", "learned_state", "num_directions", "num_layers", "output_size", "proj_size",
          "reverse", "state_widths"}

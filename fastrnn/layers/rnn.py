@@ -57,7 +57,7 @@ class RNN(Recurrent):
     `fastrnn.cells.rnn`; names, shapes and order of arguments are those of ``torch.nn.RNN``.
     """
 
-    fixed = Recurrent.fixed | {"nonlinearity"}
+    _fixed = Recurrent._fixed | {"nonlinearity"}
 
     def __init__(
         self,

@@ -203,8 +203,11 @@ class LanguageModel(Model):
         ValueError, TypeError
             As for a call; if targets are not as many as ids.
         """
-        _check_goes_on(ids, state)
-        logits, state = self(ids, state)
+        try:
+            logits, state = self(ids, state)
+        except ValueError:
+            _check_goes_on(ids, state)
+            raise
         return _cross_entropy(logits, ids, targets)[0], None if isinstance(ids, Padded) else state
 
     def loss_vjp(
@@ -223,8 +226,11 @@ class LanguageModel(Model):
         ValueError, TypeError
             As from :meth:`loss`.
         """
-        _check_goes_on(ids, state)
-        logits, state, logits_pullback = self.vjp(ids, state)
+        try:
+            logits, state, logits_pullback = self.vjp(ids, state)
+        except ValueError:
+            _check_goes_on(ids, state)
+            raise
         loss, d_logits = _cross_entropy(logits, ids, targets)
 
         def adjoint() -> None:
