@@ -59,6 +59,39 @@ def test_a_beam_is_the_same_with_less():
             assert nats <= sums[tuple(symbols.tolist())] + 1e-12
 
 
+def by_beginnings(frames, width):
+    """Return the readings of frames (T, V) by the algorithm as it is written down, blank 0."""
+    beam = {(): (0.0, -np.inf)}
+    for row in log_softmax(frames, axis=1):
+        sums = {}
+
+        def add(prefix, place, nats, sums=sums):
+            parts = sums.setdefault(prefix, [-np.inf, -np.inf])
+            parts[place] = np.logaddexp(parts[place], nats)
+
+        for prefix, (blank, symbol) in beam.items():
+            add(prefix, 0, np.logaddexp(blank, symbol) + row[0])
+            for k in range(1, len(row)):
+                again = prefix[-1:] == (k,)
+                if again:
+                    add(prefix, 1, symbol + row[k])
+                add((*prefix, k), 1, (blank if again else np.logaddexp(blank, symbol)) + row[k])
+        best = sorted(sums, key=lambda prefix: -np.logaddexp(*sums[prefix]))[:width]
+        beam = {prefix: sums[prefix] for prefix in best}
+    return [(prefix, np.logaddexp(*parts)) for prefix, parts in beam.items()]
+
+
+@pytest.mark.parametrize(("width", "symbols"), [(1, 4), (3, 3), (4, 40), (12, 6)])
+def test_a_narrow_beam_keeps_the_best_beginnings(width, symbols):
+    """Also where one is dropped and comes back while what has grown from it is there."""
+    logits = 2 * np.random.default_rng(0).standard_normal((40, 3, symbols))
+    for b, readings in enumerate(prefix_beam(logits, beam_width=width)):
+        expected = by_beginnings(logits[:, b], width)
+        assert [tuple(found.tolist()) for found, _ in readings] == [said for said, _ in expected]
+        nats = [nats for _, nats in expected]
+        np.testing.assert_allclose([nats for _, nats in readings], nats, rtol=1e-12)
+
+
 def test_its_probabilities_are_the_losses():
     logits = make(T=6, B=3)
     for b, readings in enumerate(prefix_beam(logits, beam_width=ALL)):

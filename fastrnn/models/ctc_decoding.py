@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fastrnn._special import log_softmax
-from fastrnn._validation import check_array, check_id, check_ids, check_lengths, check_positive_int
+from fastrnn._validation import (
+    check_array,
+    check_floats,
+    check_id,
+    check_ids,
+    check_lengths,
+    check_positive_int,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -101,54 +108,82 @@ def prefix_beam(
     """
     beam_width = check_positive_int("beam_width", beam_width)
     blank, sequences = _sequences(logits, lengths, blank)
-    return [_search(log_softmax(frames, axis=1), beam_width, blank) for frames in sequences]
+    return [
+        _search(log_softmax(frames.astype(np.float64), axis=1), beam_width, blank)
+        for frames in sequences
+    ]
 
 
 def _search(log_y: np.ndarray, beam_width: int, blank: int) -> list[Reading]:
     """Return the readings of one sequence of log-probabilities (T, V)."""
     V = log_y.shape[1]
-    prefixes: list[tuple[int, ...]] = [()]
+    # Beginning n is another one with a symbol more, `made[n] = other * V + symbol`; 0 is empty.
+    made, numbers = [blank - V], {blank - V: 0}
+    beam = [0]
     ends_blank, ends_symbol = np.zeros(1), np.full(1, -np.inf)
     for row in log_y:
-        # Every prefix as it is, (P,), then every prefix with every symbol more, (P, V).
+        here = [made[number] for number in beam]
+        parents, last = np.divmod(here, V)
         total = np.logaddexp(ends_blank, ends_symbol)
-        stays = np.full(len(prefixes), -np.inf)
-        grows = total[:, None] + row
-        grows[:, blank] = -np.inf
-        for i, prefix in enumerate(prefixes):
-            if prefix:
-                stays[i] = ends_symbol[i] + row[prefix[-1]]
-                grows[i, prefix[-1]] = ends_blank[i] + row[prefix[-1]]
-        places = {prefix: i for i, prefix in enumerate(prefixes)}
-        for i, prefix in enumerate(prefixes):
-            parent = places.get(prefix[:-1]) if prefix else None
-            if parent is not None:  # it grows into this prefix, which is here already
-                stays[i] = np.logaddexp(stays[i], grows[parent, prefix[-1]])
-                grows[parent, prefix[-1]] = -np.inf
+        says = row.copy()
+        says[blank] = -np.inf
+        # Every beginning as it is, (P,).
+        stays = ends_symbol + says[last]
+        # Every beginning with every symbol more that may be among the best, (P, K + 1): its last
+        # one counts for less, and K others are as good as all that is left out.
+        symbols = np.sort(_largest(says, beam_width + 1))
+        again = symbols == last[:, None]
+        grows = np.where(again, ends_blank[:, None], total[:, None]) + says[symbols]
+        # What grows into a beginning that is here already adds to it.
+        places = {number: place for place, number in enumerate(beam)}
+        origins = np.array([places.get(parent, -1) for parent in parents.tolist()])
+        children = np.flatnonzero(origins >= 0)
+        origins, added = origins[children], last[children]
+        grown = np.where(added == last[origins], ends_blank[origins], total[origins]) + says[added]
+        stays[children] = np.logaddexp(stays[children], grown)
+        child, column = np.nonzero(symbols == added[:, None])
+        grows[origins[child], column] = -np.inf
+
+        steps = np.append(here, np.add.outer(np.multiply(beam, V), symbols))
         ends_blank = np.append(total + row[blank], np.full(grows.size, -np.inf))
         ends_symbol = np.append(stays, grows)
         scores = np.logaddexp(ends_blank, ends_symbol)
-        best = np.argsort(-scores, kind="stable")[:beam_width]
+        best = _largest(scores, beam_width)
         best = best[scores[best] > -np.inf]
-        prefixes = [_prefix(prefixes, place, V) for place in best.tolist()]
         ends_blank, ends_symbol = ends_blank[best], ends_symbol[best]
+        beam = []
+        for step in steps[best].tolist():
+            if step not in numbers:
+                numbers[step] = len(made)
+                made.append(step)
+            beam.append(numbers[step])
     nats = np.logaddexp(ends_blank, ends_symbol).tolist()
-    return [Reading(np.array(prefix, np.int64), value) for prefix, value in zip(prefixes, nats)]
+    return [Reading(_symbols(number, made, V), value) for number, value in zip(beam, nats)]
 
 
-def _prefix(prefixes: list[tuple[int, ...]], place: int, V: int) -> tuple[int, ...]:
-    """Return what stands at a place among the prefixes, then all of them with a symbol more."""
-    if place < len(prefixes):
-        return prefixes[place]
-    parent, symbol = divmod(place - len(prefixes), V)
-    return (*prefixes[parent], symbol)
+def _symbols(number: int, made: list[int], V: int) -> np.ndarray:
+    """Return the symbols of a beginning."""
+    symbols = []
+    while number:
+        number, symbol = divmod(made[number], V)
+        symbols.append(symbol)
+    return np.array(symbols[::-1], np.int64)
+
+
+def _largest(scores: np.ndarray, number: int) -> np.ndarray:
+    """Return the places of the largest of scores (N,), in falling order, equal ones in theirs."""
+    places = np.arange(len(scores))
+    if number < len(scores):
+        places = np.flatnonzero(scores >= np.partition(scores, -number)[-number])
+    return places[np.argsort(-scores[places], kind="stable")[:number]]
 
 
 def _sequences(
     logits: ArrayLike, lengths: ArrayLike | None, blank: int
 ) -> tuple[int, list[np.ndarray]]:
-    """Return the blank, and the valid scores (T_b, V) of each sequence, float64."""
-    logits = check_array("logits", logits, np.dtype(np.float64), ("T", "B", "V"))
+    """Return the blank, and the valid scores (T_b, V) of each sequence."""
+    logits = check_floats("logits", logits)
+    logits = check_array("logits", logits, logits.dtype, ("T", "B", "V"))
     T, B, V = logits.shape
     blank = check_id("blank", blank, V)
     lengths = check_lengths(lengths, T, B)
