@@ -7,7 +7,7 @@ import pytest
 from scipy.special import log_softmax
 
 from fastrnn.models import LanguageModel
-from fastrnn.models.decoding import beam_search, greedy, sample
+from fastrnn.models.decoding import beam_search, greedy, largest, sample
 
 EOS, V, LENGTH = 0, 3, 4
 
@@ -126,6 +126,21 @@ def certain(symbols):
     """Return a step that writes the n-th of `symbols` at the n-th call, in both its rows."""
     rest = iter(symbols)
     return lambda ids, rows=None: np.where(np.arange(V) == next(rest), 9.0, [[0.0]] * len(ids))
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("number", [1, 6, 40, 2000])
+def test_the_largest_are_those_of_a_sort(size, number):
+    scores = np.random.default_rng(0).standard_normal((5, size))
+    scores[1] = np.round(scores[1])  # ties
+    scores[2, : size // 2] = -np.inf
+    scores[3, size // 50 :] = -np.inf
+    expected = np.argsort(-scores, axis=1, kind="stable")[:, :number]
+    np.testing.assert_array_equal(largest(scores, number), expected)
+
+
+def test_of_no_sequences_none_is_drawn():
+    assert sample(lambda ids: np.zeros((0, 50)), np.zeros(0, int), EOS, 5, top_k=3) == []
 
 
 def test_greedy_ends_at_the_end_mark_or_the_longest_length():

@@ -19,6 +19,7 @@ from fastrnn._validation import (
     check_lengths,
     check_positive_int,
 )
+from fastrnn.models.decoding import largest
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -131,7 +132,7 @@ def _search(log_y: np.ndarray, beam_width: int, blank: int) -> list[Reading]:
         stays = ends_symbol + says[last]
         # Every beginning with every symbol more that may be among the best, (P, K + 1): its last
         # one counts for less, and K others are as good as all that is left out.
-        symbols = np.sort(_largest(says, beam_width + 1))
+        symbols = np.sort(largest(says[None], beam_width + 1)[0])
         again = symbols == last[:, None]
         grows = np.where(again, ends_blank[:, None], total[:, None]) + says[symbols]
         # What grows into a beginning that is here already adds to it.
@@ -148,7 +149,7 @@ def _search(log_y: np.ndarray, beam_width: int, blank: int) -> list[Reading]:
         ends_blank = np.append(total + row[blank], np.full(grows.size, -np.inf))
         ends_symbol = np.append(stays, grows)
         scores = np.logaddexp(ends_blank, ends_symbol)
-        best = _largest(scores, beam_width)
+        best = largest(scores[None], beam_width)[0]
         best = best[scores[best] > -np.inf]
         ends_blank, ends_symbol = ends_blank[best], ends_symbol[best]
         beam = []
@@ -168,14 +169,6 @@ def _symbols(number: int, made: list[int], V: int) -> np.ndarray:
         number, symbol = divmod(made[number], V)
         symbols.append(symbol)
     return np.array(symbols[::-1], np.int64)
-
-
-def _largest(scores: np.ndarray, number: int) -> np.ndarray:
-    """Return the places of the largest of scores (N,), in falling order, equal ones in theirs."""
-    places = np.arange(len(scores))
-    if number < len(scores):
-        places = np.flatnonzero(scores >= np.partition(scores, -number)[-number])
-    return places[np.argsort(-scores[places], kind="stable")[:number]]
 
 
 def _sequences(
