@@ -23,6 +23,8 @@ from fastrnn.parameters import Parameters, join
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+UNITS_AT_ONCE = 2**18  # of the hidden layer of additive attention, unless one sequence has more
+
 
 class Attention(Module, ABC):
     r"""What `DotAttention`, `GeneralAttention` and `AdditiveAttention` share: all but the score.
@@ -277,7 +279,8 @@ class AdditiveAttention(Attention):
     query_size, memory_size : int
         Width of queries and memory.
     size : int or None
-        Units A; None takes `query_size`. Scoring holds S * T * B * A numbers.
+        Units A; None takes `query_size`. Their S * T * B * A outputs are computed twice, a few
+        sequences at a time, and not kept.
     dtype : {"float32", "float64"}
     seed : int, numpy.random.Generator or None
         Source of the initial parameters, those of :class:`Dense`.
@@ -320,15 +323,37 @@ class AdditiveAttention(Attention):
 
     def scores(self, queries: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, Any]:
         projected, query_pullback = self.query.vjp(queries, copy=False)
-        hidden = np.tanh(projected[:, :, None] + keys[:, None])  # (B, S, T, A)
-        scores, score_pullback = self.score.vjp(hidden, copy=False)
+        (B, S, A), T = projected.shape, keys.shape[1]
+        weight = self.score.parameters["weight"][0].copy()
+        count = max(1, UNITS_AT_ONCE // max(1, S * T * A))
+        parts = [slice(first, first + count) for first in range(0, B, count)]
+
+        def hidden(part: slice) -> np.ndarray:
+            sums = projected[part, :, None] + keys[part, None]  # (count, S, T, A)
+            return np.tanh(sums, out=sums)
+
+        scores = np.empty((B, S, T), self.dtype)
+        for part in parts:
+            np.matmul(hidden(part), weight, out=scores[part])
 
         def pullback(d_scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            d_hidden = score_pullback(d_scores[..., None])
-            d_hidden *= 1 - hidden * hidden
-            return query_pullback(d_hidden.sum(axis=2)), d_hidden.sum(axis=1)
+            d_projected, d_keys = np.empty_like(projected), np.empty_like(keys)
+            d_weight = self.score.gradients["weight"][0]
+            for part in parts:
+                units, d = hidden(part), d_scores[part]
+                d_weight += d.reshape(-1) @ units.reshape(-1, A)
+                units *= units
+                np.subtract(1, units, out=units)
+                # What each unit's slope gives to its query and its key, summed over the others.
+                np.matmul(d[:, :, None], units, out=d_projected[part, :, None])
+                np.matmul(
+                    d.swapaxes(1, 2)[:, :, None], units.swapaxes(1, 2), out=d_keys[part, :, None]
+                )
+            d_projected *= weight
+            d_keys *= weight
+            return query_pullback(d_projected), d_keys
 
-        return scores[..., 0], pullback
+        return scores, pullback
 
 
 def _check_scale(scale: float | None, memory_size: int) -> float:
