@@ -150,13 +150,15 @@ class CategoricalHead(Head):
         self, features: np.ndarray, elements: np.ndarray, mask: np.ndarray | None
     ) -> tuple[float, Pullback]:
         logits, output_pullback = self.output.vjp(features, copy=False)
-        links = [link.vjp(elements[..., k]) for k, link in enumerate(self.links)]
-        for end, (scores, _) in zip(self._ends, links):
+        pullbacks = []
+        for k, (link, end) in enumerate(zip(self.links, self._ends)):
+            scores, pullback = link.vjp(elements[..., k])
             logits[..., end:] += scores
+            pullbacks.append(pullback)
         loss, d_logits = joint_cross_entropy(logits, elements, self.sizes, mask)
 
         def adjoint() -> np.ndarray:
-            for end, (_, pullback) in zip(self._ends, links):
+            for end, pullback in zip(self._ends, pullbacks):
                 pullback(d_logits[..., end:])
             return output_pullback(d_logits)
 
