@@ -14,7 +14,7 @@ from fastrnn.models.framewise import FramewiseModel
 from fastrnn.models.predictor import BATCH_SIZE, as_padded, check_classes, in_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import ArrayLike
 
@@ -93,15 +93,24 @@ class SequenceTagger(FramewiseModel):
 
         `batch_size` sequences are read together.
         """
-        return [scores.argmax(axis=1) for scores in self._each(inputs, batch_size)]
+        return self._each(inputs, batch_size, lambda scores: scores.argmax(axis=2))
 
     def predict_proba(
         self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
     ) -> list[np.ndarray]:
         """Return the probability of each class at each step, (T_b, K) for each sequence."""
-        return [softmax(scores, axis=1) for scores in self._each(inputs, batch_size)]
+        return self._each(inputs, batch_size, lambda scores: softmax(scores, axis=2))
 
-    def _each(self, inputs: Padded | Sequence[ArrayLike], batch_size: int) -> Iterator[np.ndarray]:
-        for scores, lengths in in_batches(self, inputs, batch_size):
-            for b, length in enumerate(lengths):
-                yield scores[:length, b]
+    def _each(
+        self,
+        inputs: Padded | Sequence[ArrayLike],
+        batch_size: int,
+        function: Callable[[np.ndarray], np.ndarray],
+    ) -> list[np.ndarray]:
+        """Return what a function makes of the scores (T, B, K), for each sequence."""
+        return [
+            found[:length, b].copy()
+            for scores, lengths in in_batches(self, inputs, batch_size)
+            for found in (function(scores),)
+            for b, length in enumerate(lengths)
+        ]
