@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastrnn._special import logsumexp
 from fastrnn._validation import check_ids, check_num_classes
 
 if TYPE_CHECKING:
@@ -64,7 +63,12 @@ def reweight(
     weights = class_weights[ids]
     weights /= weights.sum()
     d_rows *= (len(rows) * weights).astype(d_rows.dtype)[:, None]
-    with np.errstate(over="ignore", invalid="ignore"):  # infinity less infinity is NaN and flows on
-        shifted = rows - rows.max(axis=1, keepdims=True)  # large scores would swallow the nats
-        nats = logsumexp(shifted, axis=1) - shifted[np.arange(len(rows)), ids]
+    nats, count = np.empty(len(rows)), max(1, 2**16 // rows.shape[1])  # what the cache holds
+    for first in range(0, len(rows), count):
+        part = slice(first, first + count)
+        # Infinity less infinity is NaN and flows on.
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            shifted = rows[part] - rows[part].max(axis=1, keepdims=True)  # or scores swallow nats
+            nats[part] = -shifted[np.arange(len(shifted)), ids[part]]
+            nats[part] += np.log(np.exp(shifted, out=shifted).sum(axis=1))
     return float(weights @ nats)
