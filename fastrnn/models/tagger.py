@@ -108,9 +108,8 @@ class SequenceTagger(FramewiseModel):
         function: Callable[[np.ndarray], np.ndarray],
     ) -> list[np.ndarray]:
         """Return what a function makes of the scores (T, B, K), for each sequence."""
-        return [
-            found[:length, b].copy()
-            for scores, lengths in in_batches(self, inputs, batch_size)
-            for found in (function(scores),)
-            for b, length in enumerate(lengths)
-        ]
+        results = []
+        for scores, lengths in in_batches(self, inputs, batch_size):
+            values = function(scores)
+            results += [values[:length, b].copy() for b, length in enumerate(lengths)]
+        return results
