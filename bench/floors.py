@@ -1,4 +1,4 @@
-"""What no implementation can go below: ``python -m bench.floors --write docs/performance.md``.
+"""What no implementation can go below: ``python -m bench.floors --write docs/zen5.md``.
 
 The floor of a case is the time of its matrix products at the highest speed that was seen, of a
 large product of a library measured beside the case, or of ours measured here; for a single

@@ -61,6 +61,7 @@ def test_each_case_has_a_process_of_its_own(capsys):
         ("README.md", report.RESULTS / "zen4"),
         ("docs/zen4.md", report.RESULTS / "zen4"),
         ("docs/performance.md", report.RESULTS),
+        ("docs/zen5.md", report.RESULTS),
     ],
 )
 def test_documents_show_the_results(document, folder):

@@ -15,6 +15,8 @@ import fastrnn
 PACKAGE = Path(fastrnn.__file__).parent
 README = Path(__file__).parents[1] / "README.md"
 MODELS = README.parent / "docs" / "models.md"
+DOCUMENTS = [path for path in sorted(README.parent.glob("*.md")) if README.exists()]
+DOCUMENTS += sorted(README.parent.glob("docs/*.md"))
 
 WITH_EXAMPLES = [
     path.relative_to(PACKAGE.parent)
@@ -110,3 +112,43 @@ def assert_is_gradient(model, inputs, targets):
 
     values = model.parameters.flat_values
     assert slope(loss, values, direction / size, 3e-3) == pytest.approx(size, rel=1e-3)
+
+
+def anchors_of(document):
+    """Return the anchors that GitHub gives the headings of a document."""
+    text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    for link in re.findall(r"\]\(([^)]+)\)", document.read_text(encoding="utf-8")):
+        name, _, anchor = link.partition("#")
+        target = document.parent / name if name else document
+        if not link.startswith("http"):
+            assert target.exists(), link
+            assert not anchor or anchor in anchors_of(target), link
+
+
+def exists(dotted):
+    """Whether ``fr.models.load`` and its like can be had; of what is not installed, the module."""
+    value = fastrnn
+    for name in dotted.split(".")[1:]:
+        try:
+            value = getattr(value, name)
+        except ImportError:
+            return True
+        except AttributeError:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_names_are_those_of_the_package(document):
+    """And code is Python."""
+    text = document.read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        ast.parse(block)
+    names = set(re.findall(r"\bfr(?:\.[A-Za-z_]\w*)+", text))
+    assert not {name for name in names if not exists(name)}
