@@ -8,7 +8,8 @@ What ``X`` may be:
 - whatever else scikit-learn takes as a table (n, T): each row a sequence of T numbers. For
   :class:`RNNTagger` a table (T, I) is one sequence, its rows are the steps.
 
-Networks compute in float32 where all that they were fitted on was, in float64 otherwise.
+Networks compute in float32 where that holds all that they were fitted on (float32 and float16,
+booleans, integers of 8 and 16 bits), in float64 otherwise.
 """
 
 from __future__ import annotations
