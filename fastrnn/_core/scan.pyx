@@ -36,28 +36,29 @@ cnp.import_array()
 # Work that is worth a second thread: waking one costs some microseconds, a million flops take 10.
 cdef double FLOPS_A_THREAD = 2e6
 # The same where threads cannot divide the sequences, and gain less: one that sleeps takes 50 us to
-# wake (LSTM 128, B1 T16, 1 ms after the last call: 150 us on one thread, 190 on two).
+# wake (Zen 4, LSTM 128, B1 T16, 1 ms after the last call: 150 us on one thread, 190 on two).
 cdef double FLOPS_A_THREAD_OF_FEW = 8e6
 # Work of each of two runs that is worth a thread for one of them. They meet no barrier, and the
-# other thread is woken once (GRU 128 both ways, B8, 200 rows, on two threads: 455 and 788 us in
-# place of 587 and 975; 5 % less with 800 rows and more).
+# other thread is woken once (GRU 128 both ways, B8, 200 rows, on two threads of the Zen 4: 455 and
+# 788 us in place of 587 and 975; 5 % less with 800 rows and more).
 cdef double FLOPS_TOGETHER = 4e6
-# Work of a step on each thread that is worth a barrier (LSTM 128, B1 T200: 740 to 510 us on two).
+# Work of a step on each thread that is worth a barrier (LSTM 128, B1 T200: 740 to 510 us on two of
+# the Zen 4).
 cdef double FLOPS_A_BARRIER = 3.5e4
 # Work of a step back, over all threads, from which barriers are better than a thread behind the
 # loop.
 cdef double FLOPS_A_STEP_BACK = 3e5
 # Threads divide units in place of rows where each would have less than two rows of a step; where
 # the weight is large, of which each then reads only its part, up to this many rows a thread
-# (LSTM 256, B4 T50 on two threads: 748 to 536 us, in training 2094 to 1691; small ones lose), and
-# more where it does not stay in L2 (on two threads of the Zen 5 LSTM 552, B12 T20: 2144 to 1746 us,
+# (LSTM 256, B4 T50 on two threads of the Zen 5: 748 to 536 us, in training 2094 to 1691; small ones
+# lose), and more where it does not stay in L2 (there LSTM 552, B12 T20: 2144 to 1746 us,
 # in training 5549 to 5356; with 10 to 16 rows a thread LSTM 650 loses up to 6 %).
 cdef Py_ssize_t ROWS_FOR_UNITS = 3
 cdef Py_ssize_t LARGE_FOR_UNITS = 1 << 18
 cdef Py_ssize_t ROWS_PAST_L2 = 8
 # With fewer rows of a step on a thread, or twice as many where the weight does not stay in L2, the
-# input product is hoisted out of the loop (LSTM 2x650, B20: 300 ms whatever neighbours do to L3, in
-# place of 300 to 370), and without a tape made for CHUNK_ROWS rows at a time.
+# input product is hoisted out of the loop (Zen 4, LSTM 2x650, B20: 300 ms whatever neighbours do to
+# L3, in place of 300 to 370), and without a tape made for CHUNK_ROWS rows at a time.
 cdef Py_ssize_t ROWS_A_STEP = 16
 cdef Py_ssize_t LARGE_WEIGHT = 1 << 21
 cdef Py_ssize_t CHUNK_ROWS = 512

@@ -111,7 +111,7 @@ INLINE void FN(tile)(const int m, const int vectors, fr_index cols, fr_index dep
         for (int j = 0; j < vectors; j++) sum[i][j] = v_set1(0);
     }
 
-    /* What is not read is fetched to be written (400 by 10000 by 200: 100 to 106 GFLOP/s). */
+    /* What is not read is fetched to be written (Zen 4, 400 by 10000 by 200: 100 to 106 GFLOP/s). */
     if (add != c) {
         UNROLL
         for (int i = 0; i < m; i++) {
@@ -128,7 +128,7 @@ INLINE void FN(tile)(const int m, const int vectors, fr_index cols, fr_index dep
         for (int j = 0; j < vectors; j++) {
             bk[j] = v_load(b + (j / TILE_VECTORS) * b_panel + k * TILE_COLS +
                            (j % TILE_VECTORS) * V_WIDTH);
-            /* Not read again for each row (3 rows by 4 vectors: 164 to 240 GFLOP/s). */
+            /* Not read again for each row (Zen 5, 3 rows by 4 vectors: 164 to 240 GFLOP/s). */
             if (m > 1 && (m + 1) * vectors < V_REGISTERS) v_keep(bk[j]);
         }
         UNROLL
@@ -288,7 +288,7 @@ static void FN(multiply)(const fr_product *p, int transposed, void *workspace) {
 /* The gradient of a weight: c (rows, cols) += a^T b for a (n, rows) and b (n, cols), n long.
  *
  * A block of b is packed and stays in L2. The columns of a that a tile takes are neighbours in
- * each row, so a is read in place: a step of the tile needs one cache line of it. On AVX-512, at
+ * each row, so a is read in place: a step of the tile needs one cache line of it. On a Zen 4, at
  * n = 2500, 256 by 128, that is 108 GFLOP/s where OpenBLAS, which packs a as well, has 81. */
 static void FN(add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a_,
                                    fr_index a_row, const void *b_, fr_index b_row, void *c_,

@@ -293,7 +293,7 @@ STRIPS
 #undef STRIP
 
 /* Strips have as many vectors as hide the latency of the FMA. A part of W, DEEP rows of a strip,
- * passes all rows of x while it is near (512 columns by 2048, 24 rows: 360 to 262 us). */
+ * passes all rows of x while it is near (Zen 5, 512 columns by 2048, 24 rows: 360 to 262 us). */
 static void FN(thin_transposed)(const fr_thin *p) {
     enum { FEW = 4, MANY = 8, DEEP = 128 };
     const fr_index k = p->term[0].k;

@@ -1,4 +1,4 @@
-"""From what Keras 3 saved to a model: its configuration, and the layers with their variables."""
+"""From what Keras saved to a model: its configuration, and the layers with their variables."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ them: on two threads a step of a 2x128 GRU took 1.4 times as long. So while our 
 threads sit in a parallel region of their own, in which they wait for a semaphore and thus sleep.
 
 Work that is not worth that keeps to one thread where PyTorch has more: a thread of ours beside one
-that spins costs more than it gives (300 inputs, tanh RNN 256, B1 T50 between two linear layers, a
-training step on two threads: 3.5 ms, on one 1.1, PyTorch's own layer 4.0).
+that spins costs more than it gives (Zen 5, 300 inputs, tanh RNN 256, B1 T50 between two linear
+layers, a training step on two threads: 3.5 ms, on one 1.1, PyTorch's own layer 4.0).
 """
 
 from __future__ import annotations
