@@ -4,7 +4,9 @@ All run on ``fastrnn.get_num_threads()`` threads, which ``FASTRNN_NUM_THREADS`` 
 by itself; `bench.compare` lets them take turns and is the finer instrument.
 """
 
+import json
 import os
+import re
 from dataclasses import replace
 
 import pytest
@@ -72,6 +74,23 @@ def test_documents_show_the_results(document, folder):
     assert shown
     for name, place in shown.items():
         assert tables[name] in place
+
+
+@pytest.mark.parametrize(("document", "folder"), [("zen5.md", ""), ("zen4.md", "zen4")])
+def test_documents_say_when_it_was_measured(document, folder):
+    """And those of applications, in how many turns."""
+    results = report.load(report.RESULTS / folder)
+    text = (report.DOCS / document).read_text()
+    (said,) = re.findall(r"Measured on ((?:\d{4}-\d\d-\d\d(?: and )?)+)", text)
+    assert set(said.split(" and ")) == {result.environment["date"] for result in results}
+
+
+def test_applications_say_in_how_many_turns_they_were_timed():
+    """Rows are measured one by one."""
+    results = [json.loads(path.read_text()) for path in applications.RESULTS.glob("*.json")]
+    turns = sorted({result["timing"]["rounds"] for result in results})
+    text = (report.DOCS / "applications.md").read_text()
+    assert f"in {' or '.join(map(str, turns))} turns of about a second" in text
 
 
 def test_growth_is_measured_and_drawn(monkeypatch, tmp_path):

@@ -152,3 +152,14 @@ def test_names_are_those_of_the_package(document):
         ast.parse(block)
     names = set(re.findall(r"\bfr(?:\.[A-Za-z_]\w*)+", text))
     assert not {name for name in names if not exists(name)}
+
+
+@pytest.mark.skipif(not MODELS.exists(), reason="no documentation beside these tests")
+def test_all_data_sets_are_named():
+    """What `load` returns of each, and on what terms; CHANGELOG says how many there are."""
+    text = (MODELS.parent / "data.md").read_text(encoding="utf-8")
+    names = fastrnn.data.names()
+    for section in text.split("\n## ")[-2:]:
+        rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+        assert sorted(re.findall("`(.*?)`", " ".join(rows))) == sorted(names)
+    assert f" {len(names)} public data sets" in (README.parent / "CHANGELOG.md").read_text()
