@@ -258,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     marks = "put tables between <!-- bench: NAME --> and <!-- bench: end -->; NAME is overview, "
     marks += "ratios, efficiency, neighbour or environment"
     add("--write", nargs="+", type=Path, default=[], metavar="DOCUMENT", help=marks)
-    add("--plot", type=Path, metavar="IMAGE", help="such as docs/benchmark.svg")
+    add("--plot", type=Path, metavar="IMAGE", help="such as docs/speed.png")
     args = parser.parse_args(arguments)
     results = load(args.results)
     if not results:
