@@ -110,6 +110,7 @@ cdef class Scan:
     """
     cdef Run run
     cdef list owners
+    cdef list panels            # packed weights of the forward run
     cdef object x, out
     cdef tuple initial
     cdef dict weights
@@ -141,6 +142,7 @@ cdef class Scan:
         r.kernels = active(r.item)
         r.cell = cell_named(r.kernels, cell.name)
         self.owners = []
+        self.panels = []
         self.weights = weights
         self.initial = state
         check_number("state", r.cell.states, len(state))
@@ -298,7 +300,7 @@ cdef class Scan:
         cdef Py_ssize_t tile = r.kernels.tile_cols
         if r.workspace != NULL:
             r.panel_ih = r.inputs * tile
-            r.packed_ih = self.new((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
+            r.packed_ih = self.new_panels((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
             self.workspace = None
             r.workspace = NULL
         return 0
@@ -350,6 +352,11 @@ cdef class Scan:
         self.owners.append(block)
         self.scratch += rows * columns * self.run.item
         return block.start
+
+    cdef char *new_panels(self, Py_ssize_t count, Py_ssize_t size) except? NULL:
+        cdef char *start = self.new(count, size)
+        self.panels.append(self.owners.pop())
+        return start
 
     cdef int find_workspace(self, int count) except -1:
         self.workspace = allocate(count * FR_WORKSPACE)
@@ -424,17 +431,35 @@ cdef class Scan:
             self.find_workspace(size + r.follow)
         elif r.x != NULL and not r.hoist:
             r.panel_ih = r.inputs * tile
-            r.packed_ih = self.new((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
+            r.packed_ih = self.new_panels((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
         if is_packed(r):
             for k in range(r.cell.stages):
                 w = &r.stage[k]
                 w.forward_panel = w.depth * tile
                 w.gate_panels = (w.units + tile - 1) // tile
-                w.forward = self.new(r.cell.stage[k].gates * w.gate_panels, w.forward_panel)
+                w.forward = self.new_panels(r.cell.stage[k].gates * w.gate_panels,
+                                            w.forward_panel)
         elif r.B == 1 and r.T >= STEPS_TO_COPY:
             self.find_copies()
         self.fill_copies()
         return 0
+
+    cdef tuple finish_forward(self):
+        if not self.run.keep:
+            return self.states, None
+        final = self.states
+        self.become_tape()
+        return final, self
+
+    cdef void become_tape(self):
+        """Let go of what the adjoint does not read: where a cell is called step by step, there are
+        as many tapes as steps."""
+        cdef int k
+        self.panels.clear()
+        self.initial = self.states = self.out = self.workspace = None
+        self.run.packed_ih = self.run.workspace = NULL
+        for k in range(self.run.cell.stages):
+            self.run.stage[k].forward = NULL
 
     cdef int prepare_adjoint(self, object d_out, tuple d_final, dict gradients,
                              bint input_gradient, int most) except -1:
@@ -635,7 +660,7 @@ def scans(list runs not None, most_threads=None):
             run_prepared([scan], False)
     if together:
         run_prepared(runs, False)
-    return [(scan.states, scan if scan.run.keep else None) for scan in runs]
+    return [scan.finish_forward() for scan in runs]
 
 
 def scan_adjoints(list tapes not None, list runs not None, most_threads=None):

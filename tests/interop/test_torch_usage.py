@@ -2,6 +2,8 @@
 
 import copy
 import functools
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -270,6 +272,28 @@ def test_optimisers(make, runs):
         results.append([*losses, *layer.parameters()])
     assert_close(*reversed(results))
     assert runs
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's account")
+def test_a_loop_of_cells_keeps_no_weights():
+    """As many tapes wait for the backward pass as there are steps: 2.1 MiB each, PyTorch's 2.0."""
+    code = """
+import resource
+from pathlib import Path
+import torch
+from fastrnn.interop.torch import LSTMCell
+def used():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+cell, x, state = LSTMCell(512, 512), torch.zeros(128, 512), None
+cell(x)[0].sum().backward()
+before = used()
+for _ in range(30):
+    state = cell(x, state)
+print(30 < used() - before < 90)
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (child.stdout, child.stderr) == ("True\n", "")
 
 
 @pytest.mark.parametrize("form", ["plain", "with graph", "parameters", "bfloat16", "float64"])
