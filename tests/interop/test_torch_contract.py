@@ -431,6 +431,16 @@ def test_compilers_see_pytorchs_module(kind, cell):
         assert_same(tensors(compiled(x)), tensors(model(x)))
 
 
+@layer_kinds
+def test_tracing_a_layer_itself_is_pytorchs_error(kind):
+    errors = []
+    for layer in pair(kind, 3, 4):
+        with pytest.raises(torch.fx.proxy.TraceError) as raised:
+            torch.fx.symbolic_trace(layer)
+        errors.append(str(raised.value))
+    assert errors[0] == errors[1]
+
+
 @pytest.mark.parametrize("kind", ["GRU", "LSTM", "LSTMCell"])
 def test_a_traced_state_beside_a_tensor_is_a_node(kind):
     """As where a decoder begins with a start token of its own."""

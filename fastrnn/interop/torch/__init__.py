@@ -55,7 +55,8 @@ class _Accelerated:
             for proxy in given:
                 if isinstance(proxy, torch.fx.Proxy):  # a node of the graph, as PyTorch's modules
                     path = proxy.tracer.path_of_module(self)
-                    return proxy.tracer.create_proxy("call_module", path, (input, hx), {})
+                    if path:  # not what is traced itself
+                        return proxy.tracer.create_proxy("call_module", path, (input, hx), {})
         return super().forward(input, hx)
 
     def __prepare_scriptable__(self) -> Any:
