@@ -346,7 +346,8 @@ def join(parts: Mapping[str, Module]) -> Parameters:
     for name, member in members.items():
         for own, array in member.items():
             joined[f"{name}.{own}"][...] = array
-            joined.gradients[f"{name}.{own}"][...] = member.gradients[own]
+            if member.gradients[own].any():  # zeros that nobody writes take no memory
+                joined.gradients[f"{name}.{own}"][...] = member.gradients[own]
     frozen = [f"{name}.{own}" for name, member in members.items() for own in member.frozen]
     joined._parts = [member for member in members.values() if len(member)]
     joined._bind(joined.flat_values, joined.flat_gradients)
