@@ -17,7 +17,7 @@ except ImportError:  # not on POSIX
     fcntl = None
 
 
-def write_atomically(path: str | Path, data: bytes) -> None:
+def write_atomically(path: str | Path, *parts: bytes | memoryview) -> None:
     """Write a file so that its readers, even after a power cut, find all of it or the one before.
 
     Parameters
@@ -25,7 +25,8 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     path : str or Path
         Replaced if it is a regular file, with its permissions; of a symbolic link, where it points
         to.
-    data : bytes
+    *parts : bytes or memoryview
+        What is written, one after the other.
 
     Raises
     ------
@@ -48,7 +49,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
             if path.exists():
                 shutil.copymode(path, temporary)
             file.truncate(0)
-            file.write(data)
+            file.writelines(parts)
             file.flush()
             os.fsync(file.fileno())
             os.replace(temporary, path)  # before the lock is gone
