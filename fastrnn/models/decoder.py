@@ -140,6 +140,15 @@ class Decoder(Module):
             Zero beyond the ends.
         weights : ndarray or None, shape (S, B, T)
         """
+        rows, weights = self.rows(ids, context, memory)
+        logits = np.zeros((*ids.values.shape, rows.shape[1]), rows.dtype)
+        logits[ids.mask] = rows
+        return logits, weights
+
+    def rows(
+        self, ids: Padded, context: np.ndarray, memory: Padded | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return what the call returns, but of the N valid steps alone, in the order of `vjp`."""
         hidden, _ = self.recurrent(ids, self._as_state(np.tanh(self.initial(context))))
         valid = ids.mask
         weights = None
@@ -147,9 +156,7 @@ class Decoder(Module):
         if self.attention is not None:
             attended, weights = self.attention(hidden, *memory)
             rows = np.tanh(self.combine(np.concatenate([attended[valid], rows], axis=-1)))
-        logits = np.zeros((*valid.shape, self.output.out_features), hidden.dtype)
-        logits[valid] = self.output(rows)
-        return logits, weights
+        return self.output(rows), weights
 
     def vjp(
         self, ids: Padded, context: np.ndarray, memory: Padded | None = None

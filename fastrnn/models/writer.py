@@ -99,7 +99,7 @@ class Writer(Model):
         ValueError, TypeError
             If a sequence is empty, an id unknown or a width wrong.
         """
-        return self._forced(inputs, targets)[1]
+        return self._forced(inputs, targets)[0]
 
     def attention_weights(
         self, inputs: Any, targets: Padded | Sequence[ArrayLike]
@@ -108,20 +108,22 @@ class Writer(Model):
 
         The weights of a target sum to 1. None for a model without attention.
         """
-        return self._forced(inputs, targets)[2]
+        return self._forced(inputs, targets)[1]
 
-    def _forced(self, inputs: Any, targets: Any) -> tuple[Padded, np.ndarray, np.ndarray | None]:
-        """Return the checked targets, their scores, and the weights of attention."""
+    def _forced(self, inputs: Any, targets: Any) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return the scores of the targets, and the weights of attention."""
         context, memory = self.encode(inputs)
         targets = self._check(targets, len(context))
-        return targets, *self.decoder(self._shifted(targets), context, memory)
+        return self.decoder(self._shifted(targets), context, memory)
 
     def loss(
         self, inputs: Any, targets: Padded | Sequence[ArrayLike], state: Any = None
     ) -> tuple[float, None]:
         """Return the mean cross-entropy of the targets in nats, without dropout and sampling."""
-        targets, logits, _ = self._forced(inputs, targets)
-        return softmax_cross_entropy(logits, targets.values, targets.mask)[0], None
+        context, memory = self.encode(inputs)
+        targets = self._check(targets, len(context))
+        logits, _ = self.decoder.rows(self._shifted(targets), context, memory)
+        return softmax_cross_entropy(logits, targets.values[targets.mask])[0], None
 
     def loss_vjp(
         self, inputs: Any, targets: Padded | Sequence[ArrayLike], state: Any = None
@@ -130,7 +132,8 @@ class Writer(Model):
         targets = self._check(targets, len(context))
         ids = self._shifted(targets)
         if self.scheduled_sampling:
-            own = Padded(self.decoder(ids, context, memory)[0].argmax(axis=2), targets.lengths)
+            own = Padded(np.zeros_like(ids.values), ids.lengths)
+            own.values[ids.mask] = self.decoder.rows(ids, context, memory)[0].argmax(axis=1)
             replaced = self._sampling.random(ids.values.shape) < self.scheduled_sampling
             ids = Padded(np.where(replaced, self._shifted(own).values, ids.values), ids.lengths)
         logits, decoder_pullback = self.decoder.vjp(ids, context, memory)
