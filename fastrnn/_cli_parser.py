@@ -263,8 +263,8 @@ def _add_files(group: Any) -> None:
         type=_NOT_NEGATIVE,
         default=CHECKPOINT_EVERY,
         metavar="SECONDS",
-        help="save at least this often, and after every epoch (default: %(default)g; 0: at every "
-        "step)",
+        help="save about this often within an epoch, and after each (default: %(default)g; 0: at "
+        "every step)",
     )
     group.add_argument(
         "--plot",
