@@ -17,7 +17,7 @@ except ImportError:  # not on POSIX
     fcntl = None
 
 
-def write_atomically(path: str | Path, *parts: bytes | memoryview) -> None:
+def write_atomically(path: str | Path, data: bytes) -> None:
     """Write a file so that its readers, even after a power cut, find all of it or the one before.
 
     Parameters
@@ -25,8 +25,7 @@ def write_atomically(path: str | Path, *parts: bytes | memoryview) -> None:
     path : str or Path
         Replaced if it is a regular file, with its permissions; of a symbolic link, where it points
         to.
-    *parts : bytes or memoryview
-        What is written, one after the other.
+    data : bytes
 
     Raises
     ------
@@ -49,7 +48,7 @@ def write_atomically(path: str | Path, *parts: bytes | memoryview) -> None:
             if path.exists():
                 shutil.copymode(path, temporary)
             file.truncate(0)
-            file.writelines(parts)
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
             os.replace(temporary, path)  # before the lock is gone

@@ -68,9 +68,9 @@ def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]])
                 plain[name] = value
         document[section] = _as_json(section, plain)
     document["sha256"] = _digest(arrays, document)
-    # A single entry, which has no order.
+    # A single entry: safetensors writes several in an order that changes from run to run.
     metadata = {_METADATA_KEY: json.dumps(document)}
-    write_atomically(check_path("path", path), *_parts(arrays, metadata))
+    write_atomically(check_path("path", path), safetensors.numpy.save(arrays, metadata))
 
 
 def with_sections(own: Sections, added: Mapping[str, Mapping[str, Any]]) -> Sections:
@@ -138,30 +138,6 @@ def _as_stored(name: str, array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name} must be real, of at most 64 bits, got dtype {array.dtype}")
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
-
-
-def _parts(
-    arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]
-) -> list[bytes | memoryview]:
-    """Return the parts of a safetensors file: as its package's `save` does, without a copy of all.
-
-    Source: https://huggingface.co/docs/safetensors, "Format".
-    """
-    header: dict[str, Any] = {"__metadata__": metadata}
-    parts, end = [], 0
-    # Wide numbers first, so that all are aligned.
-    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
-        start, end = end, end + array.nbytes
-        kind = array.dtype.kind
-        header[name] = {
-            "dtype": "BOOL" if kind == "b" else f"{kind.upper()}{8 * array.itemsize}",
-            "shape": array.shape,
-            "data_offsets": (start, end),
-        }
-        parts.append(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
-    data = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    data += b" " * (-len(data) % 8)
-    return [len(data).to_bytes(8, "little"), data, *parts]
 
 
 def _as_json(section: str, values: Mapping[str, Any]) -> Any:
