@@ -75,13 +75,9 @@ def gaussian_mixture_nll(
     else:
         rows, t = outputs[mask], targets[mask][:, None]
     refuse_nothing(len(rows), "point")
-    log_weights = log_softmax(rows[..., 0], axis=-1)
-    constant = 0.5 * D * math.log(2 * math.pi)
     # A density may well be zero; where those of all components are, the gradient is NaN.
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        inverse = np.exp(-rows[..., 1 + D :])
-        z = (t - rows[..., 1 : 1 + D]) * inverse
-        joint = log_weights - rows[..., 1 + D :].sum(-1) - 0.5 * np.square(z).sum(-1) - constant
+        log_weights, inverse, z, joint = _terms(rows, t)
         log_density = logsumexp(joint, axis=-1, keepdims=True)
         share = np.exp(joint - log_density)[..., None] / len(rows)
         far = share == 0  # zero times infinity would be NaN
@@ -95,3 +91,23 @@ def gaussian_mixture_nll(
             axis=-1,
         )
     return float(-log_density.mean(dtype=np.float64)), unmask(d_rows, mask, outputs)
+
+
+def log_densities(outputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return the logarithm of each point's density: outputs (N, M, 1 + 2*D), targets (N, D)."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return logsumexp(_terms(outputs, targets[:, None])[-1], axis=-1)
+
+
+def _terms(rows: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return log weights (N, M), inverse deviations, z (N, M, D) and log densities times weights.
+
+    Of rows (N, M, 1 + 2*D) and points (N, 1, D).
+    """
+    D = t.shape[-1]
+    log_weights = log_softmax(rows[..., 0], axis=-1)
+    inverse = np.exp(-rows[..., 1 + D :])
+    z = (t - rows[..., 1 : 1 + D]) * inverse
+    constant = 0.5 * D * math.log(2 * math.pi)
+    joint = log_weights - rows[..., 1 + D :].sum(-1) - 0.5 * np.square(z).sum(-1) - constant
+    return log_weights, inverse, z, joint

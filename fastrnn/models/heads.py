@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastrnn._special import log_softmax
 from fastrnn._validation import check_array, check_ids
 from fastrnn.layers.base import Module, Pullback
 from fastrnn.layers.dense import Dense
 from fastrnn.layers.embedding import Embedding
 from fastrnn.losses import gaussian_mixture_nll, joint_cross_entropy
+from fastrnn.losses.gaussian_mixture import log_densities
 from fastrnn.models.base import spawn
 from fastrnn.models.decoding import check_finite, draw
 from fastrnn.parameters import join
@@ -62,6 +64,10 @@ class Head(Module):
         Nats, mean over the elements of which the mask (...) is True. ``d_features = pullback()``
         adds the parameters' gradients.
         """
+
+    @abstractmethod
+    def log_likelihood(self, features: np.ndarray, elements: np.ndarray) -> np.ndarray:
+        """Return the log-likelihood in nats of each of elements (N, K), given features (N, H)."""
 
     @abstractmethod
     def draw(
@@ -150,11 +156,7 @@ class CategoricalHead(Head):
         self, features: np.ndarray, elements: np.ndarray, mask: np.ndarray | None
     ) -> tuple[float, Pullback]:
         logits, output_pullback = self.output.vjp(features, copy=False)
-        pullbacks = []
-        for k, (link, end) in enumerate(zip(self.links, self._ends)):
-            scores, pullback = link.vjp(elements[..., k])
-            logits[..., end:] += scores
-            pullbacks.append(pullback)
+        pullbacks = self._add_links(logits, elements)
         loss, d_logits = joint_cross_entropy(logits, elements, self.sizes, mask)
 
         def adjoint() -> np.ndarray:
@@ -163,6 +165,23 @@ class CategoricalHead(Head):
             return output_pullback(d_logits)
 
         return loss, Pullback(adjoint)
+
+    def log_likelihood(self, features: np.ndarray, elements: np.ndarray) -> np.ndarray:
+        logits = self.output(features)
+        self._add_links(logits, elements)
+        nats, rows = np.zeros(len(logits)), np.arange(len(logits))
+        for k, scores in enumerate(np.split(logits, self._ends[:-1], axis=1)):
+            nats += log_softmax(scores, axis=1)[rows, elements[:, k]]
+        return nats
+
+    def _add_links(self, logits: np.ndarray, elements: np.ndarray) -> list[Pullback]:
+        """Add to the scores what each variable's value does, and return the links' pullbacks."""
+        pullbacks = []
+        for k, (link, end) in enumerate(zip(self.links, self._ends)):
+            scores, pullback = link.vjp(elements[..., k])
+            logits[..., end:] += scores
+            pullbacks.append(pullback)
+        return pullbacks
 
     def draw(
         self, features: np.ndarray, temperature: float, generator: np.random.Generator
@@ -220,6 +239,9 @@ class MixtureHead(Head):
         outputs = flat.reshape(*flat.shape[:-1], *self._shape)
         loss, d_outputs = gaussian_mixture_nll(outputs, elements, mask)
         return loss, Pullback(lambda: output_pullback(d_outputs.reshape(flat.shape)))
+
+    def log_likelihood(self, features: np.ndarray, elements: np.ndarray) -> np.ndarray:
+        return log_densities(self.output(features).reshape(-1, *self._shape), elements)
 
     def draw(
         self, features: np.ndarray, temperature: float, generator: np.random.Generator
