@@ -65,12 +65,28 @@ def test_whole_sequences_count_as_if_alone(inputs, backend):
     assert found.loss(sources, targets)[0] == pytest.approx(loss)
 
 
+def test_padding_is_not_scored(monkeypatch):
+    model, rows = make(), []
+    score = model.output.vjp
+    monkeypatch.setattr(model.output, "vjp", lambda x, copy: rows.append(x) or score(x, copy=copy))
+    ids = pad([[1, 2, 3, 0], [4]])
+    model.loss_vjp(ids, ids)
+    assert [x.shape for x in rows] == [(5, H)]
+
+
 @pytest.mark.parametrize(
     ("ids", "targets", "error", "message"),
     [
         (pad([[1, 2]]), [[1], [2]], TypeError, "ids and targets must both be Padded, or neither"),
         (pad([[1, 2]]), Padded(np.ones((2, 1), int), [1]), ValueError, "targets must be as long"),
         (pad([[]]), pad([[]]), ValueError, "at least one token"),
+        (
+            pad([[1]]),
+            Padded(np.ones((2, 1), int), [1]),
+            ValueError,
+            r"must be \(1, 1\), got \(2, 1\)",
+        ),
+        (pad([[1, 2], [3]]), pad([[1, V], [3]]), ValueError, r"targets .* got 5 at \(1, 0\)"),
     ],
 )
 def test_whole_sequences_that_do_not_fit_are_refused(ids, targets, error, message):

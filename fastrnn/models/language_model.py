@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastrnn._validation import (
+    as_array,
     check_bool,
     check_equal_lengths,
     check_ids,
@@ -204,11 +205,13 @@ class LanguageModel(Model):
             As for a call; if targets are not as many as ids.
         """
         try:
-            logits, state = self(ids, state)
+            hidden, state = self.encoder(ids, state)
         except ValueError:
             _check_goes_on(ids, state)
             raise
-        return _cross_entropy(logits, ids, targets)[0], None if isinstance(ids, Padded) else state
+        rows, targets, valid = self._counted(hidden, ids, targets)
+        loss, _ = softmax_cross_entropy(self.output(rows), targets)
+        return loss, state if valid is None else None
 
     def loss_vjp(
         self, ids: ArrayLike | Padded, targets: ArrayLike | Padded, state: State | None = None
@@ -227,16 +230,39 @@ class LanguageModel(Model):
             As from :meth:`loss`.
         """
         try:
-            logits, state, logits_pullback = self.vjp(ids, state)
+            hidden, state, encoder_pullback = self.encoder.vjp(ids, state)
         except ValueError:
             _check_goes_on(ids, state)
             raise
-        loss, d_logits = _cross_entropy(logits, ids, targets)
+        rows, targets, valid = self._counted(hidden, ids, targets)
+        logits, output_pullback = self.output.vjp(rows, copy=False)
+        loss, d_logits = softmax_cross_entropy(logits, targets)
+        shape = hidden.shape
 
         def adjoint() -> None:
-            logits_pullback(d_logits)
+            d_hidden = d_rows = output_pullback(d_logits)
+            if valid is not None:
+                d_hidden = np.zeros(shape, d_rows.dtype)
+                d_hidden[valid] = d_rows
+            encoder_pullback(d_hidden)
 
-        return loss, None if isinstance(ids, Padded) else state, Pullback(adjoint)
+        return loss, state if valid is None else None, Pullback(adjoint)
+
+    def _counted(
+        self, hidden: np.ndarray, ids: ArrayLike | Padded, targets: ArrayLike | Padded
+    ) -> tuple[np.ndarray, ArrayLike, np.ndarray | None]:
+        """Return the encoder's outputs that count, their targets, and where: None is everywhere."""
+        if isinstance(ids, Padded) != isinstance(targets, Padded):
+            raise TypeError("ids and targets must both be Padded, or neither")
+        if not isinstance(targets, Padded):
+            return hidden, targets, None
+        check_equal_lengths("targets", targets.lengths, "ids", ids.lengths)
+        values, valid = as_array("targets", targets.values), ids.mask
+        if values.shape != valid.shape:
+            raise ValueError(f"targets must be {valid.shape}, got {values.shape}")
+        values = np.where(valid, values, np.zeros((), values.dtype))  # the rest may be anything
+        values = check_ids("targets", values, self.config["vocabulary_size"])
+        return hidden[valid], values[valid], valid
 
     def stream(self, batch_size: int = 1) -> LanguageModelStream:
         """Return an object that reads one symbol at a time and keeps the state."""
@@ -329,18 +355,6 @@ def _check_goes_on(ids: ArrayLike | Padded, state: Any) -> None:
             f"ids must be of {expected[1]} sequences, those of the state or of the batch that they "
             f"go on from, got {found[1]}; sequences that stand alone are Padded"
         )
-
-
-def _cross_entropy(
-    logits: np.ndarray, ids: ArrayLike | Padded, targets: ArrayLike | Padded
-) -> tuple[float, np.ndarray]:
-    """Return the loss and the gradient of the logits; what is beyond an end does not count."""
-    if isinstance(ids, Padded) != isinstance(targets, Padded):
-        raise TypeError("ids and targets must both be Padded, or neither")
-    if not isinstance(targets, Padded):
-        return softmax_cross_entropy(logits, targets)
-    check_equal_lengths("targets", targets.lengths, "ids", ids.lengths)
-    return softmax_cross_entropy(logits, targets.values, targets.mask)
 
 
 def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary]:
