@@ -1,8 +1,8 @@
 """Optimisers, gradient clipping and learning-rate schedules.
 
-Names, formulas and defaults are those of ``torch.optim``. An optimiser works on the whole flat
-buffer of a model, in place, with scratch memory allocated once. One file an algorithm: its
-equations, its settings and its update of explicit arrays.
+Names, formulas and defaults are those of ``torch.optim``, but for ``learning_rate``, its ``lr``.
+An optimiser works on the whole flat buffer of a model, in place, with scratch memory allocated
+once. One file an algorithm: its equations, its settings and its update of explicit arrays.
 """
 
 from fastrnn.optim.adagrad import Adagrad
