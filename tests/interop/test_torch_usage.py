@@ -274,6 +274,13 @@ def test_optimisers(make, runs):
     assert runs
 
 
+def test_what_a_node_of_the_graph_has_saved_are_tensors():
+    """As torchviz's `make_dot` takes for granted."""
+    output, _ = ours.LSTM(5, 8)(torch.ones(4, 6, 5))
+    shapes = [t.size() for t in output.grad_fn.saved_tensors]
+    assert shapes == [(4, 6, 5), (32, 5), (32, 8), (32,), (32,)]
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's account")
 def test_a_loop_of_cells_keeps_no_weights():
     """As many tapes wait for the backward pass as there are steps: 2.1 MiB each, PyTorch's 2.0."""

@@ -285,7 +285,9 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor | None) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(*tensors)
+        # Without None: tools that draw a graph ask each for its size.
+        ctx.save_for_backward(*[t for t in tensors if t is not None])
+        ctx.given = [t is not None for t in tensors]
         once = _Run(call, tensors, keep_tape=True, masks=[])
         # Not themselves: what is changed in place may come to depend on this node.
         read = [t if t is None or type(t) is torch.nn.Parameter else t.detach() for t in tensors]
@@ -296,7 +298,8 @@ class _Scan(torch.autograd.Function):
     @staticmethod
     @not_compiled
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
-        tensors = ctx.saved_tensors
+        saved = iter(ctx.saved_tensors)
+        tensors = [next(saved) if given else None for given in ctx.given]
         if all(d is None for d in d_outputs):
             return (None,) * (1 + len(tensors))
         if torch.is_grad_enabled() or not all(map(_is_plain, d_outputs)) or not eager():
