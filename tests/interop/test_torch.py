@@ -420,6 +420,18 @@ def test_checkpointing(reentrant):
     assert_same(actual, gradients(theirs, lambda f, x: f(x)))
 
 
+@pytest.mark.skipif(
+    torch.__version__ < torch.torch_version.TorchVersion("2.8"), reason="does not tell of hooks"
+)
+def test_checkpoints_keep_no_tape():
+    _, layer = pair("LSTM", 3, 4)
+    x = torch.randn(5, 2, 3, dtype=torch.float64)
+    assert layer(x)[0].grad_fn.runs
+    assert not checkpoint(layer, x, use_reentrant=False)[0].grad_fn.runs
+    with torch.autograd.graph.save_on_cpu():
+        assert not layer(x)[0].grad_fn.runs
+
+
 # ------------------------------------------------------------------------------------- accelerate
 
 

@@ -288,10 +288,11 @@ class _Scan(torch.autograd.Function):
         # Without None: tools that draw a graph ask each for its size.
         ctx.save_for_backward(*[t for t in tensors if t is not None])
         ctx.given = [t is not None for t in tensors]
-        once = _Run(call, tensors, keep_tape=True, masks=[])
+        keep_tape = not _saves_elsewhere()
+        once = _Run(call, tensors, keep_tape, masks=[])
         # Not themselves: what is changed in place may come to depend on this node.
         read = [t if t is None or type(t) is torch.nn.Parameter else t.detach() for t in tensors]
-        ctx.call, ctx.masks, ctx.runs = call, once.masks, [(once, read)]
+        ctx.call, ctx.masks, ctx.runs = call, once.masks, [(once, read)] if keep_tape else []
         outputs, once.outputs = once.outputs, ()  # the graph must not own what owns the graph
         return outputs
 
@@ -310,6 +311,15 @@ class _Scan(torch.autograd.Function):
         if once is None or not all(map(_are_alike, tensors, read)):
             once = _Run(ctx.call, tensors, keep_tape=True, masks=ctx.masks)
         return (None, *once.adjoint(d_outputs, ctx.needs_input_grad[1:]))
+
+
+def _saves_elsewhere() -> bool:
+    """Return whether hooks take what a graph saves, as checkpoints do: they are to spare memory.
+
+    PyTorch tells since 2.8.
+    """
+    hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return hooks is not None and hooks(True) is not None
 
 
 def _are_alike(saved: Tensor | None, read: Tensor | None) -> bool:
