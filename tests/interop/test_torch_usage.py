@@ -274,6 +274,20 @@ def test_optimisers(make, runs):
     assert runs
 
 
+def test_the_first_call_imports_nothing():
+    """PyTorch's profiler would end with a UnicodeDecodeError."""
+    code = """
+import sys
+import torch
+from fastrnn.interop.torch import GRU
+before = set(sys.modules)
+GRU(3, 4)(torch.zeros(5, 2, 3))[0].sum().backward()
+print([name for name in set(sys.modules) - before if name.startswith(("fastrnn", "scipy"))])
+"""
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (child.stdout, child.stderr) == ("[]\n", "")
+
+
 def test_what_a_node_of_the_graph_has_saved_are_tensors():
     """As torchviz's `make_dot` takes for granted."""
     output, _ = ours.LSTM(5, 8)(torch.ones(4, 6, 5))

@@ -20,6 +20,9 @@ from fastrnn.interop.torch.threads import asleep
 
 AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
+# Imported now: PyTorch's profiler (`with_stack`) breaks where modules are imported.
+active_backend()
+
 _DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 # Other classes of tensors may mean anything by their operations.
 _PLAIN = {Tensor, torch.nn.Parameter}
