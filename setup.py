@@ -20,8 +20,8 @@ from setuptools.modified import newer_group
 
 CORE = Path("fastrnn/_core")
 KERNELS = Path("src/kernels")
-# Python in which small calls spend much of their time, compiled as it stands (a training step of
-# min-char-rnn on the Zen 5: 61.7 to 54.8 us).
+# Python in which small calls spend much of their time, compiled as it stands (training of a tanh
+# RNN of 16 units, B1 T5, on the Zen 4: 16.9 to 14.5 us).
 COMPILED = [Path("fastrnn/layers/recurrent.py")]
 
 C_FLAGS = ["-std=gnu11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-pthread"]
