@@ -91,6 +91,16 @@ def test_an_array_that_fits_is_handed_through():
     assert not np.shares_memory(check.check_array("x", x, F32, (2, 3), copy=True), x)
 
 
+@pytest.mark.parametrize("size", [3, np.int64(3)])
+def test_an_array_that_fits_has_the_sizes(size):
+    x = np.zeros((2, 3), F32)
+    x.flags.writeable = False
+    assert check.check_array("x", x, F32, (2, size)) is x
+    for shape in [(2, size + 1), (size, "I"), (2,), (2, size, None)]:
+        with pytest.raises(ValueError, match=r"^x must be "):
+            check.check_array("x", x, F32, shape)
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -137,6 +147,19 @@ def test_ids():
         check.check_ids("ids", 5, 5)
     with pytest.raises(TypeError, match=r"^ids must be integers, got dtype float64$"):
         check.check_ids("ids", [0.0], 5)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_ids_of_the_usual_type(step):
+    given = np.arange(6)[::step]
+    ids = check.check_ids("ids", given, 6)
+    assert not np.shares_memory(ids, given)
+    np.testing.assert_array_equal(ids, given)
+    np.testing.assert_array_equal(check.check_ids("ids", given, 2**70), given)
+    with pytest.raises(ValueError, match=rf"^ids must be in 0\.\.3, got 4 at \({4 // step},\)$"):
+        check.check_ids("ids", given, 4)
+    with pytest.raises(ValueError, match=r"^ids must be in 0\.\.5, got -4 at \(0,\)$"):
+        check.check_ids("ids", given - 4, 6)
 
 
 @pytest.mark.parametrize(
