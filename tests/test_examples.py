@@ -44,7 +44,7 @@ def test_an_example_reports_scores(run, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", ["hello", "digits"])
 def test_an_example_runs_without_docstrings(name):
-    path = os.pathsep.join([str(Path(fr.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(fr.__file__).parents[1]), str(EXAMPLES)])
     run = subprocess.run(
         [sys.executable, "-OO", EXAMPLES / f"{name}.py", "--help"],
         env={**os.environ, "PYTHONPATH": path},
