@@ -15,9 +15,9 @@ from onnx.backend.base import namedtupledict
 from onnx.reference import ReferenceEvaluator
 
 from fastrnn._validation import check_array
-from fastrnn.interop.onnx.operators import GRU, LSTM, RNN, MatMul, Recurrent
+from fastrnn.interop.onnx.operators import GRU, LSTM, RNN, Recurrent
 
-OPERATORS = [RNN, LSTM, GRU, MatMul]
+OPERATORS = [RNN, LSTM, GRU]
 # What the onnx package raises on its way through a model that the checker has let pass.
 DAMAGE = (UnicodeDecodeError, LookupError, AttributeError, AssertionError, ArithmeticError)
 # And on its way through arrays that a node cannot take.

@@ -5,14 +5,12 @@ Source: https://onnx.ai/onnx/operators/, versions 7, 14 and 22 of the three.
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops import op_matmul
 
 from fastrnn._validation import check_array, check_choice, check_positive_float, check_positive_int
 from fastrnn.interop._cells import final_state, gru_cell, lstm_cell, simple_cell
@@ -212,21 +210,6 @@ class LSTM(Recurrent):
 
     def _cell(self, d: int, peepholes: bool) -> CellSpec:
         return lstm_cell(*self._functions[d], self.clip, peepholes, bool(self.input_forget))
-
-
-class MatMul(op_matmul.MatMul):
-    """The product of the onnx package, which is NumPy's: that makes one for each step of a batch.
-
-    Where all are by one matrix, one product of all rows takes a fraction of the time.
-    """
-
-    op_domain = ""
-
-    def _run(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray]:
-        if a.ndim < 3 or b.ndim != 2 or a.shape[-1] != b.shape[0]:
-            return super()._run(a, b)
-        (rows,) = super()._run(a.reshape(math.prod(a.shape[:-1]), len(b)), b)
-        return (rows.reshape(*a.shape[:-1], b.shape[1]),)
 
 
 @contextmanager
