@@ -96,7 +96,7 @@ def test_an_array_that_fits_has_the_sizes(size):
     x = np.zeros((2, 3), F32)
     x.flags.writeable = False
     assert check.check_array("x", x, F32, (2, size)) is x
-    for shape in [(2, size + 1), (size, "I"), (2,), (2, size, None)]:
+    for shape in [(2, size + 1), (2, 2**70), (size, "I"), (2,), (2, size, None)]:
         with pytest.raises(ValueError, match=r"^x must be "):
             check.check_array("x", x, F32, shape)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-# For more steps it is made anew: those kept hold up to 128 bytes for each step.
+# A packing of more steps is made anew: those that are kept hold up to 128 bytes for each step.
 MOST_STEPS_KEPT = 4096
 
 
