@@ -47,6 +47,9 @@ class Parameters(Mapping[str, np.ndarray]):
         The whole buffers. Every array starts at a multiple of 64 bytes; the padding between them is
         zero in both, so that sums and norms over the buffer are those over the arrays. What is
         assigned is copied in.
+    buffers : list of ndarray
+        Both, in a list that stays the same one where they move: a stream looks at each step
+        whether they have, and would take 0.04 us to find an attribute.
     gradients : mapping of str to ndarray
         Views of ``flat_gradients``, with the names and shapes of the values. The mapping is
         read-only, the arrays are not.
@@ -79,6 +82,7 @@ class Parameters(Mapping[str, np.ndarray]):
         self._first = 0
         self._views: dict[str, np.ndarray] = {}
         self._gradient_views: dict[str, np.ndarray] = {}
+        self.buffers: list[np.ndarray] = []
         self.gradients: Mapping[str, np.ndarray] = MappingProxyType(self._gradient_views)
         size = sum(_padded(math.prod(shape), dtype) for shape in self._shapes.values())
         try:
@@ -92,6 +96,7 @@ class Parameters(Mapping[str, np.ndarray]):
     def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
         """Make the two buffers this object's memory, and its parts' memory; copy nothing."""
         self.__dict__.update(flat_values=values, flat_gradients=gradients)
+        self.buffers[:] = values, gradients
         self._gradient_bytes = gradients.view(np.uint8)
         self._views.update(self.views(values))
         self._gradient_views.update(self.views(gradients))

@@ -61,7 +61,7 @@ class Stream:
         self._stepper = active_backend().Stepper(
             layer.cell.name,
             lambda: [weights for _, weights, _ in layer.passes()],
-            layer.parameters,
+            layer.parameters.buffers,
             states,
             # Not a method: a stream in a cycle would wait for the collector with all its memory.
             partial(_check, layer, self.batch_size),

@@ -8,7 +8,7 @@ class Stepper:
         cls,
         cell: str,
         passes: Callable[[], list[dict[str, np.ndarray]]],
-        parameters: Any,
+        buffers: list[np.ndarray],
         states: tuple[np.ndarray, ...],
         check: Callable[[Any, Any], tuple[np.ndarray, np.ndarray | None]],
         extras: Any = None,

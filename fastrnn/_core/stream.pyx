@@ -289,8 +289,8 @@ cdef class Stepper:
     cell : str
     passes : callable
         Returns a list with the weights of each layer, by name, as they now are.
-    parameters : Parameters
-        Of the stack; when its buffer changes, `passes` is asked again.
+    buffers : list
+        Its first is the buffer of the weights; when that is another, `passes` is asked again.
     states : tuple of ndarray, each (layers, B, width)
         Are advanced in place.
     check : callable
@@ -301,15 +301,15 @@ cdef class Stepper:
         The bound of the cell, and zoneout masks (1, width).
     """
     cdef Stack stack
-    cdef object parameters, bound, passes, check
+    cdef object bound, passes, check
     cdef tuple states, masks
-    cdef list owners
+    cdef list buffers, owners
     cdef object output, other_output
     cdef Py_ssize_t inputs
     cdef int typenum, most_threads, running
     cdef bint long_step
 
-    def __cinit__(self, str cell, object passes, object parameters, tuple states, object check,
+    def __cinit__(self, str cell, object passes, list buffers not None, tuple states, object check,
                   object extras=None):
         cdef Stack *s = &self.stack
         cdef cnp.ndarray first = states[0]
@@ -321,7 +321,7 @@ cdef class Stepper:
         s.kernels = active(s.item)
         s.cell = cell_named(s.kernels, cell)
         self.passes = passes
-        self.parameters = parameters
+        self.buffers = buffers
         self.states = states
         self.check = check
         s.n_layers = first.shape[0]
@@ -379,7 +379,7 @@ cdef class Stepper:
             self.most_threads = <int>min(flops / FLOPS_A_THREAD + 1, <double>(s.H // UNITS + 1))
         s.gates = self.zeros(s.B * s.cell.slots * s.H)
         s.extra = self.zeros(s.B * s.H)
-        self.bound = self.parameters.flat_values
+        self.bound = self.buffers[0]
         return 0
 
     cdef int find_states(self) except -1:
@@ -474,7 +474,7 @@ cdef class Stepper:
         return out
 
     cdef object advance(self, cnp.ndarray rows, object out):
-        if self.parameters.flat_values is not self.bound:
+        if self.buffers[0] is not self.bound:
             self.bind()
         if out is None:
             out = self.next_output(cnp.PyArray_NDIM(rows))

@@ -271,8 +271,8 @@ class Stepper:
     cell : str
     passes : callable
         Returns a list with the weights of each layer, by name, as they now are.
-    parameters : Parameters
-        Of the stack.
+    buffers : list
+        Not used: `passes` is asked at each step.
     states : tuple of ndarray, each (layers, B, width)
         Are advanced in place.
     check : callable
@@ -282,7 +282,7 @@ class Stepper:
         As of a `Run`; masks have one row.
     """
 
-    def __init__(self, cell, passes, parameters, states, check, extras=None):
+    def __init__(self, cell, passes, buffers, states, check, extras=None):
         self._extras = extras
         self._cell, self._passes, self._states, self._check = CELLS[cell], passes, states, check
         self._offsets = np.array([0, states[0].shape[1]], np.int64)
