@@ -83,10 +83,8 @@ cdef struct Layer:
     char *weight_hr
     char *bias_ih               # NULL without biases
     char *bias_hh
-    char *vector[FR_MAX_VECTORS]  # the cell's own parameters
-    char *state[FR_MAX_STATES]  # (B, width) each
     char *x                     # (B, inputs)
-    char *out                   # (B, P), or NULL: the next layer reads the state
+    fr_frame frame              # of all units; without `out` the next layer reads the state
 
 
 cdef struct Stack:
@@ -101,7 +99,6 @@ cdef struct Stack:
     char *extra                 # (B, H), operand of a second stage
     char *zoneout[FR_MAX_STATES]  # masks (width,), or NULL
     char *before[FR_MAX_STATES]  # the states of all rows before the step, with zoneout
-    double cell_clip
 
 
 cdef void step_work(void *context, int rank, int size, fr_team *team) noexcept nogil:
@@ -136,28 +133,31 @@ cdef void run_layer(const Stack *s, const Layer *layer, int rank, int size,
 cdef void pointwise(const Stack *s, const Layer *layer, const fr_stage *stage, Py_ssize_t low,
                     Py_ssize_t high) noexcept nogil:
     """The stage's pointwise function on some units of all rows."""
-    cdef Py_ssize_t item = s.item
-    cdef fr_frame f
+    cdef fr_frame part
+    cdef const fr_frame *frame = &layer.frame
+    if high - low < layer.frame.units:
+        part = units_of(frame, s.cell, low, high, s.item)
+        frame = &part
+    stage.forward(frame)
+
+
+cdef fr_frame units_of(const fr_frame *all_units, const fr_cell *cell, Py_ssize_t low,
+                       Py_ssize_t high, Py_ssize_t item) noexcept nogil:
+    """The frame of some of the units."""
+    cdef fr_frame f = all_units[0]
     cdef int j
-    memset(&f, 0, sizeof(f))
-    f.rows = s.B
     f.units = high - low
-    f.gates_slot = f.vector_slot = f.extra_row = s.H
-    f.gates_row = s.cell.slots * s.H
-    f.cell_clip = s.cell_clip
-    f.gates = s.gates + low * item
-    f.extra = s.extra + low * item
-    for j in range(s.cell.states):
-        f.next[j] = layer.state[j] + low * item
+    f.gates = <char *>f.gates + low * item
+    f.extra = <char *>f.extra + low * item
+    for j in range(cell.states):
+        f.next[j] = <char *>f.next[j] + low * item
         f.state[j] = f.next[j]
-        f.next_row[j] = f.state_row[j] = s.width[j]
-    if layer.out != NULL:
-        f.out = layer.out + low * item
-    f.out_row = s.P
+    if f.out != NULL:
+        f.out = <char *>f.out + low * item
     for j in range(FR_MAX_VECTORS):
-        if layer.vector[j] != NULL:
-            f.vector[j] = layer.vector[j] + low * item
-    stage.forward(&f)
+        if f.vector[j] != NULL:
+            f.vector[j] = <const char *>f.vector[j] + low * item
+    return f
 
 
 cdef void keep_states(const Stack *s, const Layer *layer, int rank, int size) noexcept nogil:
@@ -168,7 +168,7 @@ cdef void keep_states(const Stack *s, const Layer *layer, int rank, int size) no
         range_of(s.width[j], UNITS, rank, size, &low, &high)
         for row in range(s.B):
             start = (row * s.width[j] + low) * s.item
-            memcpy(s.before[j] + start, layer.state[j] + start, (high - low) * s.item)
+            memcpy(s.before[j] + start, <char *>layer.frame.next[j] + start, (high - low) * s.item)
 
 
 cdef void zone_out(const Stack *s, const Layer *layer, int rank, int size) noexcept nogil:
@@ -184,11 +184,11 @@ cdef void zone_out(const Stack *s, const Layer *layer, int rank, int size) noexc
         z.cols = high - low
         z.mask = s.zoneout[j] + start
         z.state = s.before[j] + start
-        z.next = layer.state[j] + start
+        z.next = <char *>layer.frame.next[j] + start
         z.state_row = z.next_row = s.width[j]
         z.out = NULL
-        if j == 0 and layer.out != NULL:
-            z.out = layer.out + start
+        if j == 0 and layer.frame.out != NULL:
+            z.out = <char *>layer.frame.out + start
         z.out_row = s.P
         s.kernels.zoneout(&z)
 
@@ -200,7 +200,7 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
     Both are in one slot where they share it.
     """
     cdef Py_ssize_t H = s.H, item = s.item, depth = s.P, first, whole
-    cdef const char *operand = layer.state[0]
+    cdef const char *operand = <const char *>layer.frame.state[0]
     cdef const char *bias_ih
     cdef const char *bias_hh
     cdef char *to
@@ -306,6 +306,7 @@ cdef class Stepper:
     cdef list buffers, owners
     cdef object output, other_output
     cdef Py_ssize_t inputs
+    cdef double cell_clip
     cdef int typenum, most_threads, running
     cdef bint long_step
 
@@ -327,9 +328,9 @@ cdef class Stepper:
         s.n_layers = first.shape[0]
         s.B = first.shape[1]
         s.P = first.shape[2]
-        s.cell_clip = INFINITY
+        self.cell_clip = INFINITY
         if extras is not None:
-            s.cell_clip = extras.cell_clip
+            self.cell_clip = extras.cell_clip
             self.masks = extras.zoneout
         scratch = np.empty(s.n_layers * sizeof(Layer), np.uint8)
         self.owners = [scratch]
@@ -367,24 +368,38 @@ cdef class Stepper:
                 name = s.cell.vector[k].name.decode()
                 size = s.cell.vector[k].blocks * s.H
                 if name in named:
-                    layer.vector[k] = self.weight(name, named, size, -1)
+                    layer.frame.vector[k] = self.weight(name, named, size, -1)
                 else:
-                    layer.vector[k] = self.zeros(size)
+                    layer.frame.vector[k] = self.zeros(size)
             flops += 2. * s.B * s.cell.gates * s.H * (layer.inputs + s.P)
+        s.gates = self.zeros(s.B * s.cell.slots * s.H)
+        s.extra = self.zeros(s.B * s.H)
+        for n in range(s.n_layers):
+            self.fill_frame(&s.layers[n].frame)
         self.find_states()
         self.inputs = s.layers[0].inputs
         self.long_step = flops > FLOPS_WITHOUT_GIL
         self.most_threads = 1
         if not s.cell.whole_rows:
             self.most_threads = <int>min(flops / FLOPS_A_THREAD + 1, <double>(s.H // UNITS + 1))
-        s.gates = self.zeros(s.B * s.cell.slots * s.H)
-        s.extra = self.zeros(s.B * s.H)
         self.bound = self.buffers[0]
         return 0
+
+    cdef void fill_frame(self, fr_frame *f) noexcept:
+        """What the frames of all layers have in common."""
+        cdef Stack *s = &self.stack
+        f.rows = s.B
+        f.units = f.gates_slot = f.vector_slot = f.extra_row = s.H
+        f.gates_row = s.cell.slots * s.H
+        f.gates = s.gates
+        f.extra = s.extra
+        f.out_row = s.P
+        f.cell_clip = self.cell_clip
 
     cdef int find_states(self) except -1:
         """Look up where the states of each layer are, what it reads, and the masks of zoneout."""
         cdef Stack *s = &self.stack
+        cdef fr_frame *f
         cdef Py_ssize_t n
         cdef cnp.ndarray array
         cdef int k
@@ -400,13 +415,15 @@ cdef class Stepper:
                 raise ValueError(f"states must be contiguous {self.states[0].dtype} {shape}, "
                                  f"got {(<object>array).dtype} {(<object>array).shape}")
             for n in range(s.n_layers):
-                s.layers[n].state[k] = data(array) + n * s.B * s.width[k] * s.item
+                f = &s.layers[n].frame
+                f.state[k] = f.next[k] = data(array) + n * s.B * s.width[k] * s.item
+                f.state_row[k] = f.next_row[k] = s.width[k]
             if self.masks is not None:
                 s.before[k] = self.zeros(s.B * s.width[k])
                 s.zoneout[k] = data(
                     checked("zoneout", self.masks[k], self.typenum, 1, s.width[k]))
         for n in range(1, s.n_layers):
-            s.layers[n].x = s.layers[n - 1].state[0]
+            s.layers[n].x = <char *>s.layers[n - 1].frame.next[0]
         return 0
 
     cdef char *weight(self, str name, dict named, Py_ssize_t rows,
@@ -479,7 +496,7 @@ cdef class Stepper:
         if out is None:
             out = self.next_output(cnp.PyArray_NDIM(rows))
         self.stack.layers[0].x = cnp.PyArray_BYTES(rows)
-        self.stack.layers[self.stack.n_layers - 1].out = data(out)
+        self.stack.layers[self.stack.n_layers - 1].frame.out = data(out)
         if self.long_step:
             with nogil:
                 self.run()
