@@ -9,3 +9,4 @@ cdef class Block:
 cdef Block allocate(size_t size)
 cdef cnp.ndarray new_array(int axes, cnp.npy_intp *sizes, int typenum)
 cdef cnp.ndarray new_like(cnp.ndarray array, Py_ssize_t width)
+cdef cnp.ndarray new_of_shape(tuple shape, int typenum)

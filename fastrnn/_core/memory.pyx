@@ -144,15 +144,18 @@ cdef cnp.ndarray new_like(cnp.ndarray array, Py_ssize_t width):
     return new_array(axes, sizes, cnp.PyArray_TYPE(array))
 
 
-def empty(tuple shape, dtype):
-    """Return an array of any contents, as `numpy.empty` does."""
+cdef cnp.ndarray new_of_shape(tuple shape, int typenum):
+    """An array of numbers of any contents."""
     cdef cnp.npy_intp sizes[MOST_AXES]
-    cdef cnp.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
     cdef int i, axes = len(shape)
     if axes > MOST_AXES:
         raise ValueError(f"shape must have at most {MOST_AXES} axes, got {axes}")
     for i in range(axes):
         sizes[i] = shape[i]
-    if descr.hasobject:
-        return np.empty(shape, descr)
-    return new_array(axes, sizes, descr.num)
+    return new_array(axes, sizes, typenum)
+
+
+def empty(tuple shape, dtype):
+    """Return an array of any contents, as `numpy.empty` does."""
+    cdef cnp.dtype descr = dtype if isinstance(dtype, np.dtype) else np.dtype(dtype)
+    return np.empty(shape, descr) if descr.hasobject else new_of_shape(shape, descr.num)

@@ -24,12 +24,11 @@ from fastrnn._core.kernels cimport (
     vectors_of,
 )
 from fastrnn._core.loops cimport Run, StageWeights, is_packed, run_adjoint, run_forward
-from fastrnn._core.memory cimport Block, allocate, new_array
+from fastrnn._core.memory cimport Block, allocate, new_array, new_of_shape
 from fastrnn._core.signals cimport reraise
 
 import numpy as np
 
-from fastrnn._core.memory import empty
 
 cnp.import_array()
 
@@ -694,7 +693,6 @@ cdef class Replay:
     cdef list groups
     cdef cnp.ndarray values
     cdef Block seen             # what small weights were when they were packed last, or None
-    cdef object dtype
     cdef tuple x_shape, output_shape, state_shapes, zeros
     cdef int typenum, threads
     cdef bint running, packed, swaps_axes
@@ -718,13 +716,13 @@ cdef class Replay:
         elif state is not None:
             return None
         if (values is not self.values or self.threads != thread_count()
-                or self.kernels != active(self.dtype.itemsize)
+                or self.kernels != active(cnp.PyArray_ITEMSIZE(self.values))
                 or not self.is_plain(x, self.x_shape) or not self.are_plain(given)):
             return None
-        cdef cnp.ndarray rows = x, output = empty(self.output_shape, self.dtype)
+        cdef cnp.ndarray rows = x, output = new_of_shape(self.output_shape, self.typenum)
         if self.swaps_axes:
             rows = np.ascontiguousarray(cnp.PyArray_SwapAxes(rows, 0, 1))
-        cdef tuple final = tuple([empty(shape, self.dtype) for shape in self.state_shapes])
+        cdef tuple final = tuple([new_of_shape(s, self.typenum) for s in self.state_shapes])
         # Another thread may be in a call, or have been interrupted in one: steps are then left out.
         if self.running:
             return None
@@ -864,6 +862,5 @@ def replay(list groups not None, cnp.ndarray values not None, tuple x_shape not 
     again.swaps_axes = swaps_axes
     again.state_shapes = state_shapes
     again.threads = thread_count()
-    again.dtype = np.dtype(element_type(again.typenum))
-    again.zeros = tuple([np.zeros(shape, again.dtype) for shape in state_shapes])
+    again.zeros = tuple([np.zeros(shape, values.dtype) for shape in state_shapes])
     return again
