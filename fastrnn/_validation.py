@@ -303,6 +303,9 @@ def check_lengths(
     """
     if lengths is None:
         return np.full(B, T, np.int64)
+    copied = copied_ids(lengths, T + 1)
+    if copied is not None and copied.shape == (B,) and lowest == 0:
+        return copied
     array = _as_integers(name, lengths).copy()
     if array.shape != (B,):
         raise ValueError(f"{name} must be ({B},), got {_format(array.shape)}")

@@ -68,13 +68,12 @@ class Packing:
             self.offsets.flags.writeable = False
             return
         lengths = check_lengths(lengths, T, B, names[1])
-        self._order = np.argsort(-lengths, kind="stable")
-        running = np.arange(lengths.max(initial=0))[:, None] < lengths[self._order]
-        self.offsets = np.zeros(len(running) + 1, np.int64)
-        np.cumsum(running.sum(axis=1), out=self.offsets[1:])
-        step, rank = np.nonzero(running)
-        sequence = self._order[rank]
-        self._rows = sequence * T + step if self._batch_first else step * B + sequence
+        order = self._order = (-lengths).argsort(kind="stable")
+        steps = np.arange(lengths.max(initial=0) + 1)
+        self.offsets = np.minimum(lengths[:, None], steps).sum(axis=0)
+        steps = steps[:-1, None]
+        rows = steps + order * T if self._batch_first else steps * B + order
+        self._rows = rows[steps < lengths[order]]
 
     @property
     def is_even(self) -> bool:
