@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from fastrnn.interop.keras.files import Weights
+    from fastrnn.layers.base import Module
 
 Mask = np.ndarray | None  # bool (B, T)
 
@@ -119,7 +120,8 @@ class Layer:
 
     Attributes
     ----------
-    name : str
+    name, kind : str
+        In the Keras model, and of the class in Keras.
     input_width, output_width : int or None
         Sizes of the last axis; None for any, and for whatever the input's is.
     module : str
@@ -132,7 +134,7 @@ class Layer:
     stateful = False  # whether it goes on where its last call ended
 
     def __init__(self, settings: Settings) -> None:
-        self.name = settings.name
+        self.name, self.kind = settings.name, settings.kind
         self.dtype = settings.dtype()
         self.input_width: int | None = None
         self.output_width: int | None = None
@@ -153,6 +155,11 @@ class Layer:
 
     def reset_states(self) -> None:
         """Forget what a layer that is ``stateful`` has kept of the call before."""
+
+    def own(self) -> Module:
+        """Return a layer of `fastrnn.layers` with a copy of the weights; ValueError without one."""
+        kinds = "Embedding, Dense, SimpleRNN, LSTM, GRU or Bidirectional"
+        raise ValueError(f"layer {self.name!r} must be an {kinds}, got {self.kind}")
 
 
 def _of_cell(config: Any) -> Any:

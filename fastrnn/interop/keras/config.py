@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from fastrnn.layers.base import Module
+
 INPUT: Key = ("input", 0, 0)  # of a Sequential model
 
 
@@ -156,6 +158,9 @@ class TimeDistributed(Layer):
         if len(outputs) != 1:
             raise ValueError(f"layer {self.name!r} must have one output, got {len(outputs)}")
         return outputs
+
+    def own(self) -> Module:
+        return self.layer.own()
 
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
         if x.ndim < 3:

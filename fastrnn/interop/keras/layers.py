@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.special import softmax
 
+from fastrnn import layers
 from fastrnn._validation import (
     check_array,
     check_choice,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fastrnn.interop.keras.files import Weights
+    from fastrnn.layers.base import Module
 
 
 class InputLayer(Layer):
@@ -69,6 +71,11 @@ class Embedding(Layer):
         ids = check_ids("ids", x, len(self.table))
         return self.table.take(ids, axis=0), ids != 0 if self.mask_zero else None
 
+    def own(self) -> Module:
+        layer = layers.Embedding(*self.table.shape, dtype=self.dtype)
+        layer.load_state_dict({"weight": self.table})
+        return layer
+
 
 class Masking(Layer):
     """Masks the steps at which all values are `mask_value`, and sets them to zero."""
@@ -101,6 +108,13 @@ class Dense(Layer):
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
         x = check_array("x", x, self.dtype, (*np.shape(x)[:-1], self.input_width))
         return self.activation(active_backend().affine(x, self.weight, self.bias)), mask
+
+    def own(self) -> Module:
+        units, inputs = self.weight.shape
+        layer = layers.Dense(inputs, units, self.bias is not None, dtype=self.dtype)
+        weights = {"weight": self.weight, "bias": self.bias}
+        layer.load_state_dict({name: weights[name] for name in layer.parameters})
+        return layer
 
 
 class GlobalPooling(Layer):
@@ -226,7 +240,6 @@ class Merge(Layer):
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
-        self.kind = settings.kind
         self.concatenates = self.kind == "Concatenate"
         self.masks_of_keras_2 = settings.flag("masks_of_keras_2")
         self.axis = settings.last_axis("axis") if self.concatenates else -1

@@ -13,6 +13,8 @@ from fastrnn.interop.keras.base import Layer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fastrnn.layers.base import Module
+
 # A value: a layer's name, the number of its call, the number of the output.
 Key = tuple[str, int, int]
 
@@ -170,6 +172,36 @@ class KerasModel:
         for layer in self.layers:
             layer.reset_states()
 
+    def layer(self, name: str) -> Module:
+        """Return one layer as fastrnn's own, to be trained, streamed or exported.
+
+        Parameters
+        ----------
+        name : str
+            Of an Embedding, Dense, SimpleRNN, LSTM, GRU, or a Bidirectional or TimeDistributed of
+            them, in the Keras model; ``"model/layer"`` of one in a model within it.
+
+        Returns
+        -------
+        layer : Embedding, Dense, RNN, LSTM or GRU
+            With a copy of the weights. Recurrent layers have ``batch_first=True`` and return all
+            outputs and the state, of both directions side by side; with ``go_backwards`` they have
+            ``reverse=True``. A Dense comes without its activation.
+
+        Raises
+        ------
+        KeyError
+            If there is no layer of this name.
+        ValueError
+            If fastrnn has no such layer: of another kind, or with other activations.
+        """
+        outer, _, inner = str(name).partition("/")
+        found = next((layer for layer in self.layers if layer.name == outer), None)
+        if found is None or (inner and not isinstance(found, Submodel)):
+            names = ", ".join(str(layer.name) for layer in self.layers)
+            raise KeyError(f"name must be that of a layer ({names}), got {name!r:.80}")
+        return found.model.layer(inner) if inner else found.own()
+
     def run(self, given: list[tuple[np.ndarray, Any]]) -> list[Any]:
         """Return the outputs, and their masks, of inputs with theirs."""
         known = dict(zip(keys(self._inputs), given))
@@ -181,6 +213,8 @@ class KerasModel:
 
 class Submodel(Layer):
     """A model in another, as a layer."""
+
+    kind = "Model"
 
     def __init__(self, name: str | None, model: KerasModel) -> None:
         self.name, self.model = name, model

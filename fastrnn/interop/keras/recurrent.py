@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastrnn import layers
 from fastrnn._validation import check_array, check_choice
+from fastrnn.cells import CELLS
 from fastrnn.interop._cells import final_state, gru_cell, lstm_cell, simple_cell
 from fastrnn.interop.keras.base import Layer, Mask, Settings, make_layer
 from fastrnn.layers.packing import Packing
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from fastrnn.cells import CellSpec
     from fastrnn.interop.keras.files import Weights
+    from fastrnn.layers.base import Module
 
 
 class Recurrent(Layer, ABC):
@@ -113,6 +116,28 @@ class Recurrent(Layer, ABC):
     def reset_states(self) -> None:
         self._kept = []
 
+    def own(self, backward: Recurrent | None = None) -> Module:
+        """Return the layer, with this one as its other direction."""
+        cell = self.cell
+        if CELLS.get(cell.name) is not cell:
+            raise ValueError(f"layer {self.name!r} must have the usual activations, got others")
+        kind, options = _OWN[cell.name]
+        layer = kind(
+            self.input_width,
+            self.units,
+            bias="bias_ih" in self.weights,
+            batch_first=True,
+            bidirectional=backward is not None,
+            reverse=self.go_backwards,
+            dtype=self.dtype,
+            **options,
+        )
+        directions = {"_l0": self} if backward is None else {"_l0": self, "_l0_reverse": backward}
+        layer.load_state_dict(
+            {name + end: a for end, one in directions.items() for name, a in one.weights.items()}
+        )
+        return layer
+
     def _output(
         self, y: np.ndarray, last: np.ndarray, mask: Mask, steps: Mask
     ) -> tuple[np.ndarray, Mask]:
@@ -171,6 +196,14 @@ class GRU(Recurrent):
         return gru_cell(*self.functions, self.two_biases)
 
 
+# The layer that has a cell, and its arguments.
+_OWN: dict[str, tuple[Any, dict[str, Any]]] = {
+    "rnn_tanh": (layers.RNN, {}),
+    "rnn_relu": (layers.RNN, {"nonlinearity": "relu"}),
+    "lstm": (layers.LSTM, {}),
+    "gru": (layers.GRU, {}),
+    "gru_reset_before": (layers.GRU, {"reset_after": False}),
+}
 RECURRENT = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
 MERGE = {
     "concat": lambda forward, backward: np.concatenate((forward, backward), axis=-1),
@@ -221,6 +254,18 @@ class Bidirectional(Layer):
     def reset_states(self) -> None:
         self.forward.reset_states()
         self.backward.reset_states()
+
+    def own(self) -> Module:
+        forward, backward = self.forward, self.backward
+        if forward.go_backwards:
+            raise ValueError(f"layer {self.name!r} must have a forward_layer that reads forward")
+        kinds = [
+            (one.cell.name, one.functions, {name: a.shape for name, a in one.weights.items()})
+            for one in (forward, backward)
+        ]
+        if kinds[0] != kinds[1]:
+            raise ValueError(f"layer {self.name!r} must have two directions of one kind and size")
+        return forward.own(backward)
 
     def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
         super().widths(inputs)
