@@ -67,6 +67,9 @@ class Parameters(Mapping[str, np.ndarray]):
         If there is no memory for them.
     """
 
+    flat_values: np.ndarray
+    flat_gradients: np.ndarray
+
     def __init__(
         self,
         shapes: Mapping[str, tuple[int, ...]] | Iterable[tuple[str, tuple[int, ...]]],

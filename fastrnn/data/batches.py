@@ -35,6 +35,8 @@ from fastrnn._validation import (
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    Sequences = ArrayLike | Sequence[ArrayLike]  # of any lengths
+
 
 class _Pairs(Sequence[tuple[Any, Any]]):
     """Pairs of inputs and targets, each made when it is asked for; a slice is a list of them."""
@@ -150,7 +152,7 @@ class Padded(NamedTuple):
         return np.arange(len(self.values))[:, None] < self.lengths
 
 
-def pad(sequences: Sequence[ArrayLike]) -> Padded:
+def pad(sequences: Sequences) -> Padded:
     """Put sequences side by side, zeros beyond their ends.
 
     Parameters

@@ -136,7 +136,7 @@ class Recurrent(Module):
         reverse: bool = False,
         variational: bool = False,
         recurrent_dropout: float = 0.0,
-        zoneout: float | tuple[float, float] = 0.0,
+        zoneout: float | tuple[float, ...] = 0.0,
         learned_state: bool = False,
         init: str | Mapping[str, str] = "uniform",
     ) -> None:

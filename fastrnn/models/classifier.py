@@ -26,11 +26,10 @@ from fastrnn.models.predictor import (
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike
 
     from fastrnn.data import Padded
+    from fastrnn.data.batches import Sequences
     from fastrnn.layers.pooling import Pooling, PoolingStream
 
 POOLINGS = ("last", "mean", "attention")
@@ -85,7 +84,7 @@ class PooledModel(Predictor):
         )
         self.generators = {**self.encoder.generators, "pooled_dropout": self.dropout.generator}
 
-    def __call__(self, inputs: Padded | Sequence[ArrayLike]) -> np.ndarray:
+    def __call__(self, inputs: Padded | Sequences) -> np.ndarray:
         """Return an output for each sequence.
 
         Parameters
@@ -105,11 +104,11 @@ class PooledModel(Predictor):
         padded = self._read(inputs)
         return self.output(self.pooling(self.encoder(padded)[0], padded.lengths))
 
-    def _scores(self, inputs: Padded | Sequence[ArrayLike], batch_size: int) -> np.ndarray:
+    def _scores(self, inputs: Padded | Sequences, batch_size: int) -> np.ndarray:
         return np.concatenate(list(in_batches(self, inputs, batch_size)))
 
     def vjp(
-        self, inputs: Padded | Sequence[ArrayLike], *, input_gradient: bool = True
+        self, inputs: Padded | Sequences, *, input_gradient: bool = True
     ) -> tuple[np.ndarray, Pullback]:
         """Return what the call returns, with dropout, and its pullback.
 
@@ -128,9 +127,7 @@ class PooledModel(Predictor):
 
         return output, Pullback(adjoint)
 
-    def _vjp_of_parameters(
-        self, inputs: Padded | Sequence[ArrayLike]
-    ) -> tuple[np.ndarray, Pullback]:
+    def _vjp_of_parameters(self, inputs: Padded | Sequences) -> tuple[np.ndarray, Pullback]:
         return self.vjp(inputs, input_gradient=False)
 
     def stream(self, batch_size: int = 1) -> PooledStream:
@@ -143,7 +140,7 @@ class PooledModel(Predictor):
         """
         return PooledStream(self.encoder, self.pooling.stream(batch_size), self.output, batch_size)
 
-    def _read(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
+    def _read(self, inputs: Padded | Sequences) -> Padded:
         return as_padded(inputs)
 
 
@@ -226,15 +223,11 @@ class SequenceClassifier(PooledModel):
         """Return the mean cross-entropy in nats of scores (B, K) and labels (B,), int."""
         return softmax_cross_entropy(output, targets, class_weights=self.config["class_weights"])
 
-    def predict(
-        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
-    ) -> np.ndarray:
+    def predict(self, inputs: Padded | Sequences, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Return the likeliest class of each sequence, int64 (B,); `batch_size` at a time."""
         return self._scores(inputs, batch_size).argmax(axis=1)
 
-    def predict_proba(
-        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
-    ) -> np.ndarray:
+    def predict_proba(self, inputs: Padded | Sequences, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Return the probability of each class for each sequence, (B, K)."""
         return softmax(self._scores(inputs, batch_size), axis=1)
 
@@ -280,8 +273,6 @@ class SequenceRegressor(PooledModel):
         """Return the mean squared error of (B, D) and targets (B, D), or (B,) where D is 1."""
         return mean_squared_error(output, as_rows(targets, self.config["output_size"]))
 
-    def predict(
-        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
-    ) -> np.ndarray:
+    def predict(self, inputs: Padded | Sequences, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Return the numbers for each sequence, (B, D); `batch_size` sequences at a time."""
         return self._scores(inputs, batch_size)

@@ -15,9 +15,9 @@ from fastrnn.models.framewise import FramewiseModel
 from fastrnn.models.predictor import BATCH_SIZE, as_padded, in_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike
+
+    from fastrnn.data.batches import Sequences
 
 BLANK = 0
 
@@ -94,9 +94,7 @@ class CTCRecognizer(FramewiseModel):
             "stack": stack,
         }
 
-    def criterion(
-        self, output: Padded, targets: Padded | Sequence[ArrayLike]
-    ) -> tuple[float, np.ndarray]:
+    def criterion(self, output: Padded, targets: Padded | Sequences) -> tuple[float, np.ndarray]:
         """Return the loss, see :func:`fastrnn.losses.ctc`, and its gradient.
 
         Parameters
@@ -119,13 +117,13 @@ class CTCRecognizer(FramewiseModel):
         """
         return ctc(*output, *as_padded(targets, "targets", may_be_empty=True), blank=BLANK)
 
-    def count(self, targets: Padded | Sequence[ArrayLike]) -> int:
+    def count(self, targets: Padded | Sequences) -> int:
         """Return the number of sequences: each counts the same in the loss."""
         return len(targets.lengths if isinstance(targets, Padded) else targets)
 
     def predict(
         self,
-        inputs: Padded | Sequence[ArrayLike],
+        inputs: Padded | Sequences,
         batch_size: int = BATCH_SIZE,
         *,
         beam_width: int | None = None,
@@ -170,7 +168,7 @@ class CTCRecognizer(FramewiseModel):
         """
         return CTCRecognizerStream(self, batch_size)
 
-    def _read(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
+    def _read(self, inputs: Padded | Sequences) -> Padded:
         values, lengths = padded = as_padded(inputs)
         repeat, stack = self.config["repeat"], self.config["stack"]
         if repeat == stack == 1:

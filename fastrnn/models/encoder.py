@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, DTypeLike
 
-    from fastrnn.layers.recurrent import State
+    from fastrnn.layers.recurrent import Recurrent, State
 
 LAYERS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 CELLS = tuple(LAYERS)
@@ -131,7 +131,7 @@ class Encoder(Module):
             embedding_size = check_positive_int("embedding_size", embedding_size)
             self.embedding = Embedding(input_size, embedding_size, dtype=dtype, seed=seeds[0])
             self.embedding.parameters["weight"] *= embedding_scale
-        self.recurrent = layer(
+        self.recurrent: Recurrent = layer(
             embedding_size or input_size,
             hidden_size,
             num_layers,
@@ -350,12 +350,12 @@ class EncoderStream:
         return self._stream.__reduce_ex__(protocol)  # refused, also for a copy that shares it
 
     @property
-    def state(self) -> State:
+    def state(self) -> Any:
         """The recurrent layers' state, which may be set."""
         return self._stream.state
 
     @state.setter
-    def state(self, state: State) -> None:
+    def state(self, state: Any) -> None:
         self._stream.state = state
 
 

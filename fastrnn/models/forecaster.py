@@ -13,9 +13,9 @@ from fastrnn.models.classifier import PooledModel, PooledStream
 from fastrnn.models.predictor import BATCH_SIZE, as_padded, as_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike
+
+    from fastrnn.data.batches import Sequences
 
 
 class Forecaster(PooledModel):
@@ -128,9 +128,7 @@ class Forecaster(PooledModel):
         loss, d_output = pinball(output.reshape(*targets.shape, -1), targets, quantiles)
         return loss, d_output.reshape(output.shape)
 
-    def predict(
-        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
-    ) -> np.ndarray:
+    def predict(self, inputs: Padded | Sequences, batch_size: int = BATCH_SIZE) -> np.ndarray:
         """Return forecasts.
 
         Parameters
@@ -157,7 +155,7 @@ class Forecaster(PooledModel):
         """
         return ForecasterStream(self, batch_size)
 
-    def _read(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
+    def _read(self, inputs: Padded | Sequences) -> Padded:
         values, lengths = as_padded(inputs)
         values = as_array("inputs", values)
         if values.ndim == 2:

@@ -13,10 +13,10 @@ from fastrnn.models.predictor import Predictor, as_padded
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import ArrayLike
+
+    from fastrnn.data.batches import Sequences
 
 
 class FramewiseModel(Predictor):
@@ -48,7 +48,7 @@ class FramewiseModel(Predictor):
         self.parameters = join({"encoder": self.encoder, "output": self.output})
         self.generators = self.encoder.generators
 
-    def __call__(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
+    def __call__(self, inputs: Padded | Sequences) -> Padded:
         """Return scores for each frame.
 
         Parameters
@@ -70,7 +70,7 @@ class FramewiseModel(Predictor):
         frames = self._read(inputs)
         return Padded(self.output(self.encoder(frames)[0]), frames.lengths)
 
-    def vjp(self, inputs: Padded | Sequence[ArrayLike]) -> tuple[Padded, Pullback]:
+    def vjp(self, inputs: Padded | Sequences) -> tuple[Padded, Pullback]:
         frames = self._read(inputs)
         hidden, _, encoder_pullback = self.encoder.vjp(frames, input_gradient=False)
         scores, output_pullback = self.output.vjp(hidden, copy=False)
@@ -90,6 +90,6 @@ class FramewiseModel(Predictor):
         """
         return HeadStream(self.encoder, self.output, batch_size)
 
-    def _read(self, inputs: Padded | Sequence[ArrayLike]) -> Padded:
+    def _read(self, inputs: Padded | Sequences) -> Padded:
         """Return what the encoder reads."""
         return as_padded(inputs)

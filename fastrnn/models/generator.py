@@ -28,6 +28,8 @@ from fastrnn.parameters import join
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
+    from fastrnn.data.batches import Sequences
+
 HEADS = ("categorical", "mixture")
 
 
@@ -202,7 +204,7 @@ class SequenceGenerator(Model):
             return super().count(targets)
         return int(np.prod(np.shape(targets)[:-1]))
 
-    def log_likelihood(self, sequences: Sequence[ArrayLike]) -> np.ndarray:
+    def log_likelihood(self, sequences: Sequences) -> np.ndarray:
         """Return the logarithm of the probability, or density, of whole sequences.
 
         Parameters

@@ -131,7 +131,7 @@ class LanguageModel(Model):
 
     def __call__(
         self, ids: ArrayLike | Padded, state: State | None = None
-    ) -> tuple[np.ndarray, State]:
+    ) -> tuple[np.ndarray, Any]:
         """Return scores and the state after the last step.
 
         Parameters
@@ -154,7 +154,7 @@ class LanguageModel(Model):
 
     def vjp(
         self, ids: ArrayLike | Padded, state: State | None = None
-    ) -> tuple[np.ndarray, State, Pullback]:
+    ) -> tuple[np.ndarray, Any, Pullback]:
         """Return what the call returns, and its pullback.
 
         Returns
@@ -174,7 +174,7 @@ class LanguageModel(Model):
         logits, output_pullback = self.output.vjp(hidden, copy=False)
         B = hidden.shape[1] if hidden.ndim == 3 else None
 
-        def adjoint(d_logits: ArrayLike, d_state: Any = None) -> State:
+        def adjoint(d_logits: ArrayLike, d_state: Any = None) -> Any:
             if d_state is not None:  # is refused before any gradient is added
                 self.encoder.recurrent.check_state("d_state", d_state, B)
             return encoder_pullback(output_pullback(d_logits), d_state)[1]
@@ -183,7 +183,7 @@ class LanguageModel(Model):
 
     def loss(
         self, ids: ArrayLike | Padded, targets: ArrayLike | Padded, state: State | None = None
-    ) -> tuple[float, State | None]:
+    ) -> tuple[float, Any]:
         """Return the mean cross-entropy of the next symbols, without dropout.
 
         Parameters
@@ -215,7 +215,7 @@ class LanguageModel(Model):
 
     def loss_vjp(
         self, ids: ArrayLike | Padded, targets: ArrayLike | Padded, state: State | None = None
-    ) -> tuple[float, State | None, Pullback]:
+    ) -> tuple[float, Any, Pullback]:
         """Return what :meth:`loss` returns, with dropout, and its pullback.
 
         Returns

@@ -19,9 +19,11 @@ from fastrnn.layers.base import Pullback
 from fastrnn.models.base import Model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import ArrayLike
+
+    from fastrnn.data.batches import Sequences
 
 
 BATCH_SIZE = 256  # sequences that are predicted together
@@ -65,7 +67,7 @@ class Predictor(Model):
 
 
 def as_padded(
-    inputs: Padded | Sequence[ArrayLike], name: str = "inputs", *, may_be_empty: bool = False
+    inputs: Padded | Sequences, name: str = "inputs", *, may_be_empty: bool = False
 ) -> Padded:
     """Return sequences side by side; an error calls them `name`.
 
@@ -92,9 +94,7 @@ def _check_not_empty(name: str, lengths: ArrayLike) -> None:
         )
 
 
-def in_batches(
-    model: Predictor, inputs: Padded | Sequence[ArrayLike], batch_size: int
-) -> Iterator[Any]:
+def in_batches(model: Predictor, inputs: Padded | Sequences, batch_size: int) -> Iterator[Any]:
     """Yield the output of a model for `batch_size` sequences after the other.
 
     So the memory that is needed is that of a batch. An error names a place in its batch.

@@ -25,11 +25,11 @@ from fastrnn.models.predictor import Predictor, as_padded
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import ArrayLike, DTypeLike
 
-    Stories = Padded | Sequence[ArrayLike]
+    from fastrnn.data.batches import Sequences
+
+    Stories = Padded | Sequences
 
 
 class QuestionAnswerer(Predictor):

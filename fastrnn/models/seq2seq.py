@@ -18,9 +18,9 @@ from fastrnn.models.writer import Writer, check_marks
 from fastrnn.parameters import join
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from numpy.typing import DTypeLike
 
-    from numpy.typing import ArrayLike, DTypeLike
+    from fastrnn.data.batches import Sequences
 
 
 class Seq2Seq(Writer):
@@ -162,14 +162,12 @@ class Seq2Seq(Writer):
             "scheduled_sampling": self._sampling,
         }
 
-    def encode(self, inputs: Padded | Sequence[ArrayLike]) -> tuple[np.ndarray, Padded]:
+    def encode(self, inputs: Padded | Sequences) -> tuple[np.ndarray, Padded]:
         padded = as_padded(inputs)
         hidden, _ = self.encoder(padded)
         return self.last(hidden, padded.lengths), Padded(hidden, padded.lengths)
 
-    def encode_vjp(
-        self, inputs: Padded | Sequence[ArrayLike]
-    ) -> tuple[np.ndarray, Padded, Pullback]:
+    def encode_vjp(self, inputs: Padded | Sequences) -> tuple[np.ndarray, Padded, Pullback]:
         padded = as_padded(inputs)
         hidden, _, encoder_pullback = self.encoder.vjp(padded, input_gradient=False)
         context, last_pullback = self.last.vjp(hidden, padded.lengths)

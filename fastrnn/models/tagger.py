@@ -14,9 +14,11 @@ from fastrnn.models.framewise import FramewiseModel
 from fastrnn.models.predictor import BATCH_SIZE, as_padded, check_classes, in_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from numpy.typing import ArrayLike
+
+    from fastrnn.data.batches import Sequences
 
 
 class SequenceTagger(FramewiseModel):
@@ -56,9 +58,7 @@ class SequenceTagger(FramewiseModel):
         super().__init__(input_size, hidden_size, classes["num_classes"], seed, encoder)
         self.config |= classes
 
-    def criterion(
-        self, output: Padded, targets: Padded | Sequence[ArrayLike]
-    ) -> tuple[float, np.ndarray]:
+    def criterion(self, output: Padded, targets: Padded | Sequences) -> tuple[float, np.ndarray]:
         """Return the mean cross-entropy of all steps, and its gradient with respect to the scores.
 
         Parameters
@@ -86,9 +86,7 @@ class SequenceTagger(FramewiseModel):
         mask = None if valid.all() else valid
         return softmax_cross_entropy(scores, targets.values, mask, self.config["class_weights"])
 
-    def predict(
-        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
-    ) -> list[np.ndarray]:
+    def predict(self, inputs: Padded | Sequences, batch_size: int = BATCH_SIZE) -> list[np.ndarray]:
         """Return the likeliest class of each step, int64 (T_b,) for each sequence.
 
         `batch_size` sequences are read together.
@@ -96,14 +94,14 @@ class SequenceTagger(FramewiseModel):
         return self._each(inputs, batch_size, lambda scores: scores.argmax(axis=2))
 
     def predict_proba(
-        self, inputs: Padded | Sequence[ArrayLike], batch_size: int = BATCH_SIZE
+        self, inputs: Padded | Sequences, batch_size: int = BATCH_SIZE
     ) -> list[np.ndarray]:
         """Return the probability of each class at each step, (T_b, K) for each sequence."""
         return self._each(inputs, batch_size, lambda scores: softmax(scores, axis=2))
 
     def _each(
         self,
-        inputs: Padded | Sequence[ArrayLike],
+        inputs: Padded | Sequences,
         batch_size: int,
         function: Callable[[np.ndarray], np.ndarray],
     ) -> list[np.ndarray]:

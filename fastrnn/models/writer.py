@@ -31,8 +31,7 @@ from fastrnn.models.predictor import as_padded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import ArrayLike
-
+    from fastrnn.data.batches import Sequences
     from fastrnn.models.decoder import Decoder
     from fastrnn.models.decoding import Hypothesis
 
@@ -79,7 +78,7 @@ class Writer(Model):
     def scheduled_sampling(self, probability: float) -> None:
         self.config["scheduled_sampling"] = check_probability("scheduled_sampling", probability)
 
-    def __call__(self, inputs: Any, targets: Padded | Sequence[ArrayLike]) -> np.ndarray:
+    def __call__(self, inputs: Any, targets: Padded | Sequences) -> np.ndarray:
         """Return the scores of each target, given those before it.
 
         Parameters
@@ -101,9 +100,7 @@ class Writer(Model):
         """
         return self._forced(inputs, targets)[0]
 
-    def attention_weights(
-        self, inputs: Any, targets: Padded | Sequence[ArrayLike]
-    ) -> np.ndarray | None:
+    def attention_weights(self, inputs: Any, targets: Padded | Sequences) -> np.ndarray | None:
         """Return how much each target looked at each step of its input, (S, B, T), to be plotted.
 
         The weights of a target sum to 1. None for a model without attention.
@@ -117,7 +114,7 @@ class Writer(Model):
         return self.decoder(self._shifted(targets), context, memory)
 
     def loss(
-        self, inputs: Any, targets: Padded | Sequence[ArrayLike], state: Any = None
+        self, inputs: Any, targets: Padded | Sequences, state: Any = None
     ) -> tuple[float, None]:
         """Return the mean cross-entropy of the targets in nats, without dropout and sampling."""
         context, memory = self.encode(inputs)
@@ -126,7 +123,7 @@ class Writer(Model):
         return softmax_cross_entropy(logits, targets.values[targets.mask])[0], None
 
     def loss_vjp(
-        self, inputs: Any, targets: Padded | Sequence[ArrayLike], state: Any = None
+        self, inputs: Any, targets: Padded | Sequences, state: Any = None
     ) -> tuple[float, None, Pullback]:
         context, memory, encoder_pullback = self.encode_vjp(inputs)
         targets = self._check(targets, len(context))
