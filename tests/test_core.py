@@ -339,7 +339,7 @@ try:
     press()
     {call}
 except KeyboardInterrupt:
-    print("passes.pyx" in traceback.format_exc())
+    print("functional.pyx" in traceback.format_exc())
 """
     out, err = interrupted(code)
     assert out.strip() == "True", err

@@ -15,7 +15,7 @@ import pytest
 import fastrnn as fr
 
 PACKAGE = Path(fr.__file__).parent
-EXTENSIONS = ["blas", "ctc", "kernels", "loops", "memory", "passes", "scan", "stream"]
+EXTENSIONS = ["blas", "ctc", "functional", "kernels", "loops", "memory", "scan", "stream"]
 
 # Set it as the build had it: FASTRNN_NO_EXTENSION=1 builds the package without its compiled part.
 compiled = pytest.mark.skipif(
@@ -68,7 +68,7 @@ def _defined_in(module, name, value):
 
 @compiled
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="libm may be part of the C library")
-@pytest.mark.parametrize("name", ["ctc", "kernels", "passes"])
+@pytest.mark.parametrize("name", ["ctc", "functional", "kernels"])
 def test_extension_is_linked_with_what_it_calls(name):
     module = importlib.import_module(f"fastrnn._core.{name}")
     assert b"\0libm.so." in Path(module.__file__).read_bytes()

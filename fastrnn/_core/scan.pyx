@@ -628,18 +628,18 @@ cdef int run_prepared(list scans, bint backwards) except -1:
     return 0
 
 
-cdef bint are_better_together(list scans, double passes, int most):
+cdef bint are_better_together(list scans, bint backwards, int most):
     """Whether two scans are faster on a thread each than one after the other on all threads.
 
-    Those of ids may add into the same gradient of their table.
+    Scans of ids never are: both may add into the gradient of one table.
     """
     if len(scans) != 2 or most == 1:
         return False
     cdef Scan first = scans[0], second = scans[1]
-    cdef double work = passes * min(first.flops(), second.flops())
+    cdef double work = (1 + backwards) * min(first.flops(), second.flops())
     if work < FLOPS_TOGETHER or first.run.x == NULL or second.run.x == NULL:
         return False
-    return first.threads(work, most, passes > 1) <= 2
+    return first.threads(work, most, backwards) <= 2
 
 
 cdef int threads_of(object most_threads) except -1:
@@ -651,7 +651,7 @@ def scans(list runs not None, most_threads=None):
     """Run a cell over all steps, for each run; see :func:`fastrnn.backends.reference.scans`."""
     cdef Scan scan
     cdef int most = threads_of(most_threads)
-    cdef bint together = are_better_together(runs, 1, most)
+    cdef bint together = are_better_together(runs, False, most)
     for scan in runs:
         scan.together = together
         scan.prepare_forward(1 if together else most)
@@ -666,7 +666,7 @@ def scan_adjoints(list tapes not None, list runs not None, most_threads=None):
     """Run the adjoints of `scans`; see :func:`fastrnn.backends.reference.scan_adjoints`."""
     cdef Scan scan
     cdef int most = threads_of(most_threads)
-    cdef bint together = are_better_together(tapes, 2, most)
+    cdef bint together = are_better_together(tapes, True, most)
     cdef list results = []
     for scan, (d_out, d_final, gradients, input_gradient) in zip(tapes, runs):
         scan.prepare_adjoint(d_out, d_final, gradients, input_gradient,
@@ -761,7 +761,7 @@ cdef class Replay:
         return True
 
     cdef int aim(self, cnp.ndarray rows, tuple given, cnp.ndarray output, tuple final) except -1:
-        """Point the passes at the arrays of a call."""
+        """Point the scans at the arrays of a call."""
         cdef Run *r
         cdef Scan scan
         cdef list group
@@ -799,7 +799,9 @@ cdef class Replay:
         return False
 
     cdef int read_copies(self) except -1:
-        """Make the passes read small weights where they are compared with, which no one changes."""
+        """Make the scans read small weights from the copy that later calls are compared with.
+
+        Nobody else can change it."""
         cdef Run *r
         cdef Scan scan
         cdef StageWeights *w

@@ -7,7 +7,7 @@ class Stepper:
     def __new__(
         cls,
         cell: str,
-        passes: Callable[[], list[dict[str, np.ndarray]]],
+        current_weights: Callable[[], list[dict[str, np.ndarray]]],
         buffers: list[np.ndarray],
         states: tuple[np.ndarray, ...],
         check: Callable[[Any, Any], tuple[np.ndarray, np.ndarray | None]],

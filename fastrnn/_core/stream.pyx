@@ -287,10 +287,10 @@ cdef class Stepper:
     Parameters
     ----------
     cell : str
-    passes : callable
+    current_weights : callable
         Returns a list with the weights of each layer, by name, as they now are.
     buffers : list
-        Its first is the buffer of the weights; when that is another, `passes` is asked again.
+        Its first is the buffer of the weights; when that is another, `current_weights` is called.
     states : tuple of ndarray, each (layers, B, width)
         Are advanced in place.
     check : callable
@@ -301,7 +301,7 @@ cdef class Stepper:
         The bound of the cell, and zoneout masks (1, width).
     """
     cdef Stack stack
-    cdef object bound, passes, check
+    cdef object current_weights, bound, check
     cdef tuple states, masks
     cdef list buffers, owners
     cdef object output, other_output
@@ -310,8 +310,8 @@ cdef class Stepper:
     cdef int typenum, most_threads, running
     cdef bint long_step
 
-    def __cinit__(self, str cell, object passes, list buffers not None, tuple states, object check,
-                  object extras=None):
+    def __cinit__(self, str cell, object current_weights, list buffers not None, tuple states,
+                  object check, object extras=None):
         cdef Stack *s = &self.stack
         cdef cnp.ndarray first = states[0]
         memset(s, 0, sizeof(Stack))
@@ -321,7 +321,7 @@ cdef class Stepper:
         s.item = cnp.PyArray_ITEMSIZE(first)
         s.kernels = active(s.item)
         s.cell = cell_named(s.kernels, cell)
-        self.passes = passes
+        self.current_weights = current_weights
         self.buffers = buffers
         self.states = states
         self.check = check
@@ -344,7 +344,7 @@ cdef class Stepper:
         cdef Py_ssize_t n, rows, size
         cdef double flops = 0
         cdef int k
-        weights = self.passes()
+        weights = self.current_weights()
         if len(weights) != s.n_layers:
             raise ValueError(f"states must be of {len(weights)} layers, got {s.n_layers}")
         self.bound = None

@@ -1,4 +1,4 @@
-"""Backends: who runs the time loop and the passes over whole buffers; both modules export the same.
+"""Backends: what runs the time loop, affine layers, losses and Adam; both modules export the same.
 
 The environment variable ``FASTRNN_BACKEND`` chooses one; without it the compiled one runs where its
 extension imports, and the NumPy reference, with a warning, where it does not.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import empty
 
 from fastrnn.backends.ctc import ctc
-from fastrnn.backends.passes import (
+from fastrnn.backends.functional import (
     adam,
     add_affine,
     affine,
@@ -269,10 +269,10 @@ class Stepper:
     Parameters
     ----------
     cell : str
-    passes : callable
+    current_weights : callable
         Returns a list with the weights of each layer, by name, as they now are.
     buffers : list
-        Not used: `passes` is asked at each step.
+        Not used: `current_weights` is called at each step.
     states : tuple of ndarray, each (layers, B, width)
         Are advanced in place.
     check : callable
@@ -282,9 +282,9 @@ class Stepper:
         As of a `Run`; masks have one row.
     """
 
-    def __init__(self, cell, passes, buffers, states, check, extras=None):
-        self._extras = extras
-        self._cell, self._passes, self._states, self._check = CELLS[cell], passes, states, check
+    def __init__(self, cell, current_weights, buffers, states, check, extras=None):
+        self._cell, self._current_weights = CELLS[cell], current_weights
+        self._states, self._check, self._extras = states, check, extras
         self._offsets = np.array([0, states[0].shape[1]], np.int64)
         self._call: tuple[int, object] | None = None  # of the process and thread that is in here
 
@@ -334,7 +334,7 @@ class Stepper:
     @_QUIET
     def _advance(self, x: np.ndarray) -> np.ndarray:
         h = x.reshape(self._offsets[1], -1)
-        for layer, weights in enumerate(self._passes()):
+        for layer, weights in enumerate(self._current_weights()):
             below, h = h, np.empty_like(self._states[0][layer])
             before = [array[layer] for array in self._states]
             after, _ = scan(

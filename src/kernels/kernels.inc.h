@@ -58,7 +58,7 @@ INLINE void FN(store_or_add)(real *p, V v, fr_index n, int add) {
 #include "math.inc.h"
 #include "thin.inc.h"
 #include "gemm.inc.h"
-#include "passes.inc.h"
+#include "training.inc.h"
 #include "masks.inc.h"
 #include "cells/pointwise.h"
 #include "cells/rnn.h"

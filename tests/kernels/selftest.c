@@ -107,16 +107,16 @@ double small_integer(void) { return floor(uniform(-4, 5)); }
 
 static void check(const fr_kernels *kernels) {
     const int before = failures;
-    double ulp[3] = {0}, cells[2] = {0}, passes = 0;
+    double ulp[3] = {0}, cells[2] = {0}, training = 0;
     K = kernels;
     check_products();
     check_functions(ulp);
     check_cells(cells);
-    check_passes(&passes);
+    check_training(&training);
     printf("%-6s float%d: %s; exp %.2f, tanh %.2f, sigmoid %.2f ULP; cells %.1e, adjoint %.1e, "
            "losses and optimisers %.1e\n",
            K->isa, (int)(8 * K->item_size), failures == before ? "passed" : "FAILED", ulp[0],
-           ulp[1], ulp[2], cells[0], cells[1], passes);
+           ulp[1], ulp[2], cells[0], cells[1], training);
 }
 
 int main(void) {

@@ -44,6 +44,6 @@ void check_threads(void);
 void check_products(void);
 void check_functions(double worst_ulp[3]); /* exp, tanh, sigmoid */
 void check_cells(double worst[2]);         /* forward, adjoint */
-void check_passes(double *worst);
+void check_training(double *worst);
 
 #endif

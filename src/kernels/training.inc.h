@@ -1,5 +1,4 @@
-/* Single passes over whole buffers: losses and optimisers. Each is bound by memory, so what could
- * be several passes is one. */
+/* Losses and optimisers. Each is bound by memory, so it reads and writes its buffers once. */
 
 /* Cross-entropy of the softmax of rows of scores x (rows, columns) against ids (rows,), and its
  * gradient times `scale`; losses (rows,) in nats. The scores are shifted by their largest. Sums of

@@ -1,4 +1,4 @@
-"""The NumPy form of what has no time in it: affine layers, cross-entropy, optimiser steps.
+"""Operations without a time axis in NumPy: affine layers, cross-entropy and optimiser steps.
 
 All arrays are contiguous and of one dtype, which the callers have checked.
 """

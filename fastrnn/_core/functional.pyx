@@ -26,7 +26,7 @@ from fastrnn._core.memory cimport Block, allocate, new_array, new_like
 
 cnp.import_array()
 
-# As in scan.pyx: what is worth a thread, in flops and in elements of a pass.
+# As in scan.pyx: what is worth a thread, in flops and in elements of a buffer.
 cdef double FLOPS_A_THREAD = 2e6
 cdef double ELEMENTS_A_THREAD = 1e5
 # Between two checks for Ctrl-C in an affine layer, after each of which weights are packed anew.

@@ -76,7 +76,7 @@ static void check_adam(fr_index first, fr_index last, double *worst) {
     free_matrices(0);
 }
 
-void check_passes(double *worst) {
+void check_training(double *worst) {
     const double eps = K->item_size == 4 ? FLT_EPSILON : DBL_EPSILON;
     for (fr_index n = 1; n < 70; n++) check_cross_entropy(n, worst);
     for (fr_index n = 0; n < 1100; n += n < 70 ? 1 : 97) check_sum_of_squares(n);
