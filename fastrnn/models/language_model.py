@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -204,11 +204,7 @@ class LanguageModel(Model):
         ValueError, TypeError
             As for a call; if targets are not as many as ids.
         """
-        try:
-            hidden, state = self.encoder(ids, state)
-        except ValueError:
-            _check_goes_on(ids, state)
-            raise
+        hidden, state = _encode(self.encoder, ids, state)
         rows, targets, valid = self._counted(hidden, ids, targets)
         loss, _ = softmax_cross_entropy(self.output(rows), targets)
         return loss, state if valid is None else None
@@ -229,11 +225,7 @@ class LanguageModel(Model):
         ValueError, TypeError
             As from :meth:`loss`.
         """
-        try:
-            hidden, state, encoder_pullback = self.encoder.vjp(ids, state)
-        except ValueError:
-            _check_goes_on(ids, state)
-            raise
+        hidden, state, encoder_pullback = _encode(self.encoder.vjp, ids, state)
         rows, targets, valid = self._counted(hidden, ids, targets)
         logits, output_pullback = self.output.vjp(rows, copy=False)
         loss, d_logits = softmax_cross_entropy(logits, targets)
@@ -343,18 +335,22 @@ class LanguageModelStream(HeadStream):
         return super().step(inputs)
 
 
-def _check_goes_on(ids: ArrayLike | Padded, state: Any) -> None:
-    """Refuse a batch of another number of sequences than the state has; ValueError.
+def _encode(encode: Callable[..., Any], ids: ArrayLike | Padded, state: Any) -> Any:
+    """Return ``encode(ids, state)``; an error speaks of batches where their sizes differ.
 
-    In training the state is that of the batch before, of which the layers know nothing.
+    In training the state comes from the batch before, of which the layers know nothing.
     """
-    found = getattr(ids.values if isinstance(ids, Padded) else ids, "shape", ())
-    expected = getattr(state[0] if isinstance(state, tuple) else state, "shape", ())
-    if len(found) == 2 and len(expected) == 3 and found[1] != expected[1]:
-        raise ValueError(
-            f"ids must be of {expected[1]} sequences, those of the state or of the batch that they "
-            f"go on from, got {found[1]}; sequences that stand alone are Padded"
-        )
+    try:
+        return encode(ids, state)
+    except ValueError:
+        found = getattr(ids.values if isinstance(ids, Padded) else ids, "shape", ())
+        expected = getattr(state[0] if isinstance(state, tuple) else state, "shape", ())
+        if len(found) == 2 and len(expected) == 3 and found[1] != expected[1]:
+            raise ValueError(
+                f"ids must be of {expected[1]} sequences, those of the state or of the batch that "
+                f"they go on from, got {found[1]}; sequences that stand alone are Padded"
+            ) from None
+        raise
 
 
 def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary]:
