@@ -26,12 +26,12 @@ from fastrnn._core.memory cimport Block, allocate, new_array, new_like
 
 cnp.import_array()
 
-# As in scan.pyx: what is worth a thread, in flops and in elements of a buffer.
+# Flops, or elements of a buffer, that are worth a second thread; see scan.pyx.
 cdef double FLOPS_A_THREAD = 2e6
 cdef double ELEMENTS_A_THREAD = 1e5
 # Between two checks for Ctrl-C in an affine layer, after each of which weights are packed anew.
 cdef double FLOPS_A_POLL = 1e10
-# Sums over a buffer are made in such blocks, whoever makes them.
+# Elements that are summed together, so that a sum does not depend on the number of threads.
 cdef Py_ssize_t BLOCK = 1 << 16
 
 
@@ -74,8 +74,8 @@ cdef fr_product product(Py_ssize_t rows, Py_ssize_t cols, Py_ssize_t depth, char
 
 
 cdef void affine_work(void *context, int i, int tasks, int rank) noexcept nogil:
-    # The task's outputs, so that each weight is packed once; where rows are more, the task's rows,
-    # which the thread is likely to have made and to read next.
+    # A task computes some outputs, so that each weight is packed once; or some rows where these are
+    # more: the same thread is likely to have written them and to read them next.
     cdef const Affine *a = <const Affine *>context
     cdef Py_ssize_t item = a.kernels.item_size, first = 0, last = a.rows
     cdef Py_ssize_t low = 0, high = a.outputs

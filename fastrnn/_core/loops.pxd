@@ -32,9 +32,9 @@ cdef struct Run:
     Py_ssize_t item, T, N, B, inputs, H, P
     const int64_t *offsets
     bint reverse, keep
-    bint packed                 # weights already are, in a run that is made again
-    # Whether units are divided among threads, products with the input are made for many steps at
-    # once, and a second thread makes those over all steps alone.
+    bint weights_packed         # by the run before, of which this is a repetition
+    # Whether threads divide units; whether input products are computed for many steps at once; and
+    # whether a second thread follows the loop and computes the products over all steps.
     bint split_units, hoist, follow
     # The input is x (N, inputs), or row ids[n] of a table, inputs wide and `symbols` high; without
     # a table, of the identity.
@@ -60,14 +60,14 @@ cdef struct Run:
     char *out
     Py_ssize_t out_row
     Py_ssize_t chunk_rows
-    # the steps now run, in their order, and their rows
+    # the chunk that is run now: its steps, in the order of the run, and its rows
     Py_ssize_t first_step, last_step, first_row, last_row
     bint backwards
-    # options; NULL and infinity where they are not asked for
+    # options; NULL, or infinity, where the layer does not have them
     double cell_clip
     char *vector[FR_MAX_VECTORS]  # the cell's own parameters
     char *recurrent_mask        # (B, P)
-    char *masked                # laid out like state[0]: what it leaves of the operands
+    char *masked                # the masked operands, laid out like state[0]
     char *zoneout[FR_MAX_STATES]  # (N, width), or one row for all
     Py_ssize_t zoneout_row[FR_MAX_STATES]
     # adjoint
@@ -83,18 +83,18 @@ cdef struct Run:
     char *d_stage_weight[FR_MAX_STAGES]
     char *d_stage_bias[FR_MAX_STAGES]
     char *workspace             # FR_WORKSPACE bytes a thread
-    atomic_ptrdiff_t done       # rows that the loop back has passed, for who follows it
+    atomic_ptrdiff_t done       # rows that the loop of the adjoint has done, where a thread follows
     char *d_masked
-    char *d_kept[FR_MAX_STATES]  # what zoneout hands past a step
+    char *d_kept[FR_MAX_STATES]  # the gradients that zoneout carries past a step
     char *d_vectors             # (2, tasks, vector_size): a sum for each task, and of its blocks
     Py_ssize_t vector_size
-    # interruption: steps from this one on, and products, are left out; one thread writes, others
-    # read meanwhile
+    # Ctrl-C: steps from this one on, and products, are left out; one thread writes these, others
+    # read them
     atomic_ptrdiff_t stop_at
     atomic_int stopped
-    Run *other                  # runs at the same time, and is left with this one; or NULL
+    Run *other                  # runs at the same time, and stops when this one does; or NULL
 
 
-cdef bint is_packed(const Run *r) noexcept nogil
+cdef bint packs_weights(const Run *r) noexcept nogil
 cdef void run_forward(Run *r, int size) noexcept nogil
 cdef void run_adjoint(Run *r, int size) noexcept nogil

@@ -2,17 +2,17 @@
 
 A cell is a list of stages (`fr_cell`), a stage a recurrent product followed by a pointwise
 function. After the loop's adjoint come the gradients of weights, products over all steps at once.
-The product with the input, and the gradient of the input, are made step by step where a step has
-rows enough for the speed of the register tile: what they read and write is then still in the cache.
-Otherwise they are hoisted out of the loop, for many steps at once.
+The product with the input and the gradient of the input are computed step by step where a step has
+enough rows for the register tile: what they read and write is then still in the cache. Otherwise
+they are hoisted out of the loop and computed for many steps at once.
 
 Rows are packed: step t owns the rows offsets[t]:offsets[t + 1] of x (N, I), one for each sequence
 that still runs, so the rows of a step are always the first of the state's.
 
 Threads divide either the rows of a step (each thread then runs its sequences through all steps and
-meets no other) or, where rows are few, the hidden units (all meet at a barrier before a product).
-Where steps are too small for that, a second thread makes the products over all steps behind the
-loop of the adjoint.
+waits for no other) or, where rows are few, the hidden units (all meet at a barrier before each
+product). Where steps are too small for that, a second thread follows the loop of the adjoint and
+computes the products over all steps.
 Only the kernels know element types: buffers are untyped here and strides are in elements.
 Nothing here knows of Python but the check for Ctrl-C; `scan.pyx` checks and allocates.
 """
@@ -46,11 +46,12 @@ from fastrnn._core.signals cimport PyErr_CheckSignals
 cdef double FLOPS_A_POLL = 2e8
 # Rows that the gradients of all weights read, one after the other, while they are in the cache.
 cdef Py_ssize_t GRADIENT_ROWS = 256
-# Rows that a thread behind the loop back takes at a time.
+# Rows that a thread takes at a time which follows the loop of the adjoint.
 cdef Py_ssize_t ROWS_BEHIND = 32
-# A block of units is as wide as fits L1 beside its rows of gates.
+# Bytes of gates of a block of units: they stay in L1 from the product to the pointwise function.
 cdef Py_ssize_t BLOCK_BYTES = 16 * 1024
-# Rows of a long product that pass all panels of the weights together, and so stay in L2.
+# Rows of a long product that are multiplied by all panels of the weights, and so stay in L2, before
+# the next rows are.
 cdef Py_ssize_t BLOCK_ROWS = 96
 
 
@@ -68,7 +69,7 @@ cdef inline Py_ssize_t running(const Run *r, Py_ssize_t s) noexcept nogil:
 
 
 cdef inline char *state_at(const Run *r, int k, Py_ssize_t s) noexcept nogil:
-    """State k before the s-th step: kept for all steps on a tape, else in turn in two places."""
+    """State k before the s-th step: on a tape one for each step, else two places used in turn."""
     cdef Py_ssize_t row = r.offsets[step_of(r, s)] if r.keep else (s & 1) * r.B
     return r.state[k] + row * r.state_row[k] * r.item
 
@@ -83,14 +84,16 @@ cdef inline int writer_of(const fr_cell *cell, int k) noexcept nogil:
     return cell.stages - 1 if k == 0 else 0
 
 
-cdef bint is_packed(const Run *r) noexcept nogil:
+cdef bint packs_weights(const Run *r) noexcept nogil:
     """Whether recurrent weights are packed: for one sequence never, and not for few rows."""
     return r.B > 1 and r.N > fr_few_rows(r.P)
 
 
 cdef inline char *workspace_of(const Run *r, int task) noexcept nogil:
-    """Where weights are packed on the way, NULL where rows are few: all of them, not of a block,
-    so that a sequence's bits do not depend on where blocks end."""
+    """Memory in which a task packs weights block by block, or NULL: few rows read them unpacked.
+
+    The rows of the whole run decide, so that bits do not depend on how rows are divided.
+    """
     return NULL if r.N <= fr_few_rows(r.inputs) else r.workspace + task * FR_WORKSPACE
 
 
@@ -100,7 +103,7 @@ cdef inline bint is_masked(const Run *r, int k) noexcept nogil:
 
 
 cdef void poll(Run *r, Py_ssize_t s) noexcept nogil:
-    """Look for Ctrl-C. Others may be one step ahead between barriers, so all stop two steps on."""
+    """Look for Ctrl-C. Threads may be a step apart between barriers, so all stop two later."""
     with gil:
         if PyErr_CheckSignals() != 0:
             r.stop_at = s + 2
@@ -112,7 +115,7 @@ cdef void poll(Run *r, Py_ssize_t s) noexcept nogil:
 
 cdef void rows_of(const Run *r, int rank, int size, Py_ssize_t *low,
                   Py_ssize_t *high) noexcept nogil:
-    """The rank's rows of the state, so that all ranks have about as many steps to run."""
+    """The rank's rows of the state, chosen so that the steps of all ranks sum to about the same."""
     cdef Py_ssize_t row, t = r.T, steps = 0
     cdef Py_ssize_t bound_low = share(r.N, rank, size), bound_high = share(r.N, rank + 1, size)
     if r.N == r.T * r.B:
@@ -139,7 +142,7 @@ cdef void unit_range(const Run *r, Py_ssize_t units, int rank, int size, Py_ssiz
     low[0] = 0
     high[0] = units
     if r.split_units:
-        range_of(units, r.kernels.tile_cols if is_packed(r) else 64 // r.item, rank, size, low,
+        range_of(units, r.kernels.tile_cols if packs_weights(r) else 64 // r.item, rank, size, low,
                  high)
 
 
@@ -289,7 +292,7 @@ cdef void operand_gradient(const Run *r, int k, Py_ssize_t rows, Py_ssize_t low,
 
 
 cdef int neighbours(const fr_stage *stage, int g, int step, bint full_width) noexcept nogil:
-    """How many gates from g on, or back, lie in slots side by side, to be multiplied as one."""
+    """How many gates from g on, in direction `step`, have adjacent slots: one product is enough."""
     cdef int n = 1, other = g + step
     while full_width and 0 <= other < stage.gates and stage.slot[other] == stage.slot[g] + n * step:
         n += 1
@@ -350,7 +353,7 @@ cdef void fill_table_product(Run *r, int rank, int size, bint polls) noexcept no
 
 
 cdef void look_up(const Run *r, Py_ssize_t row, char *z) noexcept nogil:
-    """z (gates * H) = the input product of a row that is given by its id."""
+    """z (gates * H) = the input product of a row whose input is an id."""
     cdef Py_ssize_t columns = r.cell.gates * r.H
     if r.table_product != NULL:
         memcpy(z, r.table_product + r.ids[row] * columns * r.item, columns * r.item)
@@ -385,9 +388,9 @@ cdef void input_product(const Run *r, Py_ssize_t low, Py_ssize_t high, char *z) 
 
 cdef void hoisted_product(const Run *r, int task, Py_ssize_t low, Py_ssize_t high,
                           Py_ssize_t column, Py_ssize_t end) noexcept nogil:
-    """Columns column:end of the same, of many steps; `column` is the first of a panel.
+    """Columns column:end of the input product of many steps; `column` is the first of a panel.
 
-    Weights are packed as they are used, or have been where the run is made again.
+    Weights are packed block by block on the way; a run that is repeated has them packed already.
     """
     cdef Py_ssize_t x_row = r.inputs * r.item
     cdef fr_product p
@@ -569,14 +572,17 @@ cdef void forward_step(const Run *r, Py_ssize_t s, Py_ssize_t low, Py_ssize_t hi
 
 cdef void pack_task(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef Run *r = <Run *>context
-    if not r.packed:
+    if not r.weights_packed:
         pack_weights(r, r.backwards, i, tasks)
     if r.table_product != NULL and not r.backwards:
         fill_table_product(r, i, tasks, rank == 0)
 
 
 cdef void input_task(void *context, int i, int tasks, int rank) noexcept nogil:
-    """The i-th part of the gates, so that a weight is packed once; where rows are more, of them."""
+    """The i-th part of a chunk's input product: of its columns, or of its rows if they are more.
+
+    With parts of the columns, each weight is packed once and by one task.
+    """
     cdef Run *r = <Run *>context
     cdef Py_ssize_t low = r.first_row, high = r.last_row, rows = high - low
     cdef Py_ssize_t column = 0, end = r.cell.gates * r.H
@@ -626,7 +632,7 @@ cdef void run_forward(Run *r, int size) noexcept nogil:
     r.backwards = False
     for_each(size, size, pack_task, r)
     while s < r.T and not r.stopped:
-        # The next chunk of steps, whose rows are neighbours.
+        # The next chunk of steps; their rows are neighbours in x.
         r.first_step = s
         rows = 0
         while s < r.T and (r.keep or not r.hoist or rows == 0
@@ -658,7 +664,7 @@ cdef Py_ssize_t product_rows(const Run *r) noexcept nogil:
 
 cdef void zone_out_adjoint(const Run *r, Py_ssize_t offset, Py_ssize_t low, Py_ssize_t high,
                            int rank, int size) noexcept nogil:
-    """Put aside in d_kept what zoneout hands past a step; d_state is the cell's from here on."""
+    """Move to d_kept the gradient that zoneout carries past a step; leave the cell's in d_state."""
     cdef Py_ssize_t unit, unit_high, item = r.item
     cdef fr_zoneout z
     cdef int j
@@ -680,7 +686,7 @@ cdef void zone_out_adjoint(const Run *r, Py_ssize_t offset, Py_ssize_t low, Py_s
 
 cdef void add_kept(const Run *r, Py_ssize_t low, Py_ssize_t high, int rank,
                    int size) noexcept nogil:
-    """Add what zone_out_adjoint has put aside."""
+    """Add what zone_out_adjoint has moved to d_kept."""
     cdef Py_ssize_t unit, unit_high, row, start
     cdef int j
     for j in range(r.cell.states):
@@ -815,7 +821,7 @@ cdef void input_gradient(const Run *r, int task, Py_ssize_t low, Py_ssize_t high
 
 
 cdef void id_gradients(Run *r, int rank, int size, bint polls) noexcept nogil:
-    """The rank's rows of the gradients of W_ih and b_ih, by way of that of the table's product."""
+    """The rank's rows of the gradients of W_ih and b_ih, through that of the table product."""
     cdef const fr_kernels *kernels = r.kernels
     cdef Py_ssize_t item = r.item, columns = r.cell.gates * r.H, row
     cdef Py_ssize_t low = share(columns, rank, size), high = share(columns, rank + 1, size)
@@ -854,7 +860,7 @@ cdef void table_gradient(Run *r, int rank, int size, bint polls) noexcept nogil:
 
 
 cdef void end_block(const Run *r, int i, int tasks) noexcept nogil:
-    """Add the i-th task's gradients of the cell's vectors to those of its blocks before."""
+    """Add the i-th task's gradients of the cell's vectors to the sum over its earlier blocks."""
     cdef Py_ssize_t row = r.vector_size * r.item
     r.kernels.add_column_sums(1, r.vector_size, r.d_vectors + i * row, 0,
                               r.d_vectors + (tasks + i) * row)
@@ -923,9 +929,9 @@ cdef void gradients_task(void *context, int i, int tasks, int rank) noexcept nog
 
 
 cdef bint wait_for_rows(Run *r, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t *low) noexcept nogil:
-    """Wait until the loop back has passed `rows` rows from its `first` on; low is the lowest.
+    """Wait until the adjoint's loop has done `rows` rows from its `first` on; low is the lowest.
 
-    False where it was stopped before: the rows then hold no gradients.
+    False if the loop was stopped before that: the rows then hold no gradients.
     """
     wait_for(&r.done, first + rows)
     low[0] = first if r.reverse else r.N - first - rows
@@ -933,9 +939,10 @@ cdef bint wait_for_rows(Run *r, Py_ssize_t first, Py_ssize_t rows, Py_ssize_t *l
 
 
 cdef void follow_task(void *context, int i, int tasks, int rank) noexcept nogil:
-    """The loop back, or products behind it: of the weights, or of a block of the input's rows.
+    """Task 0 is the loop of the adjoint; the others wait for its rows and compute products.
 
-    Gradients of weights add up and are one task, with a workspace of its own.
+    Task 1 computes the gradients of the weights: they are sums, so one task does all of them, with
+    a workspace of its own. Each further task computes the gradient of a block of the input's rows.
     """
     cdef Run *r = <Run *>context
     cdef Py_ssize_t first = 0, rows, row, polled = 0
@@ -977,7 +984,7 @@ cdef void run_adjoint(Run *r, int size) noexcept nogil:
             parallel(size, units_back_work, r)
         else:
             for_each(size, size, rows_back_task, r)
-        # An interrupted call may have added some of the gradients, where it got so far.
+        # An interrupted call may have added some of the gradients.
         if not r.stopped:
             for_each(size, size, gradients_task, r)
     if r.table != NULL and r.table_product != NULL and not r.stopped:

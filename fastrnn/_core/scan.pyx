@@ -1,6 +1,6 @@
-"""A run of a cell over all steps, from Python: arrays are checked, and memory is laid out.
+"""A run of a cell over all steps, called from Python.
 
-Whatever `loops.pyx` reads or writes is found here.
+Arrays are checked and memory is allocated here; `loops.pyx` reads and writes it.
 """
 cimport numpy as cnp
 from libc.math cimport INFINITY
@@ -23,7 +23,7 @@ from fastrnn._core.kernels cimport (
     thread_count,
     vectors_of,
 )
-from fastrnn._core.loops cimport Run, StageWeights, is_packed, run_adjoint, run_forward
+from fastrnn._core.loops cimport Run, StageWeights, packs_weights, run_adjoint, run_forward
 from fastrnn._core.memory cimport Block, allocate, new_array, new_of_shape
 from fastrnn._core.signals cimport reraise
 
@@ -32,44 +32,45 @@ import numpy as np
 
 cnp.import_array()
 
-# Work that is worth a second thread: waking one costs some microseconds, a million flops take 10.
+# Flops that are worth a second thread: to wake it takes some microseconds, a million flops take 10.
 cdef double FLOPS_A_THREAD = 2e6
-# The same where threads cannot divide the sequences, and gain less: one that sleeps takes 50 us to
-# wake (Zen 4, LSTM 128, B1 T16, 1 ms after the last call: 150 us on one thread, 190 on two).
+# The same where threads cannot divide the sequences, and so gain less. To wake one that sleeps
+# takes 50 us (Zen 4, LSTM 128, B1 T16, 1 ms after the last call: 150 us on one thread, 190 on two).
 cdef double FLOPS_A_THREAD_OF_FEW = 8e6
-# Work of each of two runs that is worth a thread for one of them. They meet no barrier, and the
-# other thread is woken once (GRU 128 both ways, B8, 200 rows, on two threads of the Zen 4: 455 and
+# Flops of each of two runs from which each gets a thread of its own. They meet no barrier, and the
+# second thread is woken once (GRU 128 both ways, B8, 200 rows, on two threads of the Zen 4: 455 and
 # 788 us in place of 587 and 975; 5 % less with 800 rows and more).
 cdef double FLOPS_TOGETHER = 4e6
-# Work of a step on each thread that is worth a barrier (LSTM 128, B1 T200: 740 to 510 us on two of
-# the Zen 4).
+# Flops of a step on each thread that are worth a barrier (LSTM 128, B1 T200: 740 to 510 us on two
+# of the Zen 4).
 cdef double FLOPS_A_BARRIER = 3.5e4
-# Work of a step back, over all threads, from which barriers are better than a thread behind the
-# loop.
+# Flops of a step of the adjoint, over all threads, from which dividing it at barriers is faster
+# than a second thread that follows the loop.
 cdef double FLOPS_A_STEP_BACK = 3e5
-# Threads divide units in place of rows where each would have less than two rows of a step; where
-# the weight is large, of which each then reads only its part, up to this many rows a thread
-# (LSTM 256, B4 T50 on two threads of the Zen 5: 748 to 536 us, in training 2094 to 1691; small ones
-# lose), and more where it does not stay in L2 (there LSTM 552, B12 T20: 2144 to 1746 us,
-# in training 5549 to 5356; with 10 to 16 rows a thread LSTM 650 loses up to 6 %).
+# Threads divide units in place of rows where each would have less than two rows of a step. Where
+# the weight is large they do so up to this many rows a thread, as each then reads only its part of
+# it (LSTM 256, B4 T50 on two threads of the Zen 5: 748 to 536 us, in training 2094 to 1691; small
+# weights lose); where it does not stay in L2, up to more (LSTM 552, B12 T20: 2144 to 1746 us, in
+# training 5549 to 5356; with 10 to 16 rows a thread LSTM 650 loses up to 6 %).
 cdef Py_ssize_t ROWS_FOR_UNITS = 3
 cdef Py_ssize_t LARGE_FOR_UNITS = 1 << 18
 cdef Py_ssize_t ROWS_PAST_L2 = 8
-# With fewer rows of a step on a thread, or twice as many where the weight does not stay in L2, the
-# input product is hoisted out of the loop (Zen 4, LSTM 2x650, B20: 300 ms whatever neighbours do to
-# L3, in place of 300 to 370), and without a tape made for CHUNK_ROWS rows at a time.
+# With fewer rows of a step on a thread, the input product is hoisted out of the loop; with less
+# than twice as many where the input weight does not stay in L2 (Zen 4, LSTM 2x650, B20: 300 ms, in
+# place of 300 to 370 where other processes use L3). Without a tape it is made for CHUNK_ROWS rows
+# at a time.
 cdef Py_ssize_t ROWS_A_STEP = 16
 cdef Py_ssize_t LARGE_WEIGHT = 1 << 21
 cdef Py_ssize_t CHUNK_ROWS = 512
-# So many steps of one sequence pay for a copy of the weights that they read faster, transposed up
-# to a size of which L1 keeps a part.
+# Steps of one sequence that pay for a copy of the recurrent weights that is read faster. It is
+# transposed up to this many bytes, of which L1 keeps a part.
 cdef Py_ssize_t STEPS_TO_COPY = 16
 cdef Py_ssize_t MOST_TRANSPOSED = 80 * 1024
-# Bytes that a layer may keep for calls that are made again; with more of them, a call takes so long
-# that there is little to gain.
+# Bytes that a layer may keep for repeated calls. A call that needs more takes so long that there is
+# little to gain.
 MOST_KEPT = 1 << 22
-# Weights up to this size are compared with those of the last call, and not packed again. It takes
-# less time where they and their copies stay in L2.
+# Bytes of weights that are compared with those of the last call, and packed again only where they
+# differ. That takes less time where they and their copies stay in L2.
 cdef Py_ssize_t MOST_COMPARED = 128 * 1024
 
 
@@ -100,8 +101,8 @@ cdef class Scan:
 
     Takes what :class:`fastrnn.backends.runs.Run` has.
 
-    Buffers, with N packed rows, S slots and a tape (without one: a chunk of steps for the gates,
-    two steps for the states, one for the extra operand)::
+    Buffers, with N packed rows and S slots, where a tape is kept. Without one, the gates have the
+    rows of a chunk of steps, the states those of two steps, the extra operand those of one::
 
         gates  (N, S, H)   input product, then activations, in the adjoint gradients in place
         state  (N, width)  each state before each step
@@ -119,9 +120,9 @@ cdef class Scan:
     cdef Py_ssize_t scratch     # bytes of its other buffers
     cdef int typenum
     cdef bint used
-    # Of a run that is prepared: its threads, 0 where there is nothing to run, whether the other
-    # direction runs at the same time, and its results.
-    cdef int size
+    # Of a run that is prepared: its number of threads, 0 where there is nothing to run; whether the
+    # other direction runs at the same time; and its results.
+    cdef int n_threads
     cdef bint together
     cdef tuple states
     cdef dict gradients
@@ -244,12 +245,13 @@ cdef class Scan:
             r.bias = self.new(r.cell.slots, r.H)
         return 0
 
-    cdef int find_copies(self) except -1:
+    cdef int allocate_copies(self) except -1:
         """Make room for copies of weights that the steps of one sequence read again and again.
 
-        A vector that lies in two lines of the cache is read twice: rows become whole lines. A
-        product with the transpose adds no lanes of vectors up, and so gains from what L1 keeps of
-        it (Zen 5, LSTM with 64 units: 0.31 to 0.22 us a step; with 96 there is nothing to gain).
+        Rows of the copy begin at a line of the cache: a vector that crosses into the next line
+        costs two reads. The product with a transposed copy need not sum the lanes of its vectors
+        (Zen 5, LSTM with 64 units: 0.31 to 0.22 us a step; with 96, more than L1 keeps, nothing is
+        gained).
         """
         cdef Run *r = &self.run
         cdef StageWeights *w
@@ -274,7 +276,7 @@ cdef class Scan:
         cdef Py_ssize_t rows, row, slot = r.H * r.item
         cdef int k, g
         if r.bias != NULL:
-            # Laid out by slots, those of the two products added where they share one.
+            # Laid out by slots; where the two products share a slot, their biases are added.
             memset(r.bias, 0, r.cell.slots * slot)
             memcpy(r.bias, self.bias_ih, r.cell.gates * slot)
         for k in range(r.cell.stages):
@@ -293,15 +295,20 @@ cdef class Scan:
                     r.kernels.add_column_sums(1, r.H, self.bias_hh + (stage.first_gate + g) * slot,
                                               0, r.bias + stage.slot[g] * slot)
 
-    cdef int keep_packed(self) except -1:
-        """Make room for an input weight that is packed once, and not as it is used."""
+    cdef int allocate_packed_input(self) except -1:
+        """Make room for the packed input weight."""
         cdef Run *r = &self.run
         cdef Py_ssize_t tile = r.kernels.tile_cols
-        if r.workspace != NULL:
-            r.panel_ih = r.inputs * tile
-            r.packed_ih = self.new_panels((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
+        r.panel_ih = r.inputs * tile
+        r.packed_ih = self.new_panels((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
+        return 0
+
+    cdef int pack_input_once(self) except -1:
+        """Have the input weight packed before it is used, not block by block each time."""
+        if self.run.workspace != NULL:
+            self.allocate_packed_input()
             self.workspace = None
-            r.workspace = NULL
+            self.run.workspace = NULL
         return 0
 
     cdef int find_vectors(self) except -1:
@@ -357,13 +364,13 @@ cdef class Scan:
         self.panels.append(self.owners.pop())
         return start
 
-    cdef int find_workspace(self, int count) except -1:
+    cdef int allocate_workspace(self, int count) except -1:
         self.workspace = allocate(count * FR_WORKSPACE)
         self.run.workspace = self.workspace.start
         return 0
 
-    cdef int threads(self, double work, int most, bint backwards):
-        """Choose the number of threads and what they divide, from sizes alone."""
+    cdef int choose_threads(self, double work, int most, bint backwards):
+        """Return the number of threads and set what they divide; both depend on sizes alone."""
         cdef Run *r = &self.run
         cdef int size = <int>min(<double>most, 1 + work / FLOPS_A_THREAD)
         cdef double step
@@ -386,7 +393,7 @@ cdef class Scan:
         cdef Py_ssize_t rows = ROWS_A_STEP
         if r.cell.gates * r.H * r.inputs * r.item > LARGE_WEIGHT:
             rows *= 2
-        r.hoist = r.split_units or not is_packed(r) or r.N < rows * size * r.T
+        r.hoist = r.split_units or not packs_weights(r) or r.N < rows * size * r.T
         r.follow = size == 1 and most > 1 and r.hoist and work >= FLOPS_A_THREAD_OF_FEW
         r.split_units = r.split_units and size > 1
         return size
@@ -403,7 +410,7 @@ cdef class Scan:
         cdef Run *r = &self.run
         cdef StageWeights *w
         cdef Py_ssize_t tile = r.kernels.tile_cols, rows
-        cdef int k, size
+        cdef int k
         final = []
         for k in range(r.cell.states):
             rows = r.N if r.keep else 2 * r.B
@@ -412,11 +419,11 @@ cdef class Scan:
             r.final[k] = data(array)
             final.append(array)
         self.states = tuple(final)
-        self.size = 0
+        self.n_threads = 0
         if r.N == 0:
             return 0
-        self.size = size = self.threads(self.flops(), most, False)
-        # Forwards nothing follows the loop, but a second thread may share in the input product.
+        self.n_threads = self.choose_threads(self.flops(), most, False)
+        # No thread follows the forward loop, but a second one may share the input product.
         r.follow = r.follow and self.flops_of_input() >= 2 * FLOPS_A_THREAD
         r.chunk_rows = r.N
         if not r.keep:
@@ -427,11 +434,10 @@ cdef class Scan:
         if r.recurrent_mask != NULL:
             r.masked = self.new(r.N if r.keep else r.B, r.state_row[0])
         if r.hoist and r.x != NULL and r.N > fr_few_rows(r.inputs):
-            self.find_workspace(size + r.follow)
+            self.allocate_workspace(self.n_threads + r.follow)
         elif r.x != NULL and not r.hoist:
-            r.panel_ih = r.inputs * tile
-            r.packed_ih = self.new_panels((r.cell.gates * r.H + tile - 1) // tile, r.panel_ih)
-        if is_packed(r):
+            self.allocate_packed_input()
+        if packs_weights(r):
             for k in range(r.cell.stages):
                 w = &r.stage[k]
                 w.forward_panel = w.depth * tile
@@ -439,7 +445,7 @@ cdef class Scan:
                 w.forward = self.new_panels(r.cell.stage[k].gates * w.gate_panels,
                                             w.forward_panel)
         elif r.B == 1 and r.T >= STEPS_TO_COPY:
-            self.find_copies()
+            self.allocate_copies()
         self.fill_copies()
         return 0
 
@@ -451,8 +457,7 @@ cdef class Scan:
         return final, self
 
     cdef void become_tape(self):
-        """Let go of what the adjoint does not read: where a cell is called step by step, there are
-        as many tapes as steps."""
+        """Free what the adjoint does not read: a cell called step by step has many tapes."""
         cdef int k
         self.panels.clear()
         self.initial = self.states = self.out = self.workspace = None
@@ -492,9 +497,9 @@ cdef class Scan:
         self.states = tuple(d_initial)
         self.gradients = gradients
         self.d_x = d_x
-        self.size = 0
+        self.n_threads = 0
         if r.N > 0:
-            self.size = self.threads(2 * self.flops(), most, True)
+            self.n_threads = self.choose_threads(2 * self.flops(), most, True)
             self.allocate_adjoint()
         r.stop_at = r.T + 1
         return 0
@@ -543,7 +548,7 @@ cdef class Scan:
         if r.zoneout[0] != NULL:
             for k in range(r.cell.states):
                 r.d_kept[k] = self.new(r.B, r.state_row[k])
-        if is_packed(r):
+        if packs_weights(r):
             for k in range(r.cell.stages):
                 w = &r.stage[k]
                 w.adjoint_panel = r.cell.stage[k].gates * w.units * tile
@@ -552,16 +557,17 @@ cdef class Scan:
         if r.d_x != NULL and not r.hoist:
             r.panel_ih = r.cell.gates * r.H * tile
             r.packed_ih = self.new((r.inputs + tile - 1) // tile, r.panel_ih)
-        self.find_workspace(3 if r.follow else self.size)
+        self.allocate_workspace(3 if r.follow else self.n_threads)
         if r.vector_size > 0:
-            self.d_vectors = np.zeros((2 * self.size, r.vector_size), element_type(self.typenum))
+            shape = (2 * self.n_threads, r.vector_size)
+            self.d_vectors = np.zeros(shape, element_type(self.typenum))
             r.d_vectors = data(self.d_vectors)
         return 0
 
     cdef tuple finish_adjoint(self):
         cdef Run *r = &self.run
         cdef Py_ssize_t n
-        if r.vector_size > 0 and self.size > 0:
+        if r.vector_size > 0 and self.n_threads > 0:
             self.add_vector_gradients(self.d_vectors.sum(axis=0), self.gradients)
         if r.ids != NULL:
             if r.d_x != NULL:
@@ -592,16 +598,16 @@ cdef object element_type(int typenum):
 
 cdef struct Task:
     Run *run
-    int size
+    int n_threads
     bint backwards
 
 
 cdef void run_task(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef Task *task = <Task *>context + i
-    if task.size > 0 and task.backwards:
-        run_adjoint(task.run, task.size)
-    elif task.size > 0:
-        run_forward(task.run, task.size)
+    if task.n_threads > 0 and task.backwards:
+        run_adjoint(task.run, task.n_threads)
+    elif task.n_threads > 0:
+        run_forward(task.run, task.n_threads)
 
 
 cdef int run_prepared(list scans, bint backwards) except -1:
@@ -612,7 +618,7 @@ cdef int run_prepared(list scans, bint backwards) except -1:
     for i in range(count):
         scan = scans[i]
         tasks[i].run = &scan.run
-        tasks[i].size = scan.size
+        tasks[i].n_threads = scan.n_threads
         tasks[i].backwards = backwards
     if count == 2:
         tasks[0].run.other = tasks[1].run
@@ -639,7 +645,7 @@ cdef bint are_better_together(list scans, bint backwards, int most):
     cdef double work = (1 + backwards) * min(first.flops(), second.flops())
     if work < FLOPS_TOGETHER or first.run.x == NULL or second.run.x == NULL:
         return False
-    return first.threads(work, most, backwards) <= 2
+    return first.choose_threads(work, most, backwards) <= 2
 
 
 cdef int threads_of(object most_threads) except -1:
@@ -680,22 +686,23 @@ def scan_adjoints(list tapes not None, list runs not None, most_threads=None):
     return results
 
 
-# ------------------------------------------------------------------------------------- once more
+# ------------------------------------------------------------------------------------- replays
 
 cdef class Replay:
-    """Inference of a stack of layers, to be made again on another input of the same shape.
+    """Inference of a stack of layers, repeated on other inputs of the same shape.
 
-    What a call finds out and lays out before it computes stays, which is most of a small one (on
-    Zen 5 one unit and one step: 5.7 to 1.0 us). Small weights are packed only where they are not
-    those of the call before (RNN with 100 units, B1 T25: 14.7 to 9.8 us, without packing 8.4).
+    What a call checks and allocates before it computes is kept. For a small call that is most of
+    the time (Zen 5, one unit and one step: 5.7 to 1.0 us). Small weights are packed again only
+    where they have changed since the call before (RNN with 100 units, B1 T25: 14.7 to 9.8 us; if
+    they were never packed again, 8.4).
     """
     cdef const fr_kernels *kernels
     cdef list groups
     cdef cnp.ndarray values
-    cdef Block seen             # what small weights were when they were packed last, or None
+    cdef Block seen             # small weights as they were packed last; None where they are large
     cdef tuple x_shape, output_shape, state_shapes, zeros
     cdef int typenum, threads
-    cdef bint running, packed, swaps_axes
+    cdef bint running, has_seen, swaps_axes
 
     def run(self, object x, object state, object values):
         """Return ``(output, state)``, or None where this call is not like the first.
@@ -712,7 +719,7 @@ cdef class Replay:
         if state is not None and len(self.state_shapes) == 1:
             given = (state,)
         elif type(state) is tuple or type(state) is list:
-            given = tuple(state)  # which nobody changes meanwhile
+            given = tuple(state)  # a list may change during the call
         elif state is not None:
             return None
         if (values is not self.values or self.threads != thread_count()
@@ -723,7 +730,7 @@ cdef class Replay:
         if self.swaps_axes:
             rows = np.ascontiguousarray(cnp.PyArray_SwapAxes(rows, 0, 1))
         cdef tuple final = tuple([new_of_shape(s, self.typenum) for s in self.state_shapes])
-        # Another thread may be in a call, or have been interrupted in one: steps are then left out.
+        # Another thread may be in a call, or an interrupted call may have left out steps.
         if self.running:
             return None
         self.running = True
@@ -766,7 +773,7 @@ cdef class Replay:
         cdef Scan scan
         cdef list group
         cdef Py_ssize_t place = 0, i, direction, start
-        cdef bint packed = self.are_packed()
+        cdef bint unchanged = self.weights_are_unchanged()
         cdef int k
         for i in range(len(self.groups)):
             group = self.groups[i]
@@ -781,21 +788,21 @@ cdef class Replay:
                     start = place * r.B * r.width[k] * r.item
                     r.initial[k] = data(given[k]) + start
                     r.final[k] = data(final[k]) + start
-                if not packed:
+                if not unchanged:
                     scan.fill_copies()
-                r.packed = packed
+                r.weights_packed = unchanged
                 place += 1
         return 0
 
-    cdef bint are_packed(self):
-        """Whether the weights are those that were packed last; from now on they are."""
+    cdef bint weights_are_unchanged(self):
+        """Whether the weights are those that were packed last; remembers them if not."""
         if self.seen is None:
             return False
         cdef size_t size = cnp.PyArray_NBYTES(self.values)
-        if self.packed and memcmp(self.seen.start, data(self.values), size) == 0:
+        if self.has_seen and memcmp(self.seen.start, data(self.values), size) == 0:
             return True
         memcpy(self.seen.start, data(self.values), size)
-        self.packed = True
+        self.has_seen = True
         return False
 
     cdef int read_copies(self) except -1:
@@ -809,7 +816,7 @@ cdef class Replay:
         self.seen = allocate(cnp.PyArray_NBYTES(self.values))
         for group in self.groups:
             for scan in group:
-                scan.keep_packed()
+                scan.pack_input_once()
                 r = &scan.run
                 r.weight_ih = self.copy_of(r.weight_ih)
                 scan.bias_ih = self.copy_of(scan.bias_ih)
@@ -823,7 +830,7 @@ cdef class Replay:
         return 0
 
     cdef char *copy_of(self, char *parameter) noexcept:
-        """Where the copy of a parameter is; what is none stays where it is."""
+        """The address of the copy of a parameter; any other address unchanged."""
         cdef char *start = data(self.values)
         if start <= parameter < start + cnp.PyArray_NBYTES(self.values):
             return self.seen.start + (parameter - start)
@@ -832,7 +839,7 @@ cdef class Replay:
 
 def replay(list groups not None, cnp.ndarray values not None, tuple x_shape not None,
            tuple output_shape not None, tuple state_shapes not None, bint swaps_axes):
-    """Make runs ready to be made again; see :func:`fastrnn.backends.reference.replay`."""
+    """Return a `Replay` of runs, or None; see :func:`fastrnn.backends.reference.replay`."""
     cdef Scan scan
     cdef Run *r
     cdef Py_ssize_t scratch = 0, i, last = len(groups) - 1
@@ -845,7 +852,7 @@ def replay(list groups not None, cnp.ndarray values not None, tuple x_shape not 
         for scan in groups[i]:
             r = &scan.run
             scratch += scan.scratch + (0 if scan.workspace is None else scan.workspace.size)
-            # The caller has these, and may change them.
+            # The caller has these arrays, and may change them.
             scan.initial = scan.states = None
             if i == 0:
                 scan.x = None

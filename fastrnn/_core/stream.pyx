@@ -47,11 +47,11 @@ cnp.import_array()
 cdef double FLOPS_WITHOUT_GIL = 5e5
 # Work that is worth a second thread, some 100 us: one that sleeps takes 50 us to wake.
 cdef double FLOPS_A_THREAD = 4e6
-# Units are divided by whole lines of the cache.
+# Threads divide units in whole cache lines.
 cdef Py_ssize_t UNITS = 16
 
-# What a call marks its stream with: another number in a child of fork(), where a thread of the
-# parent never ends its call.
+# A call marks its stream with this number. A child of fork() has another one, as the calls that the
+# parent's other threads were in never end there.
 cdef int process = 1
 
 
@@ -88,7 +88,7 @@ cdef struct Layer:
 
 
 cdef struct Stack:
-    # What a thread needs to know.
+    # What threads read.
     const fr_kernels *kernels
     const fr_cell *cell
     Layer *layers
@@ -195,10 +195,7 @@ cdef void zone_out(const Stack *s, const Layer *layer, int rank, int size) noexc
 
 cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py_ssize_t low,
                    Py_ssize_t high) noexcept nogil:
-    """Some units of what a stage's slots hold: W_ih x + b_ih and W_hh operand + b_hh.
-
-    Both are in one slot where they share it.
-    """
+    """Some units of a stage's slots: W_ih x + b_ih and W_hh operand + b_hh, or their sum in one."""
     cdef Py_ssize_t H = s.H, item = s.item, depth = s.P, first, whole
     cdef const char *operand = <const char *>layer.frame.state[0]
     cdef const char *bias_ih
@@ -215,7 +212,7 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
                  s.gates + (stage.slot[0] * H + low) * item)
         return
     while turn < stage.gates:
-        # What was read last is read first: gates in turn from the first and from the last.
+        # Steps go through the gates in alternating order: what was read last is still in the cache.
         g = stage.gates - 1 - turn if s.descending else turn
         shared = sharing(stage, g, -1 if s.descending else 1)
         n = max(shared, 1) if high - low == H else 1
@@ -240,7 +237,7 @@ cdef void products(const Stack *s, const Layer *layer, const fr_stage *stage, Py
 
 cdef void multiply(const Stack *s, Py_ssize_t n, Py_ssize_t whole, const fr_term *terms, int count,
                    const char *bias, const char *other_bias, char *y) noexcept nogil:
-    """y (B, n) = the terms' products by n of `whole` rows, and the biases that there are."""
+    """y (B, n) = the sum of the terms' products, by n of `whole` rows of W, and of the biases."""
     cdef Py_ssize_t row
     cdef fr_thin p
     p.rows = s.B
@@ -265,7 +262,7 @@ cdef void multiply(const Stack *s, Py_ssize_t n, Py_ssize_t whole, const fr_term
 
 
 cdef inline int sharing(const fr_stage *stage, int g, int direction) noexcept nogil:
-    """How many gates from g on have both products in one slot; they lie side by side."""
+    """How many gates from g on have both products in one slot; their slots are adjacent."""
     cdef int n = 0
     while 0 <= g < stage.gates and stage.slot[g] == stage.first_gate + g:
         n += 1
@@ -448,7 +445,7 @@ cdef class Stepper:
 
     def copy_states(self):
         """Return copies of the states, none of them of the middle of a step; see the reference."""
-        # In here no handler of a signal runs, which might raise and leave `running` as it is.
+        # No signal handler runs in here, which might raise and leave `running` set.
         self.take()
         try:
             return tuple([array.copy() for array in self.states])
@@ -479,7 +476,7 @@ cdef class Stepper:
                     and (out is None or self.plain(out, self.stack.P, True))):
                 raise ValueError(f"x must be {self.inputs} wide, and out {self.stack.P}, got "
                                  f"{(<object>x).shape} and {None if out is None else out.shape}")
-        # A long step lets go of the GIL, and another would take its arguments away.
+        # A long step releases the GIL, and another step would replace its arguments.
         self.take()
         try:
             out = self.advance(x, out)
@@ -505,9 +502,9 @@ cdef class Stepper:
         return out
 
     cdef object next_output(self, int ndim):
-        """The output before the last, where nobody else holds it any more, or a new array.
+        """The output before the last, if nobody else refers to it any more, or a new array.
 
-        To make one takes 0.1 us. Of the last two, ``y = stream.step(x)`` still holds one.
+        A new one takes 0.1 us. After ``y = stream.step(x)``, `y` still refers to the last one.
         """
         cdef cnp.npy_intp shape[2]
         self.output, self.other_output = self.other_output, self.output
