@@ -1,7 +1,7 @@
-"""The one place that judges arguments: kind, shape, dtype, contiguity, range.
+"""The one place that checks arguments: kind, shape, dtype, contiguity, range.
 
-Every function takes the argument's public name first and either returns the value in the form the
-code below it wants or raises an error of the form ``h0 must be (2, 8, 64), got (8, 64)``.
+Every function takes the argument's public name first. It returns the value in the form that the
+caller needs, or raises an error of the form ``h0 must be (2, 8, 64), got (8, 64)``.
 """
 
 import math
@@ -16,7 +16,7 @@ import numpy as np
 
 try:
     from fastrnn._core.checks import copied_ids, is_plain
-except ImportError:  # built without a compiler: what is plain is looked at as all else
+except ImportError:  # built without a compiler: the functions below check all arguments
 
     def is_plain(value: Any, dtype: np.dtype, shape: tuple[int | str | None, ...]) -> bool:
         return False
@@ -28,7 +28,7 @@ except ImportError:  # built without a compiler: what is plain is looked at as a
 LARGEST = sys.float_info.max
 SMALLEST = math.ulp(0.0)  # positive number
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-MOST_BITS = 1024  # Python refuses to write down numbers of more than 4300 digits
+MOST_BITS = 1024  # Python refuses to print numbers of more than 4300 digits
 
 
 def check_positive_int(name: str, value: Any) -> int:
@@ -173,9 +173,9 @@ def check_dtype(dtype: Any) -> np.dtype:
 
 
 def check_seed(seed: Any) -> np.random.Generator:
-    """Return the generator that a seed begins, or a generator itself; TypeError or ValueError."""
+    """Return a new generator of this seed, or the generator given; TypeError or ValueError."""
     if isinstance(seed, np.ndarray):
-        seed = np.asarray(seed)  # a numpy.matrix would end the interpreter
+        seed = np.asarray(seed)  # a numpy.matrix would crash the interpreter
     expected = "a non-negative integer, a numpy.random.Generator or None"
     if isinstance(seed, (bool, np.bool_)):
         raise TypeError(f"seed must be {expected}, got {_describe(seed)}")
@@ -230,19 +230,19 @@ def check_array(
     TypeError
         A complex, object, string or otherwise non-numeric array.
     ValueError
-        Another shape, nested lists of unequal lengths, or integers that `dtype` has not.
+        Another shape, nested lists of unequal lengths, or integers outside the range of `dtype`.
     """
     if not copy and is_plain(value, dtype, shape):
         return value
     array = as_array(name, value)
     found = array.shape
     if array.dtype is not dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
-        # First, since the shape of a text or of None says little.
+        # Checked first: the shape of a str or of None says little.
         raise TypeError(f"{name} must be castable to {dtype}, got dtype {array.dtype}")
     if found != shape and not _fits(found, shape):
         raise ValueError(f"{name} must be {_format(shape)}, got {_format(found)}")
     if dtype.kind in "iu" and array.dtype not in (dtype, bool) and array.size:
-        # NumPy would take them modulo 2 ** 32, or 2 ** 64.
+        # NumPy would wrap them around.
         for number in (array.min(), array.max()):
             if not np.iinfo(dtype).min <= int(number) <= np.iinfo(dtype).max:
                 raise ValueError(f"{name} must be {dtype}, got {number}")
@@ -299,7 +299,7 @@ def check_lengths(
 ) -> np.ndarray:
     """Return the lengths of `B` sequences in `T` steps as contiguous int64 (B,), in `lowest`..T.
 
-    None is all T. They are a copy, for the reason given at `check_ids`.
+    None is all T. Always a copy, for the reason given at `check_ids`.
     """
     if lengths is None:
         return np.full(B, T, np.int64)
@@ -335,7 +335,7 @@ def check_equal_lengths(name: str, lengths: np.ndarray, other: str, expected: np
 def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     """Return sequences of numbers as arrays, all (T_b,) or all (T_b, I) of one width I, T_b >= 0.
 
-    Those of an array, or of what NumPy makes one of, such as a table, are its rows.
+    The sequences of an array, or of a table that NumPy converts to one, are its rows.
 
     Raises
     ------
@@ -344,10 +344,10 @@ def check_sequences(name: str, value: Any) -> list[np.ndarray]:
     ValueError
         If there are none, or one has another shape than the first.
     """
-    if hasattr(value, "__array__"):  # a data frame's own iterator gives the names of its columns
+    if hasattr(value, "__array__"):  # to iterate over a data frame gives the names of its columns
         value = as_array(name, value)
     try:
-        value = list(value)  # an iterator could be read once alone
+        value = list(value)  # an iterator can be read only once
     except TypeError:
         raise TypeError(f"{name} must be sequences of numbers, got {_describe(value)}") from None
     arrays = [as_array(f"{name}[{k}]", sequence) for k, sequence in enumerate(value)]
@@ -376,8 +376,8 @@ def check_numbers(name: str, array: np.ndarray) -> None:
 def check_ids(name: str, ids: Any, upper: int) -> np.ndarray:
     """Return a copy of ids of any shape as C-contiguous int64, each in 0..`upper` - 1.
 
-    The core finds addresses by them without the interpreter's lock, when another thread may write
-    to the caller's array.
+    The core computes addresses from ids while it does not hold the GIL, when another thread may
+    write to the caller's array.
     """
     copied = copied_ids(ids, upper)
     if copied is not None:

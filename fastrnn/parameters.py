@@ -79,8 +79,8 @@ class Parameters(Mapping[str, np.ndarray]):
         self._shapes = _within_limit(shapes.items() if isinstance(shapes, Mapping) else shapes)
         self._parts: list[Parameters] = []
         self.is_part = False
-        # The places of frozen arrays, which joined parameters and their parts share, and the place
-        # of the first array here.
+        # Indices of frozen arrays in the joined parameters, which share this set with all their
+        # parts, and the index there of the first array here.
         self._frozen: set[int] = set()
         self._first = 0
         self._views: dict[str, np.ndarray] = {}
@@ -97,7 +97,7 @@ class Parameters(Mapping[str, np.ndarray]):
         self._bind(*buffers)
 
     def _bind(self, values: np.ndarray, gradients: np.ndarray) -> None:
-        """Make the two buffers this object's memory, and its parts' memory; copy nothing."""
+        """Use the two buffers as the memory of this object and of its parts; copy nothing."""
         self.__dict__.update(flat_values=values, flat_gradients=gradients)
         self.buffers[:] = values, gradients
         self._gradient_bytes = gradients.view(np.uint8)
@@ -113,7 +113,7 @@ class Parameters(Mapping[str, np.ndarray]):
             first += len(part)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("flat_values", "flat_gradients"):  # of which there are views
+        if name in ("flat_values", "flat_gradients"):  # there are views of them
             buffer = getattr(self, name)
             buffer[...] = check_array(name, value, buffer.dtype, buffer.shape)
         else:
@@ -168,11 +168,11 @@ class Parameters(Mapping[str, np.ndarray]):
         return views
 
     def freeze(self, *names: str) -> None:
-        """Let training leave arrays as they are, such as pre-trained vectors.
+        """Exclude arrays, such as pre-trained vectors, from training.
 
-        Optimisers do not touch them, their weight decay neither, and the norm for clipping does not
-        count their gradients, which pullbacks still add. Joined parameters and their parts know it
-        of each other; files do not keep it.
+        Optimisers do not change them, not even by weight decay, and the norm for clipping does not
+        count their gradients. Pullbacks still add these. What is frozen in joined parameters is
+        frozen in their parts, and the other way round. Files do not store it.
 
         Parameters
         ----------
@@ -187,10 +187,11 @@ class Parameters(Mapping[str, np.ndarray]):
         self._frozen.update(self._places(names))
 
     def unfreeze(self, *names: str) -> None:
-        """Let arrays be trained again; the rest is as for :meth:`freeze`.
+        """Include arrays in training again; arguments and errors are those of :meth:`freeze`.
 
-        Make a new optimiser then: to one that has made steps without them, their averages, which
-        are zero, are those of all these steps, and its first ones with them are too long.
+        Make a new optimiser then. One that has made steps without these arrays takes their
+        averages, which are still zero, for those of all its steps, and its first steps would be too
+        long.
         """
         self._frozen.difference_update(self._places(names))
 
@@ -222,7 +223,7 @@ class Parameters(Mapping[str, np.ndarray]):
 
     def zero_gradients(self) -> None:
         """Set every gradient to zero."""
-        self._gradient_bytes.fill(0)  # which takes NumPy half the time of floats
+        self._gradient_bytes.fill(0)  # takes NumPy half the time that floats take
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Return copies of the values by name."""
@@ -269,16 +270,16 @@ class Parameters(Mapping[str, np.ndarray]):
         if problems:
             raise error("state does not fit: " + "; ".join(problems))
         for name, array in arrays.items():
-            if np.may_share_memory(array, self.flat_values):  # as when two of our own are swapped
+            if np.may_share_memory(array, self.flat_values):  # such as two views to be swapped
                 arrays[name] = array.copy()
         for name, array in arrays.items():
             self._views[name][...] = array
 
     def __copy__(self) -> Parameters:
-        return copy.deepcopy(self)  # two cannot have the same parts
+        return copy.deepcopy(self)  # two objects cannot share parts
 
     def __getstate__(self) -> dict[str, Any]:
-        # Copies of views would lose the sharing, so copy.deepcopy and pickle take the buffers.
+        # Copies of the views would not share memory, so copy.deepcopy and pickle take the buffers.
         return {
             "shapes": self._shapes,
             "parts": self._parts,
@@ -306,8 +307,7 @@ def join(parts: Mapping[str, Module]) -> Parameters:
     Parameters
     ----------
     parts : mapping of str to Module
-        Parts in the order of the buffer. Parts may be joined themselves; a part without parameters
-        is welcome.
+        Parts in the order of the buffer. A part may be joined itself, or have no parameters.
 
     Returns
     -------
@@ -354,7 +354,7 @@ def join(parts: Mapping[str, Module]) -> Parameters:
     for name, member in members.items():
         for own, array in member.items():
             joined[f"{name}.{own}"][...] = array
-            if member.gradients[own].any():  # zeros that nobody writes take no memory
+            if member.gradients[own].any():  # zeros that are never written take no memory
                 joined.gradients[f"{name}.{own}"][...] = member.gradients[own]
     frozen = [f"{name}.{own}" for name, member in members.items() for own in member.frozen]
     joined._parts = [member for member in members.values() if len(member)]
@@ -365,13 +365,13 @@ def join(parts: Mapping[str, Module]) -> Parameters:
 
 @contextmanager
 def at_most(number: int, reason: str) -> Iterator[None]:
-    """Refuse within this context to make parameters of more than `number` elements.
+    """Context in which parameters of more than `number` elements are refused.
 
     Parameters
     ----------
     number : int
-        Of one `Parameters` object. Sizes that come from a file or a command line are refused before
-        memory is asked for.
+        Of one `Parameters` object. Too large sizes in a file or on a command line are refused
+        before memory is allocated.
     reason : str
         Ends the message: "its sizes ask for more than 100 parameters, `reason`".
     """
@@ -383,11 +383,11 @@ def at_most(number: int, reason: str) -> Iterator[None]:
 
 
 def _within_limit(shapes: Iterable[tuple[str, tuple[int, ...]]]) -> dict[str, tuple[int, ...]]:
-    """Return the shapes by name, or stop where they are too many."""
+    """Return the shapes by name; ValueError if :func:`at_most` does not allow so many elements."""
     limit = _limit.get()
     found, total = {}, 0
     for name, shape in shapes:
-        # A negative size would let arrays overlap, and the product of NumPy's may wrap around.
+        # With a negative size arrays would overlap, and a product of NumPy's integers may overflow.
         found[name] = shape = tuple(check_non_negative_int(f"a size of {name}", n) for n in shape)
         total += math.prod(shape)
         if limit is not None and total > limit[0]:

@@ -63,18 +63,19 @@ class Stream:
             lambda: [weights for _, weights, _ in layer.passes()],
             layer.parameters.buffers,
             states,
-            # Not a method: a stream in a cycle would wait for the collector with all its memory.
+            # Not a method: it would make a reference cycle, and a stream's memory would be freed
+            # only by the garbage collector.
             partial(_check, layer, self.batch_size),
             layer.extras(),
         )
-        # The method below without its frame of Python, which would cost as much as a small step.
+        # Replaces the method below, whose Python frame would take as long as a small step.
         self.step = self._stepper.step
 
     def reset(self) -> None:
         """Set the state to zero, or to the layer's learned state.
 
-        After a fork, the child needs this, or to set the state, before it can use a stream that
-        another thread was stepping.
+        If another thread was in a step when the process forked, the child has to call this, or set
+        the state, before it uses the stream.
         """
         self.state = None
 
@@ -82,8 +83,8 @@ class Stream:
     def state(self) -> Any:
         """The layer's state (num_layers, B, H), for an LSTM a pair; a copy.
 
-        Can be set: None is the state of a new stream, and ``batch_size=1`` needs no axis B.
-        While another thread is in a step, it can be neither read nor set: RuntimeError.
+        It can be set: None is the state of a new stream; with ``batch_size=1`` the axis B may be
+        left out. While another thread is in a step, it can be neither read nor set: RuntimeError.
         """
         state = self._stepper.copy_states()
         return state[0] if len(state) == 1 else state
@@ -105,7 +106,7 @@ class Stream:
         self._stepper.set_states(tuple(values))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # What steps holds the memory of this stream's states and of its layer.
+        # A copy would step the same states.
         raise TypeError("a stream cannot be copied or pickled; make another and set its state")
 
     def step(self, x: ArrayLike, out: np.ndarray | None = None) -> np.ndarray:
@@ -143,7 +144,7 @@ def _check(layer: Recurrent, B: int, x: Any, out: Any) -> tuple[np.ndarray, np.n
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:
-    """Return a copy that begins at a line of the cache, as each step will read and write it."""
+    """Return a copy that begins at a cache line: each step reads and writes it."""
     copy = aligned_zeros(array.size, array.dtype).reshape(array.shape)
     copy[...] = array
     return copy

@@ -25,7 +25,7 @@ def active_backend() -> ModuleType:
     return _active
 
 
-class use_backend:  # noqa: N801 - called like a function, as numpy.errstate is
+class use_backend:  # noqa: N801 - called like a function, as numpy.errstate
     """Make calls that follow use another backend; as a context manager, those inside the block.
 
     The choice is the whole process's. A pullback runs on the backend that its `vjp` ran on.
@@ -86,7 +86,7 @@ def _load(name: str) -> ModuleType:
 
 
 def _remedy() -> str:
-    """Return what makes the extension import."""
+    """Return what the user can do so that the extension imports."""
     folder = Path(__file__).resolve().parents[2]
     if (folder / "setup.py").exists():
         return (

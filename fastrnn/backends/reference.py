@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 
-# Bytes of a layer's output with which calls may be replayed: none, see `replay`.
+# Bytes of a layer's output up to which calls may be replayed: there is no replay here.
 MOST_KEPT = 0
 
-# What is far below the rest is zero, as in the core, whatever the caller has set in NumPy.
+# Underflow gives zero without a warning, as in the core, whatever the caller has set in NumPy.
 _QUIET = np.errstate(under="ignore")
 
 
@@ -118,26 +118,27 @@ def replay(
     state_shapes: tuple[tuple[int, ...], ...],
     swaps_axes: bool,
 ) -> Any:
-    """Make the inference of a stack ready to be made again, where the backend gains by it.
+    """Return an object that repeats the inference of a stack on other inputs, or None.
 
     Parameters
     ----------
     groups : list of list of Run
-        The passes of each layer, which have run without a tape; those of a layer read the rows that
-        the layer before it made.
+        Of each layer, its passes. They have run without a tape, and read the rows that the layer
+        below made.
     values : ndarray, shape (N,)
         The buffer of the weights.
     x_shape, output_shape : tuple of int
-        Of the caller's arrays, which have all packed rows.
+        Of the caller's arrays, none of whose rows is padding.
     state_shapes : tuple of tuple of int
     swaps_axes : bool
-        Whether the first two axes of the former are in the other order than the rows.
+        Whether the caller's first two axes are (B, T), unlike the packed rows.
 
     Returns
     -------
     replay : object or None
-        Its ``run(x, state, values)`` returns ``(output, state)``, or None for what is not like
-        the first: the caller then makes the call from the start. Here always None.
+        Its ``run(x, state, values)`` returns ``(output, state)``, or None for arguments unlike
+        those of the first call, which the caller then has to run in the usual way. Here always
+        None.
     """
     return None
 
@@ -192,7 +193,7 @@ def scan_adjoint(tape: Tape, run: AdjointRun) -> tuple[np.ndarray | None, tuple[
             if name in gradients and rows.stop > rows.start:
                 gradients[name] += d_values[name]
         d_now = {name: np.concatenate((d_values[name], d_now[name][n:])) for name in d_now}
-    # One product over all steps a weight, not one a step.
+    # For each weight one product over all steps, not one a step.
     d_x = _input_gradient(weights, gradients, x, d_zx)
     for k, stage in enumerate(cell.stages):
         _, d_weight, d_bias = _blocks(cell, stage, gradients)
@@ -203,10 +204,10 @@ def scan_adjoint(tape: Tape, run: AdjointRun) -> tuple[np.ndarray | None, tuple[
 def scans(
     runs: list[Run], most_threads: int | None = None
 ) -> list[tuple[tuple[np.ndarray, ...], Tape | None]]:
-    """Return what `scan` returns for one run, or two that do not need each other.
+    """Return what `scan` returns, for one run or for two that are independent of each other.
 
-    Such as both directions of a layer; they may run at the same time. The compiled backend uses at
-    most this many threads, here and below, and None for as many as `set_num_threads` says.
+    Two runs, such as both directions of a layer, may run at the same time. The compiled backend
+    uses at most `most_threads` threads, here and below; None is the number of `set_num_threads`.
     """
     return [scan(run) for run in runs]
 
@@ -214,7 +215,7 @@ def scans(
 def scan_adjoints(
     tapes: list[Tape], runs: list[AdjointRun], most_threads: int | None = None
 ) -> list[tuple[np.ndarray | None, tuple[np.ndarray, ...]]]:
-    """Return what `scan_adjoint` returns for each; no two add into the same array."""
+    """Return what `scan_adjoint` returns for each; no two may add into the same array."""
     return [scan_adjoint(tape, run) for tape, run in zip(tapes, runs)]
 
 
@@ -232,7 +233,7 @@ def _zoneout(cell: CellSpec, extras: Extras, rows: slice) -> list[tuple[str, np.
 
 
 def _input_product(weights: Weights, x: np.ndarray) -> np.ndarray:
-    """Return the input product of all rows (N, G*H); ids look theirs up, nothing is multiplied."""
+    """Return the input product of all rows (N, G*H); for one-hot ids it is looked up."""
     weight, bias = weights["weight_ih"], weights.get("bias_ih")
     if x.ndim == 2:
         return affine(x, weight, bias)
@@ -289,7 +290,7 @@ class Stepper:
         self._call: tuple[int, object] | None = None  # of the process and thread that is in here
 
     def copy_states(self) -> tuple[np.ndarray, ...]:
-        """Return copies of the states, none of them of the middle of a step.
+        """Return copies of the states, never in the middle of a step.
 
         Raises
         ------
@@ -299,14 +300,14 @@ class Stepper:
         return self._alone(lambda: tuple([array.copy() for array in self._states]))
 
     def set_states(self, values: tuple[np.ndarray, ...]) -> None:
-        """Let the states have these values, of their shapes; RuntimeError as above."""
+        """Set the states to these values, of the same shapes; RuntimeError as above."""
 
         def write() -> None:
             for array, value in zip(self._states, values):
                 array[...] = value
 
         if self._call is not None and self._call[0] != os.getpid():
-            self._call = None  # of a thread of the parent of a fork, which never ends it here
+            self._call = None  # by another thread of the parent of fork(), it never ends here
         self._alone(write)
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
@@ -320,7 +321,7 @@ class Stepper:
 
     def _alone(self, work: Callable[[], Any]) -> Any:
         call = (os.getpid(), object())
-        try:  # before it is taken: the handler of a signal may raise after any call
+        try:  # around all of it: a signal handler may raise after any call
             if self._call is not None:
                 raise RuntimeError(
                     "a stream must be one thread's at a time, got another thread's call"

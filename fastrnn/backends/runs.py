@@ -1,6 +1,6 @@
-"""What a backend is called with: one run of a cell over all steps, and the adjoint of one.
+"""The arguments of a backend: a run of a cell over all steps, and the adjoint of a run.
 
-The compiled backend has a class of its own for `Run`, made in the same way.
+The compiled backend has its own class for `Run`, with the same constructor.
 """
 
 from typing import NamedTuple
@@ -13,12 +13,12 @@ Weights = dict[str, np.ndarray]
 
 
 class Extras(NamedTuple):
-    """What a run is told besides the cell, its weights and its input.
+    """The options of a run, besides the cell, its weights and its input.
 
     Attributes
     ----------
     cell_clip : float
-        The bound of a cell that has one; it finds it among its values.
+        The bound of the cell's state, for cells that have one.
     recurrent_mask : ndarray, shape (B, P), or None
         Multiplies the operands of all products with ``weight_hh``, at every step: recurrent
         dropout. Rows are sorted as those of the state.
@@ -49,21 +49,20 @@ class Run(NamedTuple):
         h, H if not projected.
     x : ndarray, shape (N, I), or of int64, shape (N,)
         Packed input rows; or ids, of the rows of ``weights["embedding"]`` (V, I) or, without it, of
-        unit vectors (one-hot). A tape refers to them, so nobody may write there; it refers to
-        nothing else here but the weights.
+        unit vectors (one-hot). A tape refers to them and to the weights, so nobody may write there.
     offsets : ndarray of int64, shape (T + 1,)
         Where each step's rows begin in `x`; the steps never grow, and N is the last offset.
     state : tuple of ndarray, each (B, width)
         Initial states in the order of ``cell.states``, rows sorted as those of `x`. Rows beyond the
         first step's are sequences of length 0 and keep their state.
     out : ndarray, shape (N, P)
-        Is filled with h at every step; may be a column slice of a wider array.
+        Filled with h at every step; may be a column slice of a wider array.
     reverse : bool
         Run each sequence from its own last step to step 0.
     keep_tape : bool
         Return what the adjoint needs.
     extras : Extras or None
-        What else a layer may ask for; None is nothing.
+        None for none.
     """
 
     cell: CellSpec
@@ -78,7 +77,7 @@ class Run(NamedTuple):
 
 
 class AdjointRun(NamedTuple):
-    """What the adjoint of a run takes besides its tape.
+    """The arguments of the adjoint of a run, besides its tape.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Attention: what of an encoder's outputs matters to each query."""
+"""Attention: a mean of an encoder's outputs for each query, weighted by how well they match it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fastrnn.parameters import Parameters, join
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
 
-UNITS_AT_ONCE = 2**18  # of the hidden layer of additive attention, unless one sequence has more
+UNITS_AT_ONCE = 2**18  # units of additive attention computed together; at least one sequence's
 
 
 class Attention(Module, ABC):
@@ -32,9 +32,9 @@ class Attention(Module, ABC):
     .. math:: a_{st} = \frac{e^{f(q_s, m_t)}}{\sum_{t'} e^{f(q_s, m_{t'})}}, \qquad
               c_s = \sum_t a_{st} m_t
 
-    The queries are all given at once: if they are the outputs of a decoder, it has already run all
-    of its steps, in one call. The context is for what stands above the decoder (Luong et al.,
-    section 3), not for the decoder's next step.
+    All queries are given at once: if they are the outputs of a decoder, it has already run all of
+    its steps, in one call. The context is for layers above the decoder (Luong et al., section 3),
+    not for the decoder's next step.
     """
 
     def __init__(self, query_size: int, memory_size: int, dtype: DTypeLike) -> None:
@@ -139,7 +139,7 @@ class Attention(Module, ABC):
         return context, weights.swapaxes(0, 1).copy(), Pullback(adjoint)
 
     def keys(self, memory: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Return what is scored of a memory (B, T, memory_size), and its pullback."""
+        """Return the keys (B, T, ...) of a memory (B, T, memory_size), and their pullback."""
         return memory, lambda d_keys: d_keys
 
     @abstractmethod
@@ -180,7 +180,7 @@ class DotAttention(Attention):
         is learnt: ``examples/translation.py`` then has a BLEU of 20 in place of 27.
     dtype : {"float32", "float64"}
     seed
-        Ignored; all attention layers take one.
+        Ignored; it is there because all attention layers take one.
 
     Raises
     ------
@@ -344,7 +344,7 @@ class AdditiveAttention(Attention):
                 d_weight += d.reshape(-1) @ units.reshape(-1, A)
                 units *= units
                 np.subtract(1, units, out=units)
-                # What each unit's slope gives to its query and its key, summed over the others.
+                # Each unit's gradient: summed over keys for the query, over queries for the key.
                 np.matmul(d[:, :, None], units, out=d_projected[part, :, None])
                 np.matmul(
                     d.swapaxes(1, 2)[:, :, None], units.swapaxes(1, 2), out=d_keys[part, :, None]

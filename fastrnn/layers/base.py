@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Module:
-    """Something with parameters. It is called for inference; its ``vjp`` is called for training.
+    """Base of layers and models: call it for inference, and its ``vjp`` for training.
 
     ``y = module(x)`` keeps nothing. ``y, pullback = module.vjp(x)`` also returns the function that
     takes the gradient of a loss with respect to ``y``, adds the gradients of the parameters into
@@ -33,7 +33,7 @@ class Module:
     """
 
     parameters: Parameters
-    # Attributes that were read when it was made, such as sizes, and would have no effect later.
+    # Attributes that only the constructor reads, such as sizes: to set one later has no effect.
     _fixed: ClassVar[frozenset[str]] = frozenset()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -47,7 +47,7 @@ class Module:
                 f"{name} must stay what this {kind} was made with, {getattr(self, name)!r:.80}, "
                 f"got {value!r:.80}; make another {kind}"
             )
-        if own:  # the parts are joined
+        if own:  # parts, if any, are joined already
             new = value if name == "parameters" else getattr(value, "parameters", None)
             is_part = own.is_part if name == "parameters" else isinstance(value, Module)
             if is_part and isinstance(new, Parameters) and len(new) and not new.is_within(own):
@@ -80,10 +80,10 @@ class Module:
 
 
 class Pullback:
-    """The adjoint of one call, used once: it lets go of what it kept for that.
+    """The adjoint of one call. It can be used once, and then frees what it kept for that.
 
-    A call that is refused (wrong shape or dtype) leaves it usable. One that ends in another error,
-    such as Ctrl-C, may have added some of its gradients, and ends its use.
+    After a refused call (wrong shape or dtype) it is still usable. A call that ends in another
+    error, such as Ctrl-C, may have added some of its gradients, and cannot be repeated.
 
     Parameters
     ----------

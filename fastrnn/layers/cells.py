@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class _OneStep:
-    """Parameters without ``_l0`` at the end of their names, as there is one layer."""
+    """Names the parameters without ``_l0`` at the end, as there is one layer."""
 
     def _suffix(self, layer: int, direction: int) -> str:
         return ""
@@ -106,7 +106,7 @@ class Cell(Module):
         return self._own(after), Pullback(adjoint)
 
     def _check(self, x: Any, state: Any) -> tuple[np.ndarray, Any]:
-        """Return the arguments as the layer takes them."""
+        """Return the arguments in the form that the layer takes."""
         x = as_array("x", x)
         leading = () if x.ndim == 1 else ("B",)
         x = check_array("x", x, self.dtype, (*leading, self.input_size))
@@ -118,12 +118,12 @@ class Cell(Module):
         return self._layer.check_arrays(argument, value, leading)
 
     def _layers(self, arrays: list[np.ndarray | None]) -> Any:
-        """Return a cell's state as that of a layer."""
+        """Return a layer's state, made of a cell's arrays."""
         arrays = [None if array is None else array[None] for array in arrays]
         return arrays[0] if len(arrays) == 1 else tuple(arrays)
 
     def _own(self, state: Any) -> Any:
-        """Return a layer's state as that of a cell."""
+        """Return a cell's state, made of a layer's."""
         return tuple(array[0] for array in state) if isinstance(state, tuple) else state[0]
 
 

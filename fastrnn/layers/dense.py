@@ -1,4 +1,4 @@
-"""The affine layer between the recurrent layers and the scores."""
+"""The affine layer."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Dense(Module):
 
         def adjoint(d_output: ArrayLike) -> np.ndarray:
             d_output = check_array("d_output", d_output, self.dtype, shape)
-            owner = self._weight_owner()  # whose arrays may have moved, joined to others
+            owner = self._weight_owner()  # joined since, it may have other arrays
             d_weight, d_bias = owner.gradients["weight"], self.parameters.gradients.get("bias")
             return backend.affine_adjoint(d_output, x, owner["weight"], d_weight, d_bias)
 

@@ -1,4 +1,4 @@
-"""The map between a caller's sequences and the rows a backend runs through."""
+"""The map between a caller's sequences and the packed rows that a backend reads."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
-# A packing of more steps is made anew: those that are kept hold up to 128 bytes for each step.
+# A packing of more steps is not kept for the next call: it holds up to 128 bytes a step.
 MOST_STEPS_KEPT = 4096
 
 
 class Packing:
-    """Puts the rows that hold data in the order in which a backend wants them, and back.
+    """Puts rows into the order in which a backend reads them, and back into the caller's order.
 
     Packed rows (N, width) are those of step 0, then those of step 1, and so on; a step has a row
     for each sequence that is still running, longest sequence first. Padding has no row, so it is
@@ -77,16 +77,16 @@ class Packing:
 
     @property
     def is_even(self) -> bool:
-        """Whether packed rows are all of the caller's, in the order of time."""
+        """Whether no row is padding: packed rows are all of the caller's, in the order of time."""
         return self._rows is None
 
     @property
     def swaps_axes(self) -> bool:
-        """Whether packed rows lie in memory in another order than the caller's."""
+        """Whether packed rows have another order in memory than the caller's."""
         return self._batch_first and min(self._shape) > 1
 
     def sequences(self) -> np.ndarray:
-        """Return for each packed row the place of its sequence in a sorted state, int64 (N,)."""
+        """Return for each packed row the index of its sequence in a sorted state, int64 (N,)."""
         sizes = np.diff(self.offsets)
         return np.arange(self.offsets[-1]) - np.repeat(self.offsets[:-1], sizes)
 
@@ -134,7 +134,7 @@ class Packing:
 def packing_of(
     shape: tuple[int, ...], batch_first: bool, lengths: ArrayLike | None, names: tuple[str, str]
 ) -> Packing:
-    """Return a `Packing`, where there are no lengths one that may have been made before."""
+    """Return a `Packing`; without lengths it may be one of an earlier call."""
     if lengths is None and max(shape) <= MOST_STEPS_KEPT:
         return _kept(shape, batch_first, None, names)
     return Packing(shape, batch_first, lengths, names)

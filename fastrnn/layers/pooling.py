@@ -1,4 +1,4 @@
-"""From a sequence of vectors to one vector: the last, the mean, or what attention picks."""
+"""From a sequence of vectors to one vector: the last, the mean, or one weighted by attention."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ class Pooling(Module, ABC):
 
 
 class LastPooling(Pooling):
-    """The last output of each direction: at the last valid step, of a backward half at the first.
+    """The last output of each direction.
+
+    That of the forward direction is at the last valid step, that of the backward one at the first.
 
     Parameters
     ----------
@@ -140,7 +142,7 @@ class WeightedPooling(Pooling):
 
     .. math:: a_t = \frac{e^{s_t}}{\sum_{t'} e^{s_{t'}}}, \qquad y = \sum_t a_t x_t
 
-    Steps are added in float64: of 1e5 alike, float32 would round the sum by 1e-3 of it.
+    Steps are summed in float64: in float32 the sum of 1e5 equal terms has a relative error of 1e-3.
     """
 
     @abstractmethod
@@ -258,7 +260,7 @@ class AttentionPooling(WeightedPooling):
 
 
 class PoolingStream:
-    """Pools what it reads, a step a call; this one takes the last step.
+    """Pools a sequence that it reads step by step; this one takes the last step.
 
     Parameters
     ----------
@@ -273,7 +275,7 @@ class PoolingStream:
         self.reset()
 
     def step(self, x: ArrayLike) -> np.ndarray:
-        """Return what all steps so far are pooled to, (B, size), `x` (B, size) the last of them."""
+        """Read the next step `x` (B, size); return the pooled steps so far, (B, size)."""
         return self._check(x)
 
     def _check(self, x: ArrayLike) -> np.ndarray:

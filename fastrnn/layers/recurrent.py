@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     State = ArrayLike | tuple[ArrayLike, ArrayLike]
 
 
-MOST_LAYERS = 10_000  # more are a slip, and their names alone would take minutes
+MOST_LAYERS = 10_000  # a larger number is a mistake; to make the names alone would take minutes
 
 
 class Pass(NamedTuple):
@@ -112,8 +112,8 @@ class Recurrent(Module):
          "reverse", "state_widths"}
     )  # fmt: skip
 
-    # What the backend keeps of an inference that was made twice, see `_keep_replay`, with that
-    # backend; and the shape of the last output.
+    # The backend and its replay of calls like the last two, see `_keep_replay`; and the shape of
+    # the last output.
     _replay: tuple[ModuleType, Any] | None = None
     _last_shape: tuple[int, ...] = ()
 
@@ -172,7 +172,7 @@ class Recurrent(Module):
         )
         self.num_directions = 2 if self.bidirectional else 1
         self.depth = self.num_layers * self.num_directions
-        # Width of h, hence of a direction's output; the other states stay hidden_size wide.
+        # Width of h, and so of a direction's output; the other states are hidden_size wide.
         self.output_size = self.proj_size or self.hidden_size
         self.state_widths = tuple(
             self.output_size if name == "h" else self.hidden_size for name in cell.states
@@ -192,7 +192,7 @@ class Recurrent(Module):
     def _initialize(self, name: str, array: np.ndarray, init: Mapping[str, str]) -> None:
         if name.startswith("gain"):
             array.fill(1)
-        elif not (name.startswith("bias") and name in self._vectors):  # shifts of a norm are zero
+        elif not (name.startswith("bias") and name in self._vectors):  # those of a norm stay zero
             initialize(array, name, init, self.generator, self.hidden_size)
 
     def _shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
@@ -225,7 +225,7 @@ class Recurrent(Module):
         return {name: arrays[name + suffix] for name in names if name + suffix in arrays}
 
     def __getstate__(self) -> dict[str, Any]:
-        # A cell is known by its name, and copies of views would lose the sharing.
+        # A cell is saved by its name. Copies of the views would not share the parameters' memory.
         own = {"cell": self.cell.name, "_bound_to": None, "_passes": [], "_replay": None}
         return {**self.__dict__, **own}
 
@@ -238,7 +238,7 @@ class Recurrent(Module):
         elif name == "zoneout":
             value = _check_zoneout(value, self.cell.states)
         super().__setattr__(name, value)
-        self.__dict__["_replay"] = None  # which knows the layer as it was
+        self.__dict__["_replay"] = None  # it was made for the old value
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
@@ -265,9 +265,9 @@ class Recurrent(Module):
     def passes(self) -> list[Pass]:
         """Return the passes of the stack, layer by layer, with views of the current parameters.
 
-        A stream asks for them when it is made, and where the parameters have moved.
+        A stream calls this when it is made, and again when the parameters have moved.
         """
-        # Joining the layer into a model moves its parameters to another buffer.
+        # To join the layer into a model moves its parameters to another buffer.
         if self._bound_to is not self.parameters.flat_values:
             self._passes = [
                 Pass(
@@ -467,9 +467,9 @@ class Recurrent(Module):
         ]
 
     def initial_state(self, B: int) -> list[np.ndarray]:
-        """Return the state that stands for None: new arrays (depth, B, width), in the cell's order.
+        """Return the state where none is given: zero, or the learned state.
 
-        Zero, or the learned state.
+        New arrays (depth, B, width), in the cell's order.
         """
         state = [np.zeros((self.depth, B, width), self.dtype) for width in self.state_widths]
         if self.learned_state:
@@ -478,10 +478,7 @@ class Recurrent(Module):
         return state
 
     def extras(self) -> Extras | None:
-        """Return what a backend has to know at inference besides the cell, for any number of rows.
-
-        None where that is nothing.
-        """
+        """Return the options of a backend's run at inference, for any number of rows, or None."""
         if not any(self.zoneout) and self.cell_clip == math.inf:
             return None
         zoneout = None
@@ -493,7 +490,7 @@ class Recurrent(Module):
         return Extras(self.cell_clip, None, zoneout)
 
     def draw_extras(self, N: int, B: int) -> Extras | None:
-        """Return the same with the masks of a training pass over N packed rows, B sequences."""
+        """Return the options of a run in training: new masks for N packed rows, B sequences."""
         extras = self.extras()
         if extras is not None and extras.zoneout is not None:
             zoneout = tuple(
@@ -526,7 +523,7 @@ class Recurrent(Module):
         packing = packing_of(x.shape[:-1], self.batch_first, lengths, ("x", "lengths"))
         rows = packing.pack(x)
         if keep_tape and np.may_share_memory(rows, given):
-            # The tape refers to it, and the caller may overwrite x.
+            # The tape keeps the rows, and the caller may overwrite x.
             given, rows = rows, active_backend().empty(rows.shape, self.dtype)
             rows[...] = given
         return self._run_rows(rows, packing, unbatched, state, keep_tape, None, input_gradient)
@@ -610,9 +607,8 @@ class Recurrent(Module):
     ) -> tuple[Any, ...]:
         """Run all passes over packed rows; see `fastrnn.backends.runs.Run`.
 
-        Returns the output rows, the final states, the runs of each layer where they may be
-        replayed, the passes' tapes, and the pullbacks of dropout between the layers where it is in
-        effect.
+        Returns the output rows, the final states, the runs of each layer if they may be replayed,
+        the tapes of the passes, and the pullbacks of the dropout between layers if there is any.
         """
         groups: list[list[Any]] = []
         lasts: list[tuple[np.ndarray, ...]] = []
@@ -620,7 +616,7 @@ class Recurrent(Module):
         dropped: list[Callable[[np.ndarray], np.ndarray]] = []
         N, width = len(rows), self.num_directions * self.output_size
         for first in range(0, self.depth, self.num_directions):
-            runs: list[Any] = []  # lets go of those before, whose input is the next to go
+            runs: list[Any] = []  # a new list, so that the input of the layer below may be freed
             below = rows
             rows = backend.empty((N, width), self.dtype)
             if first and keep_tape and self.dropout:
@@ -642,7 +638,7 @@ class Recurrent(Module):
                         extras=self.draw_extras(N, packing.B) if keep_tape else self.extras(),
                     )
                 )
-            if not keep_tape and rows.nbytes <= backend.MOST_KEPT:  # else the rows are let go of
+            if not keep_tape and rows.nbytes <= backend.MOST_KEPT:  # runs keep their rows alive
                 groups.append(runs)
             for last, tape in backend.scans(runs):
                 lasts.append(last)
@@ -657,7 +653,7 @@ class Recurrent(Module):
         final: list[np.ndarray],
         swaps_axes: bool,
     ) -> None:
-        """Let calls like this one, the second of its kind, leave out what stays the same."""
+        """Prepare to repeat calls of this shape, at the second such call in a row."""
         if output.shape != self._last_shape:
             self.__dict__["_last_shape"] = output.shape
             return
@@ -676,7 +672,7 @@ class Recurrent(Module):
         self.__dict__["_replay"] = None if replay is None else (backend, replay)
 
     def _half(self, rows: np.ndarray, direction: int) -> np.ndarray:
-        """Return what a direction fills of the rows of a layer."""
+        """Return the columns of a layer's rows that belong to one direction."""
         if self.num_directions == 1:
             return rows
         return rows[:, direction * self.output_size : (direction + 1) * self.output_size]
@@ -714,15 +710,15 @@ class Recurrent(Module):
         return d_rows, _stacked(d_firsts)
 
 
-# Methods that a replay does not call: where one is overridden, calls are never replayed.
+# Methods that a replay does not call. If one of them is overridden, calls are never replayed.
 _HOOKS = ("check_state", "extras", "initial_state", "passes")
 
-# What the constructors of all recurrent layers hand on.
+# Arguments that the constructors of all recurrent layers pass on to `Recurrent`.
 OPTIONS = ("reverse", "variational", "recurrent_dropout", "zoneout", "learned_state", "init")
 
 
 def check_options(layer: Recurrent, options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that a layer's constructor got, or refuse one that there is not."""
+    """Return the options given to a layer's constructor; TypeError for an unknown name."""
     for name in options:
         if name not in OPTIONS:
             raise TypeError(
@@ -751,5 +747,5 @@ def _stacked(states: list[tuple[np.ndarray, ...]]) -> list[np.ndarray]:
 
 
 def _as_state(arrays: list[np.ndarray]) -> Any:
-    """Return a state as the caller knows it: h, or (h, c)."""
+    """Return a state in the form that callers see: h, or (h, c)."""
     return arrays[0] if len(arrays) == 1 else tuple(arrays)
