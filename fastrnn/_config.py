@@ -25,8 +25,8 @@ except ImportError:  # built without a compiler: the NumPy backend runs everythi
     _kernels = None
 
 MAX_THREADS = 256  # as in src/kernels/threads.c
-# The time that all cores together may give a container, and its period: one file in version 2 of
-# control groups, with "max" for no limit, and two in version 1, with -1.
+# The processor time that a container may use in a period, and that period: in one file in version 2
+# of control groups, with "max" for no limit; in two files in version 1, with -1.
 CGROUP = Path("/sys/fs/cgroup")
 LIMITS = (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"))
 _num_threads = 1
@@ -98,7 +98,7 @@ def _config() -> dict[str, Any]:
 
     try:
         backend = active_backend().__name__.rpartition(".")[2]
-    except (ImportError, ValueError) as error:  # which a report is made for
+    except (ImportError, ValueError) as error:  # the report is to show it
         backend = f"none ({error})"
     # The compiled backend calls SciPy's BLAS, the reference NumPy's.
     provider = scipy if backend == "compiled" else np
@@ -119,7 +119,7 @@ def _config() -> dict[str, Any]:
 
 
 def _cores() -> int:
-    """Cores that this process may run on, and no more than it gets the time of."""
+    """Cores that this process may run on, at most as many as its container gets the time of."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
@@ -130,7 +130,7 @@ def _cores() -> int:
             quota, period = map(int, text.split())
             if quota > 0:
                 return min(cores, math.ceil(quota / period))
-        except (OSError, ValueError, ZeroDivisionError):  # the other version, or "max"
+        except (OSError, ValueError, ZeroDivisionError):  # of the other version, or "max"
             continue
     return cores
 

@@ -1,4 +1,4 @@
-"""Files that are written whole, and archives that are read with care."""
+"""Files written atomically, and zip archives from untrusted sources."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ except ImportError:  # not on POSIX
 
 
 def write_atomically(path: str | Path, data: bytes) -> None:
-    """Write a file so that its readers, even after a power cut, find all of it or the one before.
+    """Write a file so that readers find all of it or the file before, even after a power cut.
 
     Parameters
     ----------
     path : str or Path
-        Replaced if it is a regular file, with its permissions; of a symbolic link, where it points
-        to.
+        A regular file is replaced and keeps its permissions; for a symbolic link, the file that it
+        points to.
     data : bytes
 
     Raises
     ------
     OSError
-        If the file cannot be written, or is something else than a file; nothing has changed then.
+        If the file cannot be written, or the path is not that of a file; nothing has changed then.
     """
     given, path = path, Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
         raise FileExistsError(f"{given} is not a regular file")
-    # One name a target: what a killed process left behind is overwritten by the next, but not what
-    # another process or thread is writing. 60 characters are 240 bytes at most, and names have 255.
+    # One temporary name for each target: the next process overwrites what a killed one left behind,
+    # but not what another process or thread is writing now. 60 characters are at most 240 of the
+    # 255 bytes that a name may have.
     stem = f".{path.name[:60]}"
     temporary = path.with_name(f"{stem}.tmp")
     try:
@@ -55,10 +56,10 @@ def write_atomically(path: str | Path, data: bytes) -> None:
     except BaseException as error:
         with suppress(OSError):  # on a read-only file system even of a file that is not there
             temporary.unlink()
-        if isinstance(error, OSError):  # about the file that was asked for
+        if isinstance(error, OSError):  # name the file that was asked for
             raise OSError(error.errno, error.strerror, str(given)) from None
         raise
-    with suppress(OSError):  # a directory that cannot be read; the file is written all the same
+    with suppress(OSError):  # the directory may not be readable; the file is written in any case
         directory = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(directory)
@@ -67,7 +68,7 @@ def write_atomically(path: str | Path, data: bytes) -> None:
 
 
 def _open_locked(path: Path) -> BinaryIO | None:
-    """Open a new or old file to write and lock it; None where it is another's, or a link."""
+    """Open and lock a file to write; None if another process has locked it, or it is a link."""
     flags = os.O_WRONLY | os.O_CREAT
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):  # a pipe would wait for its reader
         flags |= getattr(os, name, 0)
@@ -87,9 +88,9 @@ def _open_locked(path: Path) -> BinaryIO | None:
 
 
 def read_members(archive: zipfile.ZipFile, names: Iterable[str], limit: int) -> dict[str, bytes]:
-    """Return members of a zip archive that comes from a stranger, by name.
+    """Return members of a zip archive from an untrusted source, by name.
 
-    Of a deflated one no more is unpacked than the archive says it holds.
+    No more of a member is unpacked than the size that the archive states.
 
     Raises
     ------

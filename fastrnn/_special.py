@@ -1,4 +1,4 @@
-"""SciPy's special functions, imported at first use: their import takes longer than ours."""
+"""SciPy's special functions, imported at first use: this takes longer than to import fastrnn."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ Sections = dict[str, dict[str, Any]]
 
 
 class CheckpointError(ValueError):
-    """A file that is not our checkpoint, is damaged, or does not hold what was asked for."""
+    """The file is no checkpoint of fastrnn, is damaged, or does not hold what was asked for."""
 
 
 def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]]) -> None:
@@ -68,13 +68,13 @@ def save_checkpoint(path: str | Path, sections: Mapping[str, Mapping[str, Any]])
                 plain[name] = value
         document[section] = _as_json(section, plain)
     document["sha256"] = _digest(arrays, document)
-    # A single entry: safetensors writes several in an order that changes from run to run.
+    # A single entry: safetensors writes several in an order that differs from run to run.
     metadata = {_METADATA_KEY: json.dumps(document)}
     write_atomically(check_path("path", path), safetensors.numpy.save(arrays, metadata))
 
 
 def with_sections(own: Sections, added: Mapping[str, Mapping[str, Any]]) -> Sections:
-    """Return the sections of a model or a run and those added; ValueError if one is both."""
+    """Return the sections of a model or run and those added; ValueError if a name is in both."""
     for section in added:
         if section in own:
             raise ValueError(
@@ -106,7 +106,7 @@ def load_checkpoint(path: str | Path) -> Sections:
         raise CheckpointError(f"cannot read {path}: {error.strerror or error}") from None
     try:
         arrays = safetensors.numpy.load(data)
-        # safetensors has just checked that the header is whole; its Python face hides the metadata.
+        # safetensors has checked the header, but its Python interface does not give the metadata.
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     except (SafetensorError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(
@@ -134,14 +134,14 @@ def load_checkpoint(path: str | Path) -> Sections:
 
 
 def _as_stored(name: str, array: np.ndarray) -> np.ndarray:
-    """Return an array as a reader of the file will have it."""
+    """Return an array in the form in which it is read back."""
     if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
         raise TypeError(f"{name} must be real, of at most 64 bits, got dtype {array.dtype}")
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
 def _as_json(section: str, values: Mapping[str, Any]) -> Any:
-    """Return values as a reader of the file will have them: keys are strings, tuples lists."""
+    """Return values in the form in which they are read back: keys are strings, tuples are lists."""
     try:
         return json.loads(json.dumps(values))
     except (TypeError, ValueError) as error:

@@ -1,7 +1,8 @@
-"""How the parameters of recurrent layers begin, by name.
+"""Initial parameters of recurrent layers, by name.
 
-A weight (G*H, I) is a block (H, I) for each of G gates, and is drawn block by block, so that a gate
-begins as it would alone; for one gate these are the functions of PyTorch and Keras of these names.
+A weight (G*H, I) has a block (H, I) for each of G gates. Blocks are drawn one by one, so that a
+gate begins as it would alone. For one gate these functions are those of the same names in PyTorch
+and Keras.
 """
 
 from __future__ import annotations

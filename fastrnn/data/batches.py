@@ -9,8 +9,8 @@ the window's start.
 Source: Williams and Peng, "An efficient gradient-based algorithm for on-line training of recurrent
 network trajectories", Neural Computation 2 (1990).
 
-**Batches** are of sequences of any lengths. Those of about the same length come together, so that
-little of a batch is padding, which costs memory (no time: it is never read).
+**Batches** hold sequences of any lengths. Sequences of about the same length come together, so that
+little of a batch is padding. Padding costs memory, but no time: it is never read.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 
 class _Pairs(Sequence[tuple[Any, Any]]):
-    """Pairs of inputs and targets, each made when it is asked for; a slice is a list of them."""
+    """Pairs of inputs and targets, each made on demand; a slice is a list of them."""
 
     @abstractmethod
     def _get(self, number: int) -> tuple[Any, Any]:
-        """Return the pair of a number from 0 on."""
+        """Return pair `number`, from 0 on."""
 
     def __getitem__(self, index: Any) -> Any:
         numbers = range(len(self))[index]
@@ -64,9 +64,8 @@ class Windows(_Pairs):
     seq_length : int
         Steps T of a window.
     keep_rest : bool
-        Whether the steps that do not fill a window make a shorter one at the end. With
-        ``batch_size=1`` every one of the ``n - 1`` predictions is made then, which is how a text is
-        scored.
+        True makes a shorter window at the end of the steps that do not fill one. With
+        ``batch_size=1`` there are then all ``n - 1`` predictions, which is how a text is scored.
 
     Raises
     ------
@@ -110,7 +109,7 @@ class Windows(_Pairs):
 
 
 def split(ids: np.ndarray, validation_fraction: float) -> tuple[np.ndarray, np.ndarray]:
-    """Cut a sequence in two: the first part trains, the last part validates.
+    """Cut a sequence in two: the first part to train on, the last part to validate on.
 
     Parameters
     ----------
@@ -176,7 +175,7 @@ def pad(sequences: Sequences) -> Padded:
 
 
 def _pad(arrays: list[np.ndarray]) -> Padded:
-    # An empty sequence has a dtype, but no value that has to keep it.
+    # The dtype of an empty sequence does not count: it has no value.
     dtype = np.result_type(*[array for array in arrays if len(array)] or arrays)
     lengths = np.array([len(array) for array in arrays], np.int64)
     values = np.zeros((max(1, lengths.max()), len(arrays), *arrays[0].shape[1:]), dtype)
@@ -191,13 +190,12 @@ class Batches(_Pairs):
     Parameters
     ----------
     inputs, targets : list of array_like, array, or tuple of these
-        One entry an example. A list holds sequences (see :func:`pad`), which a batch gives as
-        :class:`Padded`; an array has the examples along its first axis, and a batch its rows, as
-        does a list of single numbers. A tuple of such gives a tuple. Whatever NumPy converts to an
-        array, such as a data frame or a column of one, is taken as that array; a column of
-        sequences as a list of them.
+        One entry for each example. Of a list of sequences (see :func:`pad`) a batch has a
+        :class:`Padded`; of an array, which has the examples along its first axis, or of a list of
+        numbers, some rows; of a tuple of such a tuple. What NumPy converts to an array, such as a
+        data frame or a column of one, counts as that array; a column of sequences counts as a list.
     batch_size : int
-        Examples of a batch; the last one may have fewer.
+        Examples in a batch; the last batch may have fewer.
     pool : int
         Number of batches whose examples are drawn together and sorted by length.
     seed : int
@@ -213,7 +211,7 @@ class Batches(_Pairs):
 
     Notes
     -----
-    As a sequence it is the batches in the order of the examples, for evaluation. Training takes
+    As a sequence, these are the batches in the order of the examples, for evaluation. Training uses
     :meth:`epoch`.
     """
 
@@ -265,7 +263,7 @@ class Batches(_Pairs):
 
 
 class _Epoch(_Pairs):
-    """The batches of one epoch, each made when it is asked for."""
+    """The batches of one epoch, each made on demand."""
 
     def __init__(self, batches: Batches, rows: list[np.ndarray]) -> None:
         self._batches, self._rows = batches, rows
@@ -278,7 +276,7 @@ class _Epoch(_Pairs):
 
 
 def _examples(name: str, value: Any) -> Any:
-    """Check examples, so that no batch of them can be refused."""
+    """Return checked examples: a model refuses no batch of them for its form."""
     if isinstance(value, tuple) and value and not isinstance(value, Padded):  # a batch already
         return tuple(_examples(f"{name}[{k}]", column) for k, column in enumerate(value))
     if hasattr(value, "__array__"):  # such as a data frame, its column or a tensor

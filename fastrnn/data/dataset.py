@@ -1,4 +1,4 @@
-"""What is known of a data set: its files, where they come from, and on what terms."""
+"""Descriptions of data sets: their files, where they come from, and their licences."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ class File:
     Parameters
     ----------
     path : str
-        In a folder of all data sets; a folder may also begin at any later part of it.
+        Relative to a folder of all data sets. A folder may also have the file under the last parts
+        of it.
     addresses : tuple of str
         Of the public originals; ``#sha256=...`` at the end is the checksum of one, where known.
     make : callable, optional
         ``make(*originals) -> content``, of the bytes of the originals; without it the only
         original is the content.
     arrays : tuple of str
-        Those that the checksum covers, where the others depend on the processor's arithmetic;
-        none named, all.
+        Arrays that the checksum covers, if others depend on the processor's arithmetic; none named
+        means all.
 
     Attributes
     ----------

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def cache() -> Path:
-    """Return the folder that keeps what was fetched, of the same layout as a folder of files.
+    """Return the folder of fetched files, laid out like a folder of all data sets.
 
-    It is pooch's own place, and found without pooch.
+    It is the one that pooch uses; pooch need not be installed.
     """
     usual = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser(usual), "fastrnn")
 
 
 def fetch(file: File) -> Path:
-    """Fetch a file's originals, make the file of them, and return where it is.
+    """Fetch a file's originals, make the file of them, and return its path.
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """Files of data sets: read, checked against what they should hold, and written.
 
-What a file holds is its *content*: the bytes of a text, unpacked where its name ends in ``.gz``, or
-the arrays of an ``.npz``. Checksums are of contents, as the bytes of a packed file depend on who
-packed it.
+The *content* of a file is the bytes of a text, unpacked if its name ends in ``.gz``, or the arrays
+of an ``.npz``. Checksums are those of contents: the bytes of a packed file depend on the packer.
 """
 
 from __future__ import annotations
@@ -146,7 +145,7 @@ def needed(module: str, purpose: str) -> ModuleType:
 
 @contextmanager
 def reading(path: Path | str) -> Iterator[None]:
-    """Turn whatever a damaged or hostile file makes its reader raise into one ValueError."""
+    """Turn any error that a reader raises on a damaged or hostile file into a ValueError."""
     try:
         yield
     except (ImportError, MemoryError):
@@ -163,7 +162,7 @@ def _read_arrays(path: Path, limit: int) -> dict[str, np.ndarray]:
 
 
 def _array(content: bytes) -> np.ndarray:
-    """Read an array in NumPy's format; its header promises no more than there is."""
+    """Read an array in NumPy's format, if all the data that its header promises is there."""
     file = io.BytesIO(content)
     version = np.lib.format.read_magic(file)
     if version != (1, 0):

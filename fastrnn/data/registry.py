@@ -48,7 +48,7 @@ def names() -> list[str]:
 
 
 def info(name: str) -> DataSet:
-    """Return what is known of a data set: print it to read source, licence, addresses and files.
+    """Return the description of a data set: print it to read source, licence, addresses and files.
 
     Raises
     ------
@@ -61,9 +61,9 @@ def info(name: str) -> DataSet:
 def load(name: str, folder: str | Path | None = None, *, sample: bool = False) -> Any:
     """Return a data set, in the form that docs/data.md describes.
 
-    Its files are taken from `folder`; without one, from the folder that the environment variable
-    ``FASTRNN_DATA`` names where it has them, then from the user's cache, and are otherwise fetched
-    into the cache, with the packages of ``fastrnn[data]``.
+    Its files are read from `folder`. Without it, each is looked for in the folder that the
+    environment variable ``FASTRNN_DATA`` names, then in the user's cache; if it is in neither, it
+    is fetched into the cache, with the packages of ``fastrnn[data]``.
 
     Parameters
     ----------

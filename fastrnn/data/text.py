@@ -18,8 +18,8 @@ def read_text(path: str | Path) -> str:
     Raises
     ------
     ValueError
-        If there is no such file, it cannot be read, is empty or not UTF-8; one line that says
-        which.
+        If there is no such file, it cannot be read, or it is empty or not UTF-8. The message is one
+        line.
     TypeError
         If the path is neither a str nor a Path.
     """
@@ -40,7 +40,7 @@ def read_text(path: str | Path) -> str:
 
 
 def python_documentation() -> str:
-    """Return the half a million characters on the Python language that every Python carries.
+    """Return the text on the Python language, half a million characters, that comes with Python.
 
     Raises
     ------
@@ -72,14 +72,14 @@ class RegexTokenizer:
     Parameters
     ----------
     pattern : str
-        Without groups, or with those that do not capture.
+        A regular expression without capturing groups.
     lowercase : bool
-        Whether the text is put in lower case first.
+        Whether to put the text in lower case first.
 
     Raises
     ------
     ValueError
-        If the pattern is none, or has capturing groups.
+        If it is not a regular expression, or has capturing groups.
     TypeError
         If it is not a str.
     """

@@ -44,7 +44,7 @@ class CharVocabulary:
             raise ValueError("text must not be empty: a vocabulary needs at least one character")
         self.characters = "".join(sorted(set(text)))
         self._codes = _code_points(self.characters)
-        # One entry a code point, -1 for those without an id; the last entry stands for all above.
+        # An id for each code point, -1 for none; the last entry stands for all higher code points.
         self._ids = np.full(int(self._codes[-1]) + 2, -1, np.int64)
         self._ids[self._codes] = np.arange(len(self.characters))
 
@@ -129,8 +129,8 @@ class Vocabulary:
     min_count : int
         Tokens that occur less often get no id.
     specials : sequence of str
-        Of ``<pad>``, ``<unk>``, ``<bos>`` and ``<eos>`` those that have an id, from 0 in this
-        order: beyond the end, unknown, beginning, end of a sequence.
+        Some of ``<pad>`` (beyond the end of a sequence), ``<unk>`` (an unknown token), ``<bos>``
+        and ``<eos>`` (beginning and end of a sequence). Their ids are 0, 1, ... in the order given.
 
     Attributes
     ----------
@@ -232,7 +232,7 @@ class Vocabulary:
         Raises
         ------
         TypeError
-            If the tokens are a str, or one of them is none, or `bos` or `eos` is no bool.
+            If the tokens are a str, or one of them is not a str, or `bos` or `eos` is not a bool.
         ValueError
             If there are unknown tokens and no ``<unk>``, the message lists them; if ``<bos>`` or
             ``<eos>`` is asked for and has no id.
@@ -307,8 +307,8 @@ def _check_tokens(tokens: Iterable[str]) -> Iterable[str]:
 
 
 def _unknown_error(kind: str, unknown: set[str], size: int) -> ValueError:
-    # As JSON, so that the message stays one line whatever the tokens are.
-    # Tokens of other types, which may be among them, have no order.
+    # JSON keeps the message on one line whatever the tokens are. Sorted as str, since tokens of
+    # other types may be among them.
     ordered = sorted(unknown, key=str)[:_SHOWN]
     shown = [json.dumps(token, ensure_ascii=False, default=repr) for token in ordered]
     more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
