@@ -1,4 +1,4 @@
-"""What every model is: a network with a loss, which can be trained, saved and loaded."""
+"""Base of all models: a network with a loss, which can be trained, saved and loaded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Model(Module, ABC):
     """A network with a loss over batches of (inputs, targets).
 
-    A subclass is known to :func:`load` by its name.
+    :func:`load` finds the class by its name.
 
     Attributes
     ----------
@@ -36,12 +36,12 @@ class Model(Module, ABC):
         The constructor's arguments except the seed, as JSON types: ``type(model)(**model.config)``
         has the same shapes.
     generators : dict of str to numpy.random.Generator
-        Everything random in training; a resumed run restores their states.
+        The sources of all randomness in training; a resumed run restores their states.
     settable : tuple of str
-        Of the class: what of `config` is an attribute that may be set while the model is trained.
+        Class attribute: the names in `config` of attributes that may be set during training.
     time_first : bool
-        Of the class: whether it reads an array as the recurrent layers do, time along its first
-        axis. All others have the examples there.
+        Class attribute: True if the first axis of an input array is time, as for the recurrent
+        layers; for all other models it is the examples.
     """
 
     settable: ClassVar[tuple[str, ...]] = ()
@@ -84,7 +84,7 @@ class Model(Module, ABC):
         return np.size(targets)
 
     def sections(self) -> Sections:
-        """Return what a checkpoint has to hold so that :func:`load` makes this model again."""
+        """Return the sections of a checkpoint from which :func:`load` makes this model again."""
         return {
             "architecture": {"class": type(self).__name__, "config": self.config},
             "model": self.state_dict(),
@@ -98,8 +98,8 @@ class Model(Module, ABC):
         path : str or Path
             Of a safetensors file, written atomically.
         **sections
-            What belongs to it, such as ``vocabulary=vocabulary.state()``: mappings from names to
-            arrays or values that JSON holds.
+            Further sections, such as ``vocabulary=vocabulary.state()``: mappings from names to
+            arrays or JSON values.
 
         Raises
         ------

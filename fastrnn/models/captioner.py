@@ -1,4 +1,4 @@
-"""Say in words what a vector or a small picture shows: one to many."""
+"""Describe a vector or a small picture in words: one to many."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Captioner(Writer):
-    """A decoder that begins with what a dense layer makes of the input.
+    """A decoder that starts from the input, through a dense layer.
 
     Inputs are vectors (B, I), or pictures (B, ...) of I numbers each.
 

@@ -1,4 +1,4 @@
-"""Read a sequence, then say what it is: a class, or numbers."""
+"""Read a sequence and return one class, or numbers, for all of it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PooledModel(Predictor):
         check_choice("pooling", pooling, POOLINGS)
         encoder = check_encoder(self, encoder, fixed=("output_dropout",))
         seeds = spawn(seed, 4)
-        # Dropout between the recurrent layers and of what is pooled, not of every step.
+        # Dropout between the recurrent layers and of the pooled vector, not of every step.
         self.encoder = Encoder(
             input_size, hidden_size, **encoder, output_dropout=0.0, seed=seeds[0]
         )
@@ -131,7 +131,7 @@ class PooledModel(Predictor):
         return self.vjp(inputs, input_gradient=False)
 
     def stream(self, batch_size: int = 1) -> PooledStream:
-        """Return an object that reads a step at a time; a step returns the output for all so far.
+        """Return an object that reads a step at a time; it returns the output for all steps so far.
 
         Raises
         ------
@@ -145,14 +145,16 @@ class PooledModel(Predictor):
 
 
 class PooledStream(HeadStream):
-    """A model with pooling that reads one step a call; its ``state`` is the recurrent layers'.
+    """A model with pooling that reads one step in each call.
+
+    Its ``state`` is that of the recurrent layers.
 
     Parameters
     ----------
     encoder : Encoder
     pooling : PoolingStream
     head : callable
-        From what is pooled (B, output_size) to what a step returns.
+        From the pooled vectors (B, output_size) to the result of a step.
     batch_size : int
         Number of sequences B read side by side.
     """

@@ -1,7 +1,7 @@
-"""What a recogniser's scores say: the likeliest alignment, or the likeliest symbols.
+"""From a recogniser's scores to symbols: by the likeliest alignment, or by the likeliest symbols.
 
-Many alignments of frames with symbols say the same (see :func:`fastrnn.losses.ctc`). The likeliest
-one is quickly found; the symbols whose alignments have the largest sum may be others.
+Many alignments of frames with symbols stand for the same symbols (see :func:`fastrnn.losses.ctc`).
+The likeliest alignment is quickly found, but other symbols may have a larger sum over alignments.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Reading(NamedTuple):
-    """Symbols that scores may mean."""
+    """Symbols that a search has found, and their probability."""
 
     symbols: np.ndarray  # (S,) int64
     log_probability: float  # nats
@@ -35,7 +35,7 @@ class Reading(NamedTuple):
 def best_path(
     logits: ArrayLike, lengths: ArrayLike | None = None, blank: int = 0
 ) -> list[np.ndarray]:
-    """Return what the likeliest alignment says, which is greedy: the best symbol of each frame.
+    """Return the symbols of the likeliest alignment, which has the best symbol of each frame.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def best_path(
 
 
 def merge(alignment: ArrayLike, blank: int = 0) -> np.ndarray:
-    """Return the symbols (S,) that an alignment (T,) says: runs become one, blanks are dropped."""
+    """Return the symbols (S,) of an alignment (T,): runs are merged, then blanks are dropped."""
     alignment = check_ids("alignment", alignment, np.iinfo(np.int64).max)
     starts = np.ones(len(alignment), bool)
     starts[1:] = alignment[1:] != alignment[:-1]
@@ -75,27 +75,26 @@ def merge(alignment: ArrayLike, blank: int = 0) -> np.ndarray:
 def prefix_beam(
     logits: ArrayLike, lengths: ArrayLike | None = None, beam_width: int = 16, blank: int = 0
 ) -> list[list[Reading]]:
-    r"""Return the likeliest readings of each sequence, sums over their alignments.
+    r"""Return the likeliest readings of each sequence, with the sum over their alignments.
 
-    Frame by frame, the `beam_width` likeliest beginnings are kept, each with the log-probability
-    that its alignment ends in a blank, :math:`p_b`, and in its last symbol, :math:`p_n`. Symbol k
-    starts anew with probability :math:`(p_b + p_n) y_k`, where k is the last symbol
-    :math:`p_b y_k`.
+    Frame by frame, the `beam_width` likeliest prefixes are kept, each with the probabilities that
+    its alignment ends in a blank, :math:`p_b`, and in its last symbol, :math:`p_n`. Symbol k is
+    appended with probability :math:`(p_b + p_n) y_k`, or :math:`p_b y_k` if it is the last symbol.
 
     Parameters
     ----------
     logits, lengths
         As for :func:`best_path`.
     beam_width : int
-        Beginnings that are kept. Where all are, the result is exact.
+        Prefixes that are kept. If all are, the result is exact.
     blank
         As for :func:`best_path`.
 
     Returns
     -------
     readings : list of list of Reading
-        Of each sequence at most `beam_width`, and one at least, the likeliest first. What was
-        dropped on the way is missing from their probabilities.
+        At least one and at most `beam_width` for each sequence, the likeliest first. Dropped
+        prefixes do not count in their probabilities.
 
     Raises
     ------
@@ -118,7 +117,7 @@ def prefix_beam(
 def _search(log_y: np.ndarray, beam_width: int, blank: int) -> list[Reading]:
     """Return the readings of one sequence of log-probabilities (T, V)."""
     V = log_y.shape[1]
-    # Beginning n is another one with a symbol more, `made[n] = other * V + symbol`; 0 is empty.
+    # Prefix n is another one and a symbol, `made[n] = other * V + symbol`; prefix 0 is empty.
     made, numbers = [blank - V], {blank - V: 0}
     beam = [0]
     ends_blank, ends_symbol = np.zeros(1), np.full(1, -np.inf)
@@ -128,14 +127,14 @@ def _search(log_y: np.ndarray, beam_width: int, blank: int) -> list[Reading]:
         total = np.logaddexp(ends_blank, ends_symbol)
         says = row.copy()
         says[blank] = -np.inf
-        # Every beginning as it is, (P,).
+        # Every prefix as it is, (P,).
         stays = ends_symbol + says[last]
-        # Every beginning with every symbol more that may be among the best, (P, K + 1): its last
-        # one counts for less, and K others are as good as all that is left out.
+        # Every prefix with one more symbol, (P, K + 1). K + 1 symbols are enough for the K best
+        # prefixes: only the one that repeats the last symbol may fall behind those left out.
         symbols = np.sort(largest(says[None], beam_width + 1)[0])
         again = symbols == last[:, None]
         grows = np.where(again, ends_blank[:, None], total[:, None]) + says[symbols]
-        # What grows into a beginning that is here already adds to it.
+        # An extended prefix that is in the beam already adds to the probability there.
         places = {number: place for place, number in enumerate(beam)}
         origins = np.array([places.get(parent, -1) for parent in parents.tolist()])
         children = np.flatnonzero(origins >= 0)
@@ -163,7 +162,7 @@ def _search(log_y: np.ndarray, beam_width: int, blank: int) -> list[Reading]:
 
 
 def _symbols(number: int, made: list[int], V: int) -> np.ndarray:
-    """Return the symbols of a beginning."""
+    """Return the symbols of a prefix."""
     symbols = []
     while number:
         number, symbol = divmod(made[number], V)

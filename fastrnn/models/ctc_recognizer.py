@@ -1,4 +1,4 @@
-"""Read a sequence and say a shorter one, without being told which step says what."""
+"""Read a sequence and return a shorter one, learnt without an alignment between the two."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ class CTCRecognizer(FramewiseModel):
     .. math:: h_1 \dots h_T = \mathrm{encoder}(x_1 \dots x_T), \qquad
               p(k \mid t) = \mathrm{softmax}(W h_t + b)_k
 
-    Symbol 0 is the blank: the frame says nothing new. The output is the symbols of all frames with
-    runs merged into one and blanks dropped.
+    Symbol 0 is the blank: the frame adds no symbol. The output is the symbols of all frames, with
+    runs of equal symbols merged into one and then blanks dropped.
 
     Parameters
     ----------
     input_size : int
-        Number of symbols that are read, or width I of the vectors.
+        Number of symbols in the input, or width I of the vectors.
     hidden_size : int
         Units H of each recurrent layer and direction.
     num_symbols : int
-        Number V of symbols that may be said, the blank with them: targets are 1 to V - 1.
+        Number V of output symbols, the blank included: targets are 1 to V - 1.
     repeat : int
-        Frames for each step of the input: every step is read this many times, so that the output
-        may be longer than the input.
+        Frames for each step of the input: every step is read this many times in a row, so that the
+        output may be longer than the input.
     stack : int
-        Vectors that are put side by side to make one frame, the last with zeros behind: a shorter
-        sequence of wider vectors.
+        Vectors that are concatenated to one frame, which gives a shorter sequence of wider vectors.
+        Zeros complete the last frame.
     seed : int, numpy.random.SeedSequence or None
         Source of the initial parameters and of the dropout masks.
     **encoder
@@ -128,7 +128,7 @@ class CTCRecognizer(FramewiseModel):
         *,
         beam_width: int | None = None,
     ) -> list[np.ndarray]:
-        """Return what each sequence says.
+        """Return the symbols of each sequence.
 
         Parameters
         ----------
@@ -136,8 +136,9 @@ class CTCRecognizer(FramewiseModel):
         batch_size : int
             Sequences that are read together.
         beam_width : int or None
-            None takes the best symbol of each frame; a number takes the likeliest symbols that a
-            beam of this many beginnings finds. See :mod:`fastrnn.models.ctc_decoding`.
+            None takes the best symbol of each frame; a number takes the most probable symbols that
+            a search with a beam of this many prefixes finds. See
+            :mod:`fastrnn.models.ctc_decoding`.
 
         Returns
         -------
@@ -182,7 +183,7 @@ class CTCRecognizer(FramewiseModel):
 
 
 class CTCRecognizerStream(HeadStream):
-    """A recogniser that reads one step a call; its ``state`` is the recurrent layers'.
+    """A recogniser that reads one step in each call; its ``state`` is the recurrent layers'.
 
     Parameters
     ----------
@@ -197,9 +198,9 @@ class CTCRecognizerStream(HeadStream):
         self._waiting: list[np.ndarray] = []
 
     def step(self, inputs: ArrayLike) -> np.ndarray:
-        """Return the scores (n, B, V) of the frames that the next ids (B,) or vectors (B, I) end.
+        """Read the next ids (B,) or vectors (B, I); return the scores (n, B, V) of complete frames.
 
-        Of ``repeat`` frames; where vectors are stacked, of one each ``stack`` steps and none else.
+        These are ``repeat`` frames; with stacked vectors one after every ``stack`` vectors.
         """
         config = self._model.config
         if config["stack"] > 1:
@@ -230,7 +231,7 @@ class CTCRecognizerStream(HeadStream):
 
     def _read(self, frame: list[np.ndarray]) -> np.ndarray:
         scores = super().step(np.concatenate(frame, axis=1) if len(frame) > 1 else frame[0])
-        self._waiting = []  # no sooner: a step that is refused or interrupted has read nothing
+        self._waiting = []  # only now: a step that raised has read nothing
         return scores
 
     def _scores(self, rows: list[np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""From a vector to scores of a sequence: recurrent layers with attention or without."""
+"""From a vector to scores of a sequence: recurrent layers, with or without attention."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ATTENTIONS = {
 
 
 class Decoder(Module):
-    r"""Recurrent layers that begin with a vector and write symbols, with attention or without.
+    r"""Recurrent layers that start from a vector and write symbols, with or without attention.
 
     .. math:: h_0 = \tanh(W_0 x + b_0), \qquad h_s = f_W(h_{s-1}, E_{y_{s-1}}), \qquad
               p(y_s \mid y_1 \dots y_{s-1}, x) = \mathrm{softmax}(W_y \tilde h_s + b_y)
@@ -47,10 +47,10 @@ class Decoder(Module):
         Units H of each recurrent layer.
     attention : {"dot", "general", "additive"} or None
     memory_size : int or None
-        Width of what attention looks at.
+        Width of the memory that attention looks at.
     dropout : float
-        Probability with which elements of what is scored, and of the outputs of every recurrent
-        layer but the last, are dropped in training.
+        Probability with which elements of the outputs of all recurrent layers but the last, and of
+        the vectors :math:`\tilde h_s`, are dropped in training.
     seed : int, numpy.random.SeedSequence or None
     **recurrent
         Of :class:`fastrnn.models.Encoder`: ``num_layers``, ``cell``, ``embedding_size``,
@@ -206,14 +206,14 @@ class Decoder(Module):
     def step(
         self, context: np.ndarray, memory: Padded | None = None, beam_width: int = 1
     ) -> Callable[..., np.ndarray]:
-        """Return the step that :mod:`fastrnn.models.decoding` writes with.
+        """Return the step that the functions of :mod:`fastrnn.models.decoding` call.
 
         Parameters
         ----------
         context, memory
             As for the call, of B sequences.
         beam_width : int
-            Rows of each sequence, which stand together.
+            Rows of each sequence; they are adjacent.
 
         Returns
         -------
@@ -233,7 +233,7 @@ class Decoder(Module):
                 stream.state = tuple(s[:, rows] for s in state) if pair else state[:, rows]
             hidden = stream.step(ids)
             if attend is not None:
-                # The rows of a sequence look at one memory: they are its queries.
+                # All rows of a sequence attend to one memory: they are its queries.
                 queries = hidden.reshape(B, beam_width, -1).swapaxes(0, 1)
                 attended = attend(queries)[0].swapaxes(0, 1).reshape(len(hidden), -1)
                 hidden = np.tanh(self.combine(np.concatenate([attended, hidden], axis=1)))

@@ -1,10 +1,10 @@
-"""Let a model write: the likeliest symbol each time, a draw, or the best of a beam.
+"""Sequences from a model: by the likeliest symbol each time, by sampling, or by beam search.
 
-All of it works on a *step*, a callable that is given the last symbol of each of N sequences and
-returns the scores of the next: ``logits = step(ids)``, ids (N,) int, logits (N, V). It keeps what
-it has read, as the step of a stream does, so N sequences are written side by side. Beam search also
-says which sequence each row continues: ``logits = step(ids, rows)``, rows (N,) int. A symbol
-with a score of minus infinity is never written.
+All functions call a *step*, which is given the last symbol of each of N sequences and returns the
+scores of the next: ``logits = step(ids)``, ids (N,) int, logits (N, V). It keeps a state, as a
+stream does, so N sequences are written side by side. Beam search also tells it which sequence each
+row continues: ``logits = step(ids, rows)``, rows (N,) int. A symbol with a score of minus infinity
+is never written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Step = Callable[..., np.ndarray]
 
 NO_SYMBOL = -1  # the end mark where there is none
-MOST_HYPOTHESES = 1_000_000  # more are a slip, and their scores would hardly fit into memory
+MOST_HYPOTHESES = 1_000_000  # more are a mistake: their scores would hardly fit into memory
 
 
 class Hypothesis(NamedTuple):
@@ -60,7 +60,7 @@ def draw(
     ValueError
         If scores are not finite.
     """
-    check_finite(logits.max(axis=1))  # NaN where one of a row is
+    check_finite(logits.max(axis=1))  # NaN if any score of the row is
     if temperature == 0:
         return logits.argmax(axis=1)
     places = None
@@ -146,17 +146,17 @@ def beam_search(
     beam_width: int = 5,
     length_penalty: float = 1.0,
 ) -> list[list[Hypothesis]]:
-    r"""Keep the best beginnings of each sequence, and return what they end as.
+    r"""Beam search: extend the best prefixes of each sequence, and return the best sequences.
 
     A hypothesis of n symbols, its end mark included, is scored by
 
     .. math:: \frac{1}{n^\alpha} \sum_{t \le n} \log p(y_t \mid y_1 \dots y_{t-1})
 
-    At each step the best `beam_width` continuations of a sequence are found; those with the end
-    mark among them are done, and the best `beam_width` of the others are continued. A sequence is
+    At each step the best `beam_width` continuations of a sequence are found. Those of them that end
+    with the end mark are done, and the best `beam_width` of the others are continued. A sequence is
     finished when `beam_width` hypotheses are done and no unfinished one has a better score than the
-    worst of them, or when `max_length` is reached, where unfinished ones count as they are.
-    With a beam of 1 this is greedy.
+    worst of them, or when `max_length` is reached: then unfinished ones count as they are. With a
+    beam of 1 this is greedy decoding.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def beam_search(
     B = len(first)
     done: list[list[Hypothesis]] = [[] for _ in range(B)]
     finished = np.zeros(B, bool)
-    totals = np.full((B, K), -np.inf)  # all begin the same, so one of them is enough
+    totals = np.full((B, K), -np.inf)  # the K hypotheses begin alike, so one is enough
     totals[:, 0] = 0
     written = np.zeros((B, K, 0), np.int64)
     ids, rows = np.repeat(first, K), None
@@ -211,7 +211,8 @@ def beam_search(
         check_finite(logits.max(axis=1))
         V = logits.shape[1]
         scores = totals[..., None] + log_softmax(logits, axis=1).reshape(B, K, V)
-        # Of twice as many, at most one a hypothesis has the end mark, so K others are among them.
+        # Each of the K hypotheses has one continuation with the end mark: of the best 2 K, at least
+        # K are without it.
         best = largest(scores.reshape(B, K * V), 2 * K)
         parents, symbols = np.divmod(best, V)
         totals = np.take_along_axis(scores.reshape(B, K * V), best, axis=1)
@@ -243,14 +244,14 @@ def beam_search(
 
 
 def largest(scores: np.ndarray, number: int) -> np.ndarray:
-    """Return the places (B, n) of the n largest of scores (B, N), in falling order, ties in theirs.
+    """Return the indices (B, n) of the n largest of scores (B, N), largest first, ties in order.
 
-    n is `number`, or N where that is less.
+    n is `number`, or N if that is less.
     """
     B, N = scores.shape
     number = min(number, N)
-    # The n-th largest of the maxima of groups is not above the n-th largest of all: what is below
-    # it need not be sorted. NumPy's partition of all takes forty times as long as their maxima.
+    # The n-th largest of the maxima of groups is at most the n-th largest score, so scores below it
+    # need not be sorted. To partition all scores takes NumPy forty times as long as the maxima.
     size = min(32, N // number)
     maxima = scores[:, : N // size * size].reshape(B, size, N // size).max(axis=1)
     least = np.partition(maxima, -number, axis=1)[:, -number, None]
@@ -271,7 +272,7 @@ def _check(first: Any, eos: Any, max_length: Any) -> tuple[np.ndarray, int, int]
 
 
 def _check_logits(logits: Any, N: int, eos: int) -> np.ndarray:
-    """Return what a step has returned as floats (N, V), the end mark's among them."""
+    """Return the scores that a step has returned as floats (N, V), V above the end mark."""
     logits = check_floats("step's logits", logits)
     logits = check_array("step's logits", logits, logits.dtype, (N, "V"))
     if eos >= logits.shape[1]:

@@ -1,4 +1,4 @@
-"""What every model reads its input with: vectors of the symbols, recurrent layers, dropout."""
+"""The part of a model that reads its input: embedding, recurrent layers and dropout."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 LAYERS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 CELLS = tuple(LAYERS)
-# Of the recurrent layers' arguments those that are the encoder's own, or its business.
+# Arguments of the recurrent layers that are not `options`: the encoder sets them.
 RESERVED = (
     *("input_size", "hidden_size", "num_layers", "batch_first", "dropout", "bidirectional"),
     *("dtype", "seed"),
@@ -227,7 +227,7 @@ class Encoder(Module):
         values, lengths = self._read(inputs)
         wanted = self.embedding is not None or (self.inputs == "vectors" and input_gradient)
         below: list[Pullback] = []
-        if self.inputs == "ids" and self.input_dropout.p == 0:  # the vectors need not be made
+        if self.inputs == "ids" and self.input_dropout.p == 0:  # the vectors need not be formed
             output, state, recurrent = self.recurrent.vjp_on_ids(
                 values, self.embedding, state, lengths
             )
@@ -272,7 +272,7 @@ class Encoder(Module):
         return one_hot.reshape(*ids.shape, symbols)
 
     def _read(self, inputs: ArrayLike | Padded) -> tuple[Any, Any]:
-        """Return values and lengths; ids beyond an end become 0, so that they may be anything."""
+        """Return values and lengths. Ids beyond an end may be anything; they become 0."""
         if not isinstance(inputs, Padded):
             return inputs, None
         values = self.check_steps(inputs.values, self.recurrent.input_size)
@@ -282,10 +282,10 @@ class Encoder(Module):
         return np.where(Padded(values, lengths).mask, values, 0), lengths
 
     def check_steps(self, values: ArrayLike, width: int) -> np.ndarray:
-        """Return padded ids (T, B), or vectors (T, B, `width`); an error speaks of a sequence."""
+        """Return padded ids (T, B), or vectors (T, B, `width`); errors say what a sequence is."""
         shape, dtype = ("T", "B"), np.dtype(np.int64)
         hint = "ids are integers (T,), vectors are for models with inputs='vectors'"
-        if self.inputs == "vectors":  # of which (T, B) would pass for one sequence
+        if self.inputs == "vectors":  # without this, (T, B) would count as one sequence
             shape, dtype = (*shape, width), self.recurrent.dtype
             hint = f"a sequence is (T, {width}), one alone stands in a list"
         try:
@@ -298,16 +298,16 @@ class Encoder(Module):
         return EncoderStream(self, batch_size)
 
 
-# What models hand on to their encoder: all but its sizes and its seed.
+# Arguments that models pass on to their encoder: all but its sizes and its seed.
 OPTIONS = tuple(inspect.signature(Encoder).parameters)[2:-1]
 
 
 def check_encoder(
     model: Module, options: dict[str, Any], fixed: Collection[str] = ()
 ) -> dict[str, Any]:
-    """Return the encoder's options that a model's constructor got, or refuse one there is not.
+    """Return the options for the encoder given to a model's constructor; TypeError for others.
 
-    Those that are `fixed` are the model's own business.
+    Options in `fixed` are set by the model and cannot be given.
     """
     taken = [name for name in OPTIONS if name not in fixed]
     for name in options:
@@ -320,7 +320,7 @@ def check_encoder(
 
 
 class EncoderStream:
-    """An encoder that reads one step a call.
+    """An encoder that reads one step in each call.
 
     Parameters
     ----------
@@ -343,11 +343,11 @@ class EncoderStream:
         return self._stream.step(inputs)
 
     def reset(self) -> None:
-        """Forget what was read: the state is that of a new stream."""
+        """Set the state to that of a new stream."""
         self._stream.reset()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self._stream.__reduce_ex__(protocol)  # refused, also for a copy that shares it
+        return self._stream.__reduce_ex__(protocol)  # raises: a copy would share the stream
 
     @property
     def state(self) -> Any:
@@ -378,5 +378,5 @@ class HeadStream(EncoderStream):
         self._head = head
 
     def step(self, inputs: ArrayLike) -> np.ndarray:
-        """Return what stands on top of the output for the next ids (B,) or vectors (B, I)."""
+        """Return the head's result for the next ids (B,) or vectors (B, I)."""
         return self._head(super().step(inputs))

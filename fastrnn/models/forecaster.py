@@ -1,4 +1,4 @@
-"""Read the past of a series and say what comes next, one step ahead or several."""
+"""Read the past of a series and forecast its next values, one step ahead or several."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Forecaster(PooledModel):
     horizon : int
         Number of steps n ahead.
     input_size : int
-        Width I of the series: what is forecast stands first, what may help after it.
+        Width I of the series: the first column is forecast, the others may help.
     mean, std : float or array_like, shape (I,)
-        What each of them is scaled by, such as the mean and standard deviation of the part that
-        trains; `std` positive.
+        The columns are scaled by these, such as the mean and standard deviation of the training
+        part; `std` is positive.
     quantiles : array_like or None, shape (Q,)
         Probabilities in (0, 1) of the quantiles to forecast; None forecasts the mean.
     seed : int, numpy.random.SeedSequence or None
@@ -163,7 +163,7 @@ class Forecaster(PooledModel):
         return Padded(self._scaled(values), lengths)
 
     def _scaled(self, values: ArrayLike) -> np.ndarray:
-        # In float64: a float32 of a large mean has few digits left for what differs from it.
+        # In float64: in float32 few digits of the difference from a large mean would be left.
         values = as_array("inputs", values)
         shape = (*values.shape[:-1], len(self._mean))
         values = check_array("inputs", values, np.dtype(np.float64), shape)

@@ -39,15 +39,16 @@ class SequenceGenerator(Model):
     .. math:: h_t = f_W(h_{t-1}, e(x_{t-1})), \qquad
               p(x_1 \dots x_T) = \prod_t p(x_t \mid h_t)
 
-    An element is K whole numbers, each one of few values (pitch and duration of a note, the grey
-    levels of a row of pixels, the keys that are down), or a vector of real numbers (a pose). Before
-    the first element a start mark is read.
+    An element is K integers, each with few values (pitch and duration of a note, the grey levels of
+    a row of pixels, the keys that are down), or a vector of real numbers (a pose). A start mark is
+    read before the first element.
 
     Parameters
     ----------
     size : int or sequence of int
-        Of an element. For "categorical" the numbers of values :math:`V_1 \dots V_K` of its
-        variables, a single int where K = 1; 2 for one that is on or off. For "mixture" the width.
+        For "categorical" the numbers of values :math:`V_1 \dots V_K` of an element's variables, or
+        a single int for K = 1; 2 is a variable that is on or off. For "mixture" the width of an
+        element.
     hidden_size : int
         Units H of each recurrent layer.
     num_layers : int
@@ -59,11 +60,11 @@ class SequenceGenerator(Model):
         What :math:`p(x_t \mid h_t)` is: a softmax for each variable, or a mixture of Gaussians with
         diagonal covariances.
     embedding_size : int or sequence of int
-        Width of the vector that stands for a value, for each variable; "categorical" alone.
+        Width of the vector that stands for a value, for each variable; only for "categorical".
     chained : bool
-        Whether a variable depends on those before it in the same element too; "categorical" alone.
+        Whether a variable also depends on those before it in the element; only for "categorical".
     components : int
-        Gaussians of a mixture; "mixture" alone.
+        Number of Gaussians; only for "mixture".
     dtype : {"float32", "float64"}
     seed : int, numpy.random.SeedSequence or None
         Source of the initial parameters and of the dropout masks.
@@ -236,7 +237,7 @@ class SequenceGenerator(Model):
         temperature: float = 1.0,
         seed: int | np.random.Generator | None = None,
     ) -> Iterator[np.ndarray]:
-        """Make up a sequence, or continue one, an element at a time.
+        """Draw a sequence, or the continuation of one, an element at a time.
 
         Parameters
         ----------
@@ -278,12 +279,12 @@ class SequenceGenerator(Model):
                 if k > 0:
                     features = stream.step(self.head.read(element[None])[0])
                 element = self.head.draw(features[0], temperature, generator)
-                yield element.copy()  # which its owner may scale back, and is read here next
+                yield element.copy()  # the caller may change it, and it is read here next
 
         return draw()
 
     def _check(self, inputs: Any, targets: Any) -> tuple[Padded, Padded]:
-        """Return what is read, each element a step late, and what is predicted."""
+        """Return what is read, the inputs delayed by one step, and what is predicted."""
         inputs, targets = self._padded("inputs", inputs), self._padded("targets", targets)
         if inputs.values.shape != targets.values.shape:
             raise ValueError(
@@ -305,13 +306,13 @@ class SequenceGenerator(Model):
         if whole:
             return Padded(self.head.check(name, values), np.full(B, T))
         padded = Padded(values, check_lengths(sequences.lengths, T, B))
-        # What lies beyond an end may be anything, and is not looked at.
+        # Elements beyond an end may be anything, and are not checked.
         values = np.where(padded.mask[..., None], values, np.zeros((), values.dtype))
         return Padded(self.head.check(name, values), padded.lengths)
 
 
 def _check_sizes(name: str, value: Any, number: int | None) -> list[int]:
-    """Return `number` sizes, or where that is None as many as there are; an int is each of them."""
+    """Return a list of `number` sizes, of any length for None; an int stands for equal sizes."""
     if not isinstance(value, (Sequence, np.ndarray)) or isinstance(value, str):
         return [check_positive_int(name, value)] * (1 if number is None else number)
     sizes = [check_positive_int(f"{name}[{k}]", size) for k, size in enumerate(value)]

@@ -1,7 +1,7 @@
-"""What stands around the recurrent layers of a generator: how an element is read, and predicted.
+"""Heads of a generator: from elements to the recurrent layers, and from these to the next element.
 
 A head turns elements into the vectors that the recurrent layers read, and their output into a
-distribution of the next element, whose loss it computes and from which it draws.
+distribution of the next element. It computes the loss of that distribution and draws from it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Head(Module):
-    """Elements in, vectors out; features in, a distribution of elements out.
+    """From elements to vectors, and from features to a distribution of elements.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Head(Module):
     input_size : int
         Width I of the vector that stands for an element.
     start : ndarray, shape (K,)
-        What stands before the first element.
+        What is read before the first element.
     """
 
     width: int
@@ -46,7 +46,7 @@ class Head(Module):
 
     @abstractmethod
     def check(self, name: str, elements: Any) -> np.ndarray:
-        """Return elements (..., K) as the other methods take them; TypeError or ValueError."""
+        """Return checked elements (..., K); TypeError or ValueError."""
 
     @abstractmethod
     def read(self, elements: np.ndarray) -> tuple[np.ndarray, Pullback | None]:
@@ -89,7 +89,7 @@ class CategoricalHead(Head):
     sizes, embedding_sizes : sequence of int
         Numbers of values, and widths of the vectors that are read, of the K variables.
     features : int
-        Width of what the distribution depends on.
+        Width of the features that the distribution depends on.
     chained : bool
     dtype : {"float32", "float64"}
     seed : numpy.random.Generator
@@ -119,7 +119,7 @@ class CategoricalHead(Head):
             for size, width, own in zip(sizes, embedding_sizes, seeds)
         ]
         self.output = Dense(features, sum(sizes), dtype=dtype, seed=seeds[-1])
-        # The first variable's value adds to the scores of all that follow, and so on.
+        # The value of each variable adds to the scores of all variables after it.
         self.links = [
             Embedding(size, int(self._ends[-1] - end), dtype=dtype)
             for size, end in zip(sizes[:-1], self._ends)
@@ -175,7 +175,7 @@ class CategoricalHead(Head):
         return nats
 
     def _add_links(self, logits: np.ndarray, elements: np.ndarray) -> list[Pullback]:
-        """Add to the scores what each variable's value does, and return the links' pullbacks."""
+        """Add the links' scores in place, and return the links' pullbacks."""
         pullbacks = []
         for k, (link, end) in enumerate(zip(self.links, self._ends)):
             scores, pullback = link.vjp(elements[..., k])
@@ -205,7 +205,7 @@ class MixtureHead(Head):
     components : int
         Gaussians M.
     features : int
-        Width of what the distribution depends on.
+        Width of the features that the distribution depends on.
     dtype : {"float32", "float64"}
     seed : numpy.random.Generator
     """

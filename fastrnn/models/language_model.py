@@ -269,12 +269,12 @@ class LanguageModel(Model):
         top_k: int | None = None,
         seed: int | np.random.Generator | None = None,
     ) -> Iterator[int]:
-        r"""Go on from a prompt, one symbol at a time.
+        r"""Continue a prompt, one symbol at a time.
 
         Parameters
         ----------
         prompt : array_like of int, shape (n,)
-            At least one id, read before the first is drawn and not given back.
+            At least one id; read before the first is drawn, and not returned.
         length : int
             Number of ids to draw.
         temperature : float
@@ -288,7 +288,7 @@ class LanguageModel(Model):
         Returns
         -------
         ids : iterator of int
-            Each is drawn when it is asked for.
+            Each is drawn on demand.
 
         Raises
         ------
@@ -336,7 +336,7 @@ class LanguageModelStream(HeadStream):
 
 
 def _encode(encode: Callable[..., Any], ids: ArrayLike | Padded, state: Any) -> Any:
-    """Return ``encode(ids, state)``; an error speaks of batches where their sizes differ.
+    """Return ``encode(ids, state)``; the error says so where batches differ in size.
 
     In training the state comes from the batch before, of which the layers know nothing.
     """
@@ -377,7 +377,7 @@ def load_language_model(path: str | Path) -> tuple[LanguageModel, CharVocabulary
 def language_model_from(
     sections: Sections, path: str | Path
 ) -> tuple[LanguageModel, CharVocabulary]:
-    """Return the same from what a file holds; `path` names it in errors."""
+    """Return the model and the vocabulary of a file's sections; `path` is for messages."""
     model = model_from(sections, path)
     if not isinstance(model, LanguageModel):
         raise CheckpointError(f"{path} holds a {type(model).__name__}, not a LanguageModel")
@@ -391,14 +391,15 @@ def language_model_from(
 
 
 class _TiedDense(Dense):
-    """Scores against the rows of an embedding: the weight is the embedding's."""
+    """A dense layer whose weight is that of an embedding."""
 
     def __init__(self, embedding: Embedding, *, seed: np.random.Generator) -> None:
         self.embedding = embedding
         self.in_features, self.out_features = embedding.embedding_dim, embedding.num_embeddings
         self.bias, self.dtype = True, embedding.dtype
         self.parameters = Parameters({"bias": (self.out_features,)}, self.dtype)
-        # Standard normal rows would make scores of size sqrt(H); a Dense layer's fit both ends.
+        # An embedding's standard normal rows would give scores of size sqrt(H); those of a dense
+        # layer suit both uses.
         bound = self.in_features**-0.5
         weight = embedding.parameters["weight"]
         weight[...] = seed.uniform(-bound, bound, weight.shape)

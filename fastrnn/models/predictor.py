@@ -1,4 +1,4 @@
-"""Base of the models without a state between batches, whose loss is one of their output."""
+"""Base of the models without a state between batches, whose loss is a function of their output."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BATCH_SIZE = 256  # sequences that are predicted together
 
 
 class Predictor(Model):
-    """A model that reads whole examples, and whose loss is one of its output."""
+    """A model that reads whole examples, and whose loss is a function of its output."""
 
     @abstractmethod
     def __call__(self, inputs: Any) -> Any:
@@ -62,7 +62,7 @@ class Predictor(Model):
         return loss, None, Pullback(adjoint)
 
     def _vjp_of_parameters(self, inputs: Any) -> tuple[Any, Pullback]:
-        """Return what :meth:`vjp` does; the pullback need not return the gradient of the inputs."""
+        """Return what :meth:`vjp` does; its pullback may leave out the gradient of the inputs."""
         return self.vjp(inputs)
 
 
@@ -95,9 +95,9 @@ def _check_not_empty(name: str, lengths: ArrayLike) -> None:
 
 
 def in_batches(model: Predictor, inputs: Padded | Sequences, batch_size: int) -> Iterator[Any]:
-    """Yield the output of a model for `batch_size` sequences after the other.
+    """Yield the output of a model for one batch of `batch_size` sequences after the other.
 
-    So the memory that is needed is that of a batch. An error names a place in its batch.
+    So the memory needed is that of one batch. An error names a place in its batch.
     """
     batch_size = check_positive_int("batch_size", batch_size)
     if not isinstance(inputs, Padded):

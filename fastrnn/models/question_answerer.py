@@ -45,7 +45,7 @@ class QuestionAnswerer(Predictor):
     Parameters
     ----------
     vocabulary_size : int
-        Number of words V; the id 0 is not a word, it stands beyond a sentence's end.
+        Number of words V; the id 0 is not a word but the padding after a sentence's end.
     hidden_size : int
         Units H of both recurrent layers.
     num_answers : int

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Seq2Seq(Writer):
-    r"""An encoder, and a decoder that begins with its last output and attends to all of them.
+    r"""An encoder, and a decoder that starts from its last output and attends to all outputs.
 
     .. math:: m_1 \dots m_T = \mathrm{encoder}(x_1 \dots x_T), \qquad
               p(y \mid x) = \mathrm{decoder}(\mathrm{last}(m); m_1 \dots m_T)
@@ -35,9 +35,9 @@ class Seq2Seq(Writer):
     Parameters
     ----------
     source_size : int
-        Number of symbols that are read, or width I of the vectors.
+        Number of input symbols, or width I of the vectors.
     target_size : int
-        Number of symbols that are written.
+        Number of output symbols.
     hidden_size : int
         Units H of each recurrent layer. A bidirectional encoder has half of them in each direction.
     num_layers : int
@@ -46,10 +46,10 @@ class Seq2Seq(Writer):
     embedding_size : int or None
         Width of the vectors that stand for symbols, read and written; None takes one-hot vectors.
     dropout : float
-        Probability with which outputs of all recurrent layers but the last of the encoder and of
-        the decoder, and what is scored, are dropped.
+        Probability with which outputs of all recurrent layers, except the last of the encoder and
+        of the decoder, and the vectors that are scored are dropped.
     attention : {"general", "dot", "additive"} or None
-        All of them look with the decoder's outputs, see :mod:`fastrnn.layers.attention`.
+        The decoder's outputs are the queries, see :mod:`fastrnn.layers.attention`.
     bidirectional : bool
         Whether the encoder is.
     inputs : {"ids", "vectors"}
@@ -60,7 +60,7 @@ class Seq2Seq(Writer):
     scheduled_sampling : float
         See :class:`fastrnn.models.writer.Writer`.
     bos, eos : int
-        Beginning and end mark of what is written; by default those of a
+        Beginning and end mark of the output; by default those of a
         :class:`fastrnn.data.Vocabulary`.
     dtype : {"float32", "float64"}
     seed : int, numpy.random.SeedSequence or None

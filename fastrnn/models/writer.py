@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 
 class Writer(Model):
-    """Base of the models that read an input and write a sequence: training, and writing.
+    """Base of the models that read an input and write a sequence.
 
     A target is the ids of a sequence with its end mark, without a beginning mark:
-    ``vocabulary.encode(tokens, eos=True)``. In training the decoder reads the true symbols before
-    each that it is to predict (teacher forcing), all steps in one call. With scheduled sampling,
-    some of them are replaced by the model's own likeliest ones, those of a first pass over the true
-    symbols, so that the second pass is one call too.
+    ``vocabulary.encode(tokens, eos=True)``. In training the decoder predicts each symbol from the
+    true symbols before it (teacher forcing), all steps in one call. With scheduled sampling, some
+    of them are replaced by the model's own likeliest symbols. These come from a first run over the
+    true symbols, so that the second run is one call too.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Writer(Model):
     References
     ----------
     Bengio et al., "Scheduled sampling for sequence prediction with recurrent neural networks"
-    (2015); in two passes as Duckworth et al., "Parallel scheduled sampling" (2019).
+    (2015); in two runs as Duckworth et al., "Parallel scheduled sampling" (2019).
     """
 
     settable = ("scheduled_sampling",)
@@ -63,7 +63,7 @@ class Writer(Model):
 
     @abstractmethod
     def encode(self, inputs: Any) -> tuple[np.ndarray, Padded | None]:
-        """Return what the decoder begins with, (B, X), and what attention looks at."""
+        """Return the vectors (B, X) that the decoder starts from, and the memory for attention."""
 
     @abstractmethod
     def encode_vjp(self, inputs: Any) -> tuple[np.ndarray, Padded | None, Pullback]:
@@ -101,7 +101,7 @@ class Writer(Model):
         return self._forced(inputs, targets)[0]
 
     def attention_weights(self, inputs: Any, targets: Padded | Sequences) -> np.ndarray | None:
-        """Return how much each target looked at each step of its input, (S, B, T), to be plotted.
+        """Return the weights of attention (S, B, T): of each target, over the steps of its input.
 
         The weights of a target sum to 1. None for a model without attention.
         """
@@ -150,14 +150,14 @@ class Writer(Model):
         max_length: int = 50,
         exclude: Sequence[int] = (),
     ) -> list[np.ndarray]:
-        """Write the likeliest sequence for each input that is found.
+        """Return the likeliest sequence that is found for each input.
 
         Parameters
         ----------
         inputs
-            Of B examples, which are written side by side; see the model.
+            Of B examples; see the model.
         beam_width : int
-            Hypotheses that are kept of each sequence; 1 takes the likeliest symbol each time.
+            Hypotheses that are kept for each sequence; 1 takes the likeliest symbol each time.
         length_penalty : float
             As for :func:`fastrnn.models.decoding.beam_search`.
         max_length : int
@@ -173,8 +173,8 @@ class Writer(Model):
         Raises
         ------
         ValueError, TypeError
-            If the inputs are not those of a call, a number is out of range, `exclude` has the end
-            mark or what is no symbol, or scores are not finite.
+            As for a call; if a number is out of range, `exclude` holds the end mark or anything
+            that is not a symbol, or scores are not finite.
         """
         if check_beam_width(beam_width) != 1:
             found = self.beam_search(
@@ -222,7 +222,7 @@ class Writer(Model):
         return sample(*start, max_length, temperature=temperature, top_k=top_k, seed=seed)
 
     def _start(self, inputs: Any, exclude: Any, beam_width: int = 1) -> tuple[Any, np.ndarray, int]:
-        """Return what decoding begins with: the step, the first symbols and the end mark."""
+        """Return the first arguments of decoding: the step, the first symbols and the end mark."""
         exclude = check_ids("exclude", exclude, self.decoder.output.out_features)
         if self.config["eos"] in exclude:
             raise ValueError(
