@@ -58,7 +58,7 @@ cdef void log_sums(Py_ssize_t n, const double *x, int step, const double *skip, 
         sums[s] = a
         terms[2 * s], terms[2 * s + 1] = b - a, c - a
         if a == -INFINITY:
-            sums[s] = a + b + c     # one of them may be NaN
+            sums[s] = a + b + c     # minus infinity, or NaN
             terms[2 * s] = terms[2 * s + 1] = 0
     active(sizeof(double)).exp(2 * n, terms, terms)
     for s in range(n):
@@ -75,7 +75,7 @@ cdef double largest(Py_ssize_t n, const real *x) noexcept nogil:
 
 
 cdef double log_total(Py_ssize_t n, const real *x, double most, double *terms) noexcept nogil:
-    """log sum exp (x - most), apart from `most`, beside which it may be lost."""
+    """log sum exp (x - most). It is not added to `most`, in which it might get lost."""
     cdef double total = 0
     cdef Py_ssize_t k
     exp_less(n, x, most, 0, terms)
@@ -94,7 +94,7 @@ cdef void exp_less(Py_ssize_t n, const real *x, double most, double rest,
 
 
 cdef bint poll(Batch *batch, Py_ssize_t terms, int rank) noexcept nogil:
-    """Whether to stop, after `terms` terms more. The caller, rank 0, is who may hear signals."""
+    """Whether to stop, after `terms` more terms. Rank 0, the calling thread, checks signals."""
     if rank == 0:
         batch.terms += terms
         if batch.terms > TERMS_A_POLL:
@@ -142,7 +142,7 @@ cdef void align(Batch *batch, Py_ssize_t b, int rank, const real *logits,
         if poll(batch, V, rank):
             return
 
-    # In frame t only the places from L - 2 (T - t) and below 2 (t + 1) are on a whole walk.
+    # In frame t a complete walk is at a place from L - 2 (T - t) on and below 2 (t + 1).
     for t in range(T):
         now = alpha + t * width
         for s in range(-2, L):

@@ -1,11 +1,11 @@
 r"""Connectionist temporal classification in NumPy: the sum over all alignments, in log space.
 
-An *alignment* gives each of T frames a symbol or the blank; it says the target that is left when
-runs of one symbol become one and blanks are dropped. With the target's symbols between blanks,
-:math:`l = (\varnothing, z_1, \varnothing, \dots, z_S, \varnothing)`, of length L = 2 S + 1, an
-alignment is a walk along l: a frame stays where the one before was, goes on by one, or by two
-where that skips a blank between two different symbols. With the softmax :math:`y^t` of a frame's
-scores,
+An *alignment* gives each of T frames a symbol or the blank. It stands for the target that is left
+when runs of equal symbols are merged and blanks are dropped. With the target's symbols between
+blanks, :math:`l = (\varnothing, z_1, \varnothing, \dots, z_S, \varnothing)` of length L = 2 S + 1,
+an alignment is a walk along l: each frame stays at the place of the frame before, or moves on by
+one, or by two if that skips a blank between two different symbols. With the softmax :math:`y^t` of
+a frame's scores,
 
 .. math:: \alpha_t(s) = y^t_{l_s} (\alpha_{t-1}(s) + \alpha_{t-1}(s-1) [+ \alpha_{t-1}(s-2)])
 
@@ -73,10 +73,10 @@ def _align(log_y: np.ndarray, target: np.ndarray, blank: int) -> tuple[float, np
     """Return -log p of one target (S,) and its gradient, given log-probabilities (T, V)."""
     T, L = len(log_y), 2 * len(target) + 1
     if T == 0:
-        return 0.0, log_y  # nothing is said in no time, for certain
+        return 0.0, log_y  # no frames, no symbols: probability 1
     symbols = np.full(L, blank)
     symbols[1::2] = target
-    # What a skip to each place adds: nothing where it is allowed.
+    # The logarithm of whether each place may be reached by a skip.
     skip = np.full(L, -np.inf)
     skip[3::2][target[1:] != target[:-1]] = 0
     emitted = log_y[:, symbols]
@@ -106,7 +106,7 @@ def _align(log_y: np.ndarray, target: np.ndarray, blank: int) -> tuple[float, np
 
 
 def _moved(row: np.ndarray, places: int) -> np.ndarray:
-    """Return a row (L,) moved right, or left where `places` is negative; log 0 comes in."""
+    """Return a row (L,) moved right, or left if `places` is negative, filled with log 0."""
     moved = np.full_like(row, -np.inf)
     if places > 0:
         moved[places:] = row[:-places]

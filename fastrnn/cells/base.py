@@ -1,4 +1,4 @@
-"""What a recurrent cell is: the parts of one time step, and nothing about time."""
+"""The description of a recurrent cell: the parts of one time step, and nothing about time."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -31,6 +31,6 @@ def _simple(name, function, back):
 
 
 rnn_tanh = _simple("rnn_tanh", np.tanh, lambda h, dh: dh * (1 - h * h))
-# Not a product: nothing passes a unit that is off, an infinite gradient neither. One that is NaN is
-# not off.
+# Not a product: no gradient passes a unit that is off, not even an infinite one (0 * inf is NaN). A
+# unit that is NaN is not off.
 rnn_relu = _simple("rnn_relu", lambda z: np.maximum(z, 0), lambda h, dh: np.where(h != 0, dh, 0))

@@ -1,7 +1,7 @@
 """Losses: each returns the mean over what counts and its gradient.
 
-A mask says what counts. What it leaves out is not read, so padding may hold anything, and gets a
-gradient of zero.
+A mask says which elements count. Others are not read, so that padding may hold anything, and their
+gradient is zero.
 """
 
 from fastrnn.losses.class_weights import balanced_class_weights

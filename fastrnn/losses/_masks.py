@@ -1,4 +1,4 @@
-"""What a mask leaves of a loss's arrays."""
+"""Masks of losses: which elements count."""
 
 from __future__ import annotations
 

@@ -63,12 +63,12 @@ def reweight(
     weights = class_weights[ids]
     weights /= weights.sum()
     d_rows *= (len(rows) * weights).astype(d_rows.dtype)[:, None]
-    nats, count = np.empty(len(rows)), max(1, 2**16 // rows.shape[1])  # what the cache holds
+    nats, count = np.empty(len(rows)), max(1, 2**16 // rows.shape[1])  # rows that the cache holds
     for first in range(0, len(rows), count):
         part = slice(first, first + count)
         # Infinity less infinity is NaN and flows on.
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-            shifted = rows[part] - rows[part].max(axis=1, keepdims=True)  # or scores swallow nats
+            shifted = rows[part] - rows[part].max(axis=1, keepdims=True)  # large scores would round
             nats[part] = -shifted[np.arange(len(shifted)), ids[part]]
             nats[part] += np.log(np.exp(shifted, out=shifted).sum(axis=1))
     return float(weights @ nats)

@@ -67,7 +67,7 @@ def softmax_cross_entropy(
     if targets.shape != shape[:-1]:
         raise ValueError(f"targets must be {shape[:-1]}, got {targets.shape}")
     rows, V = logits, shape[-1]
-    if mask is not None:  # what does not count may be anything
+    if mask is not None:  # targets that do not count may be anything
         mask = check_mask(mask, targets.shape)
         targets = np.where(mask, targets, np.zeros((), targets.dtype))
     ids = check_ids("targets", targets, V)

@@ -111,7 +111,7 @@ def _check_targets(
 
 
 def _refuse_long(targets: np.ndarray, target_lengths: np.ndarray, lengths: np.ndarray) -> None:
-    """Raise ValueError for a target that no alignment with its frames says."""
+    """Raise ValueError for a target that is too long for its frames."""
     S = np.arange(1, len(targets))[:, None]
     repeats = ((targets[1:] == targets[:-1]) & (target_lengths > S)).sum(axis=0)
     needed = target_lengths + repeats

@@ -11,7 +11,7 @@ from fastrnn.backends import active_backend
 from fastrnn.optim.base import check_parameters
 from fastrnn.parameters import Parameters
 
-# Means of squares by the size of an element: below them, squares that underflow may be missed.
+# By bytes of an element, the mean of squares below which squares that underflow may matter.
 _LOWEST = {info.bits // 8: float(info.tiny / info.eps) for info in map(np.finfo, "fd")}
 
 

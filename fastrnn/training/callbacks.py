@@ -96,13 +96,14 @@ class ProgressBar(Callback):
         )
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
-        # Counted here: what draws an epoch's batches may itself have another length.
+        # Counted anew: the batches of an epoch may be more or fewer than the object that makes them
+        # says.
         left = (trainer.epochs - trainer.epoch) * len(trainer.batches) - trainer.position
         self._bar.total = trainer.step + left
         self._bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.epochs}", refresh=False)
 
     def on_step_end(self, trainer: Trainer) -> None:
-        # tqdm draws ten times a second; the text is made for those steps alone.
+        # tqdm draws ten times a second; only then is the text made.
         if self._bar.update():
             text = f"loss {trainer.loss:.3f}"
             if self.unit is not None:
@@ -114,7 +115,7 @@ class ProgressBar(Callback):
 
 
 def _is_watched(stream: object) -> bool:
-    """Return whether a person sees at once what is written there: on a terminal, in a notebook."""
+    """Return whether the stream is shown at once: on a terminal or in a notebook."""
     is_terminal = hasattr(stream, "isatty") and stream.isatty()
     return is_terminal or type(stream).__module__.startswith("ipykernel.")
 
@@ -125,7 +126,7 @@ class EpochReport(Callback):
     Parameters
     ----------
     unit : str
-        What the loss, in nats, is of, such as ``"char"``.
+        Name of the symbol that the loss, in nats, is for, such as ``"char"``.
     """
 
     def __init__(self, unit: str = "token") -> None:
@@ -147,7 +148,7 @@ class EpochReport(Callback):
             line += f", validation {_bits(row['validation_loss'], self.unit)}"
         if self._seconds:
             line += f", {self._symbols / self._seconds:,.0f} {self.unit}s/s"
-        with tqdm.external_write_mode():  # so that a bar on the same terminal stays whole
+        with tqdm.external_write_mode():  # keeps a bar on the same terminal whole
             print(line, flush=True)
 
 
@@ -167,7 +168,7 @@ class EarlyStopping(Callback):
         If an argument has the wrong type or is out of range.
     """
 
-    # Epochs before these do not count, and the one at which this object has stopped.
+    # The first epoch that counts, and the epoch at which this object has stopped training.
     _first = _stopped_at = 0
 
     def __init__(self, patience: int = 3, min_delta: float = 0.0) -> None:
@@ -175,7 +176,7 @@ class EarlyStopping(Callback):
         self.min_delta = check_non_negative_float("min_delta", min_delta)
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        # Who trains on after a stop has patience anew; a resumed run may have stopped before.
+        # To train on after a stop starts the patience anew; a resumed run may have stopped before.
         self._first = trainer.epoch if trainer.epoch == self._stopped_at else 0
         self._judge(trainer)
 
@@ -197,9 +198,9 @@ class EarlyStopping(Callback):
 class RestoreBest(Callback):
     """Leave the model with the parameters of its best epoch when training ends.
 
-    By validation loss (training loss, without validation). The best epoch that a resumed run has
-    had before is read from the `best_path` of its `Checkpoint`; without one there is a warning, and
-    the epochs that follow count alone.
+    The best epoch has the lowest validation loss (training loss, without validation). If a resumed
+    run had it before, its parameters are read from the `best_path` of the run's `Checkpoint`;
+    without one there is a warning, and only the epochs that follow count.
     """
 
     _loss: float = math.inf
@@ -209,7 +210,7 @@ class RestoreBest(Callback):
         best = min(trainer.history, key=score, default=None)
         if best is None:
             self._loss, self._values = math.inf, None
-        elif self._values is None or self._loss != score(best):  # not known from a call before
+        elif self._values is None or self._loss != score(best):  # not kept by an earlier `fit`
             self._values = _parameters_of(best, trainer)
             self._loss = math.inf if self._values is None else score(best)
 
@@ -224,7 +225,7 @@ class RestoreBest(Callback):
 
 
 def _parameters_of(best: Mapping[str, Any], trainer: Trainer) -> Mapping[str, np.ndarray] | None:
-    """Return the parameters after the best epoch that is done, or None and warn."""
+    """Return the parameters after the best epoch so far; warn and return None if they are lost."""
     if best is trainer.history[-1] and not trainer.position:
         return trainer.model.state_dict()
     for callback in trainer.callbacks:
@@ -251,15 +252,15 @@ class Checkpoint(Callback):
     Parameters
     ----------
     path : str or Path
-        The last state, written before the first step (where the file is there already, after it),
+        The last state. It is written before the first step (after it, if the file exists already),
         every few seconds, after every epoch and on Ctrl-C.
     best_path : str or Path or None
         The state after the best epoch so far, by validation loss (training loss, without
         validation).
     every_seconds : float
-        At least this long from save to save within an epoch; 0 saves after every step.
+        Shortest time between two saves within an epoch; 0 saves after every step.
     sections : mapping of str to mapping
-        What belongs to the run, as for :meth:`fastrnn.models.Model.save`, such as the vocabulary.
+        Further sections of the file, such as the vocabulary; see :meth:`fastrnn.models.Model.save`.
 
     Raises
     ------
@@ -284,13 +285,14 @@ class Checkpoint(Callback):
         self.sections = check_keywords("sections", sections)
 
     def on_train_begin(self, trainer: Trainer) -> None:
-        # What cannot be saved is found out now, not after the first hour; but a call that is
-        # refused at its first step must not cost the run before.
+        # Errors in saving show now, not after the first hour. But a call that fails at its first
+        # step must not overwrite the file of an earlier run.
         if trainer.step or not self.path.exists():
             self._save(trainer, self.path)
             return
         with_sections(trainer.state_dict(), self.sections)
-        # What is no file, and might be read without end, is refused without being read.
+        # Rewrites the file as it is, to see that it can be written. A path that is not a file, such
+        # as a device, is refused without being read.
         write_atomically(self.path, self.path.read_bytes() if self.path.is_file() else b"")
         self._saved_at = -math.inf
 
@@ -299,7 +301,8 @@ class Checkpoint(Callback):
             self._save(trainer, self.path)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
-        # The best first: killed in between, the run resumes before this and writes both again.
+        # The best first: if the process is killed in between, the resumed run repeats the epoch's
+        # end.
         *earlier, last = (score(row) for row in trainer.history)
         if self.best_path is not None and last < min(earlier, default=math.inf):
             self._save(trainer, self.best_path)
@@ -314,13 +317,13 @@ class Checkpoint(Callback):
 
 
 class HistoryFile(Callback):
-    """Write the history after every epoch, whole, so that it fits the checkpoint it goes with.
+    """Write the whole history after every epoch, so that it always fits the checkpoint.
 
     Parameters
     ----------
     path : str or Path
-        ``.json`` makes a list of objects, anything else a table of comma-separated values. Beside
-        what :attr:`Trainer.history` has there are the losses in bits.
+        With ``.json`` a list of objects, else a table of comma-separated values: the columns of
+        :attr:`Trainer.history`, and the losses in bits.
     """
 
     def __init__(self, path: str | Path) -> None:

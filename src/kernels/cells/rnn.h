@@ -16,7 +16,7 @@ INLINE void FN(rnn_tanh_adjoint_at)(FN(spot) at) {
     const V h = FN(activation)(at, 0);
     FN(set_gate)(at, 0, FN(d_h)(at) * (v_set1(1) - h * h));
 }
-/* Not a product: nothing passes a unit that is off, an infinite gradient neither. */
+/* Not a product: no gradient passes a unit that is off, not even an infinite one. */
 INLINE void FN(rnn_relu_adjoint_at)(FN(spot) at) {
     FN(set_gate)(at, 0, v_where_nonzero(FN(activation)(at, 0), FN(d_h)(at)));
 }
