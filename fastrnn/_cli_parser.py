@@ -1,4 +1,4 @@
-"""The parser of the command ``fastrnn``: what it accepts, and the words in which it explains it."""
+"""The parser of the command ``fastrnn``: its arguments and their help."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def report(message: str) -> None:
 
 
 def say(message: str) -> None:
-    """Write a line to standard error; nothing where it is closed, not to standard output."""
-    if sys.stderr is not None:  # for which `print` would take standard output
+    """Write a line to standard error, if that is open."""
+    if sys.stderr is not None:  # `print` would write to standard output
         print(f"fastrnn: {message}", file=sys.stderr)
 
 
@@ -34,12 +34,12 @@ def _text_file(name: str) -> str:
 
 
 def _text(argument: str) -> str:
-    """Return an argument read as UTF-8 where the locale has no character for its bytes."""
+    """Return an argument, decoded as UTF-8 if the locale could not decode its bytes."""
     return argument.encode(errors="surrogateescape").decode(errors="surrogateescape")
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors in one line, without the usage above it."""
+    """A parser whose errors are one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         report(f"{message} (see {self.prog} --help)")
@@ -65,7 +65,7 @@ def _whole(lowest: int, highest: float = math.inf) -> Callable[[str], int]:
 
 
 def _number(expected: str, accepts: Callable[[float], bool]) -> Callable[[str], float]:
-    """Return the argparse type of finite numbers that `accepts` is true of."""
+    """Return the argparse type of finite numbers for which `accepts` is true."""
 
     def parse(text: str) -> float:
         try:

@@ -1,4 +1,4 @@
-"""What ``fastrnn train`` runs: a text, settings, and the files that it is saved to."""
+"""A run of ``fastrnn train``: its text, its settings, and the files that it is saved to."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "threads": None,
 }
-# What a resumed run may have otherwise; the number of threads can change the last bits.
+# Settings that a resumed run may change; the number of threads can change the last bits.
 MAY_CHANGE = ("epochs", "patience", "threads")
 # Steps of one inference call when a text is scored; the score does not depend on it.
 SCORING_STEPS = 1000
@@ -73,7 +73,7 @@ class Run:
     Parameters
     ----------
     text : str
-        What is read; its last part validates.
+        The text to learn; its last part is for validation.
     files : RunFiles
     given : mapping of str to object
         Settings asked for. Those left out are the defaults in a new run, the run's own in a resumed
@@ -165,7 +165,7 @@ class Run:
 
     def _resume(self, saved: Sections, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of a saved run, with what may change taken from those given."""
-        settings = {"patience": None, **saved.get("settings", {})}  # which older files do not have
+        settings = {"patience": None, **saved.get("settings", {})}  # older files have no patience
         types = {
             key: (int, type(None)) if default is None else (type(default),)
             for key, default in DEFAULTS.items()
@@ -206,7 +206,7 @@ class Run:
             **{key: self.settings[key] for key in ("hidden_size", "num_layers", "cell", "dropout")},
         }
         rows = self.settings["batch_size"] * self.settings["seq_length"]
-        # Refused here, sizes do not have the system end the process.
+        # Sizes that are not refused here might make the system kill the process.
         available = _memory()
         with at_most(available // _BYTES_A_PARAMETER, "more than this machine's memory holds"):
             model = LanguageModel(**config, seed=self.settings["seed"])
@@ -223,7 +223,7 @@ class Run:
 
 
 def _memory() -> int:
-    """Return this machine's memory in bytes; where the system does not say, a large number."""
+    """Return this machine's memory in bytes, or a large number if the system does not tell."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

@@ -54,16 +54,16 @@ def main(argv: Sequence[str] | None = None) -> int:
                 stream.reconfigure(errors="backslashreplace")
         try:
             args = make_parser().parse_args(argv)
-            # Scores that are not finite end in an error of ours, not in warnings above it.
+            # Scores that are not finite raise an error of ours; NumPy need not warn as well.
             with np.errstate(over="ignore", invalid="ignore"):
                 return COMMANDS[args.command](args)
         finally:
-            print(end="", flush=True)  # a reader that has left is noticed here, not at exit
+            print(end="", flush=True)  # raises here, and not at exit, if the reader has left
     except KeyboardInterrupt:
         say("interrupted")
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader, such as `head`, has had enough. Python would complain at exit once more.
+        # The reader, such as `head`, has left. Without this, Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_CLOSED
     except MemoryError:
@@ -86,7 +86,7 @@ def _train(args: argparse.Namespace) -> int:
         callbacks.append(cb.LearningCurve(files.curve, "char"))
     if run.settings["patience"] is not None:
         callbacks.append(cb.EarlyStopping(run.settings["patience"]))
-    if args.force:  # what is left of another run would be taken for this one's
+    if args.force:  # files left from another run would look like this one's
         for path in files[1:]:
             path.unlink(missing_ok=True)
     _introduce(run, text, args.resume)
@@ -104,7 +104,7 @@ def _train(args: argparse.Namespace) -> int:
 
 
 def _protect(args: argparse.Namespace, files: RunFiles) -> None:
-    """Refuse to write where somebody's file would be lost, or where none can be."""
+    """Refuse an output that would overwrite a file, or that cannot be a file; ValueError."""
     for path in files:
         if args.file is not None and path.exists() and path.samefile(args.file):
             raise ValueError(f"training would overwrite the text {path}; take another --output")
@@ -155,7 +155,7 @@ def _conclude(run: Run) -> None:
     if run.validation:
         best = min(run.trainer.history, key=cb.score)
         bits = bits_per_token(best["validation_loss"])
-        where = f": {run.files.best}" if run.files.best.exists() else ""  # it may have been moved
+        where = f": {run.files.best}" if run.files.best.exists() else ""  # may be moved
         print(f"best validation, {bits:.3f} bits/char in epoch {best['epoch']}{where}")
     print(f"more samples: {shlex.join(['fastrnn', 'sample', str(run.files.last)])}")
 
@@ -190,7 +190,7 @@ def _write_sample(
 
 
 def _first_character(vocabulary: CharVocabulary) -> str:
-    """Return what a sample without a prompt continues: a new line, where the text has lines."""
+    """Return the prompt of a sample without one: a new line, if the text has lines."""
     return "\n" if "\n" in vocabulary.characters else vocabulary.characters[0]
 
 

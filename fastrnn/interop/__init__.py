@@ -3,7 +3,8 @@
 import importlib.util
 from types import ModuleType
 
-# Module -> what it imports, and the name under which people know that. Its extra has its own name.
+# Module -> the package that it imports, and the common name of that. The extra is called like the
+# module.
 _NEEDS = {
     "keras": ("h5py", "h5py"),
     "onnx": ("onnx", "onnx"),
@@ -27,6 +28,6 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    # `help` and others touch whatever is listed.
+    # `help` and others import whatever is listed.
     usable = [name for name, (needed, _) in _NEEDS.items() if importlib.util.find_spec(needed)]
     return sorted({*globals(), *usable})

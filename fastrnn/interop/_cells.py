@@ -1,4 +1,4 @@
-"""Cells with the options that other packages have and no compiled cell: inference in NumPy.
+"""Cells with options of other packages that no compiled cell has: inference in NumPy.
 
 Each function returns the cell of `fastrnn.cells.CELLS` where its arguments ask for nothing more, so
 that the fast path is kept. The equations are those of `fastrnn.cells`, with

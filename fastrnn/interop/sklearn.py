@@ -96,7 +96,7 @@ class _RNN(BaseEstimator):
         before = dict(vars(self))
         try:
             return self._train_anew(X, y, epochs, going_on, classes)
-        except BaseException:  # what was fitted before can still be used
+        except BaseException:  # an earlier fit can still be used
             vars(self).clear()
             vars(self).update(before)
             raise
@@ -177,7 +177,7 @@ class _RNN(BaseEstimator):
             sequences = [np.ascontiguousarray(x, dtype) for x in sequences]
         sequences = [x[:, None] if x.ndim == 1 else x for x in sequences]
         for k, x in enumerate(sequences):
-            if not np.isfinite(x).all():  # a tenth of the time of scikit-learn's own look
+            if not np.isfinite(x).all():  # takes a tenth of the time of scikit-learn's own check
                 assert_all_finite(x, input_name=f"X[{k}]")
             if len(x) == 0:
                 raise ValueError(f"X[{k}] must have at least 1 step, got none")
@@ -185,7 +185,7 @@ class _RNN(BaseEstimator):
         if not reset and width != self.model_.config["input_size"]:
             expected = self.model_.config["input_size"]
             raise ValueError(f"X must be of width {expected} at each step, got {width}")
-        if reset and _are_sequences(X):  # what was known of the table that was fitted before
+        if reset and _are_sequences(X):  # forget the columns of a table that was fitted before
             for name in {"n_features_in_", "feature_names_in_"} & vars(self).keys():
                 delattr(self, name)
         return sequences if y is _NO_Y else (sequences, y)
@@ -552,7 +552,7 @@ class RNNTagger(_Labels):
         for k, labels in enumerate(y):
             if np.isscalar(labels):
                 raise ValueError(f"y[{k}] must be a label for each step, got one, {labels!r:.80}")
-        # What is a column already need not pass scikit-learn's checks, which take 80 us.
+        # A column need not go through scikit-learn's checks, which take 80 us.
         return [labels if _is_column(labels) else column_or_1d(labels) for labels in y]
 
     def _targets(self, y: Any, classes: Any) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Attention(Layer):
-    """For each query the mean of the values, weighted by how their keys, or they, score with it.
+    """For each query the mean of the values, weighted by the scores of their keys with it.
 
     Scores are ``scale * q k``; with `score_mode` "concat" ``outer * sum(tanh(scale * (q + k)))``;
     of an AdditiveAttention ``sum(scale * tanh(q + k))`` with a scale for each element.
@@ -62,7 +62,7 @@ class Attention(Layer):
         if not (self.additive or self.concat):
             return query @ key.transpose(0, 2, 1) * self.scale
         scores = np.empty((*query.shape[:2], key.shape[1]), self.dtype)
-        for t in range(query.shape[1]):  # so that no array has all pairs by the width
+        for t in range(query.shape[1]):  # one by one: all (T, S, width) take much memory
             sums = query[:, t, None] + key
             if self.additive:
                 scores[:, t] = (self.scale * np.tanh(sums)).sum(axis=-1)

@@ -1,4 +1,4 @@
-"""What the layers of Keras are made of: their configuration, and what all of them share.
+"""Base of the layers of Keras: their configuration, and what all of them share.
 
 A layer is made from its configuration and the variables that it finds, and takes and returns values
 and a mask: ``y, mask = layer(x, mask)`` with x (B, T, width), (B, width) or, for ids, (B, T), and
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Mask = np.ndarray | None  # bool (B, T)
 
-# Settings of training alone, and names.
+# Settings that have no effect at inference.
 INERT = {
     "activity_regularizer", "dropout", "name", "noise_shape", "rate", "recurrent_dropout", "seed",
     "stddev", "trainable", "unit_forget_bias", "unroll", "use_cudnn", "implementation",
@@ -39,7 +39,7 @@ INERT = {
 
 
 class Settings:
-    """A layer's configuration, from which every setting that has an effect must be taken.
+    """A layer's configuration. Each setting that has an effect must be taken from it.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ class Settings:
         return np.dtype(check_choice("dtype", policy, ("float32", "float64")))
 
     def finish(self) -> None:
-        """Refuse what was not taken, has an effect and is switched on."""
+        """Refuse settings that were not taken, have an effect and are switched on; ValueError."""
         for key, value in self._values.items():
             if key not in INERT and value not in (None, False):
                 raise ValueError(f"setting {key} = {value!r:.80} is not supported")
@@ -130,8 +130,8 @@ class Layer:
 
     module = "keras.layers"
     takes_state = False  # whether a call may have an initial state
-    sequences = 0  # of a layer that does: how many of its outputs have a vector for each step
-    stateful = False  # whether it goes on where its last call ended
+    sequences = 0  # if so, how many of its outputs have a vector for each step
+    stateful = False  # whether a call continues from the state of the call before
 
     def __init__(self, settings: Settings) -> None:
         self.name, self.kind = settings.name, settings.kind
@@ -140,7 +140,7 @@ class Layer:
         self.output_width: int | None = None
 
     def widths(self, inputs: Sequence[int | None]) -> tuple[int | None, ...]:
-        """Return the widths of the outputs for inputs of these; ValueError if they do not fit."""
+        """Return the widths of the outputs for input widths; ValueError if these do not fit."""
         if len(inputs) != 1:
             raise ValueError(f"layer {self.name!r} must take one input, got {len(inputs)}")
         if None not in (inputs[0], self.input_width) and inputs[0] != self.input_width:
@@ -154,7 +154,7 @@ class Layer:
         return x, mask
 
     def reset_states(self) -> None:
-        """Forget what a layer that is ``stateful`` has kept of the call before."""
+        """Forget the state that a ``stateful`` layer keeps between calls."""
 
     def own(self) -> Module:
         """Return a layer of `fastrnn.layers` with a copy of the weights; ValueError without one."""

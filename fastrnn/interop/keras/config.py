@@ -1,4 +1,4 @@
-"""From what Keras saved to a model: its configuration, and the layers with their variables."""
+"""From a file of Keras to a model: the configuration, and the layers with their variables."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
         raise TypeError(f"config must be model.to_json(), or that as a dict, got {found}")
     if not name.endswith((".keras", ".h5", ".hdf5")):
         raise ValueError(f"path must end with .keras, .h5 or .hdf5, got {name!r}")
-    # A pipe would be waited for without end; HDF5 would read a name up to its null byte.
+    # To open a pipe would wait for ever; HDF5 would cut a name at a null byte.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"path must be that of a regular file, got {name!r}")
     if name.endswith(".keras"):
@@ -166,7 +166,7 @@ class TimeDistributed(Layer):
         if x.ndim < 3:
             raise ValueError(f"x must be (B, T, ...) in layer {self.name!r}, got {x.shape}")
         B, T = x.shape[:2]
-        # A mask of these steps says nothing of the steps that an example may have itself.
+        # A mask of these steps is not one of the steps within an example.
         inner = None if mask is None or mask.ndim < 3 else mask.reshape(B * T, *mask.shape[2:])
         y, after = self.layer(x.reshape(B * T, *x.shape[2:]), inner)
         y = y.reshape(B, T, *y.shape[1:])
@@ -222,7 +222,7 @@ def _functional(settings: Mapping[str, Any], configs: list[Any], layers: list[La
     for key in keys(outputs):
         if key not in known:
             raise ValueError(f"output_layers must be outputs of layers, got {list(key)}")
-    if isinstance(outputs, list) and len(outputs) == 1:  # Keras returns it alone
+    if isinstance(outputs, list) and len(outputs) == 1:  # Keras returns the array, not a list
         (outputs,) = outputs
     return KerasModel(layers, calls, inputs, outputs)
 
@@ -310,7 +310,7 @@ def _ordered(calls: list[Call], given: list[Key]) -> tuple[list[Call], dict[Key,
 
 
 def _tensor(value: Any) -> Key:
-    """Return the value that an argument of a call is."""
+    """Return the value that an argument of a call refers to."""
     if not _is_tensor(value):
         raise ValueError("arguments must be outputs of layers")
     return _as_key(_mapping(value.get("config")).get("keras_history"))
@@ -321,7 +321,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _mask(value: Any) -> Key | None:
-    """Return the value that is a mask."""
+    """Return the value that a mask refers to."""
     return None if value is None else _tensor(value)
 
 

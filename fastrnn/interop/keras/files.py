@@ -23,7 +23,7 @@ from fastrnn._validation import FLOAT_DTYPES
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Keras does not compress; an archive that some other tool has packed again still passes.
+# Keras does not compress; an archive that another tool has compressed is accepted as well.
 MOST_EXPANSION = 100
 MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 
@@ -62,7 +62,7 @@ def parse_json(name: str, text: str | bytes) -> Any:
 
 @contextmanager
 def reading_weights() -> Iterator[None]:
-    """Turn what h5py raises within a damaged file into ValueError."""
+    """Turn the errors of h5py for a damaged file into ValueError."""
     try:
         yield
     except FileNotFoundError:
@@ -131,7 +131,7 @@ class Weights:
 
 
 def member(group: h5py.Group, name: str, kind: type) -> Any:
-    """Return a member that is in this file; links elsewhere are not followed."""
+    """Return a member that is in this file; links to other files are not followed."""
     path = f"{group.name.rstrip('/')}/{name}"
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"weights must have {path}")
@@ -150,7 +150,7 @@ def read_array(dataset: h5py.Dataset, shape: tuple[int | None, ...], dtype: np.d
         raise ValueError(f"{dataset.name} must be {expected}, got {found}")
     if dataset.dtype not in FLOAT_DTYPES:
         raise ValueError(f"{dataset.name} must be float32 or float64, got {dataset.dtype}")
-    # A file of a few bytes may declare an array of any size, or one that lies in another file.
+    # A file of a few bytes may declare an array of any size, or one in another file.
     elsewhere = dataset.is_virtual or dataset.external
     if elsewhere or dataset.id.get_storage_size() != dataset.size * dataset.dtype.itemsize:
         raise ValueError(f"{dataset.name} must be stored in full, uncompressed, in this file")

@@ -36,17 +36,17 @@ if TYPE_CHECKING:
 
 
 class InputLayer(Layer):
-    """The place of the input."""
+    """The input."""
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
-        # The layer that follows knows what it takes; Keras calls ids float32 as well.
+        # The dtype is left to the next layer: Keras declares float32 for ids as well.
         for key in ("batch_shape", "dtype"):
             settings.take(key)
         super().__init__(settings)
 
 
 class Dropout(Layer):
-    """Nothing at inference."""
+    """A layer that does nothing at inference."""
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         super().__init__(settings)
@@ -64,7 +64,7 @@ class Embedding(Layer):
         self.output_width = shape[1]
 
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
-        if x.dtype.kind == "f":  # as in batches padded by hand; Keras would take 1.5 for 1
+        if x.dtype.kind == "f":  # such as batches padded by hand; Keras would take 1.5 as 1
             with np.errstate(invalid="ignore"):
                 whole = x.astype(np.int64)
             x = whole if (whole == x).all() else x
@@ -131,7 +131,7 @@ class GlobalPooling(Layer):
             return x.max(axis=1), None
         if mask is None:
             return x.mean(axis=1), None
-        with np.errstate(invalid="ignore"):  # Keras too says NaN where no step counts
+        with np.errstate(invalid="ignore"):  # NaN where no step counts, as in Keras
             total = np.where(mask[..., None], x, 0).sum(axis=1)
             return total / mask.sum(axis=1, keepdims=True).astype(self.dtype), None
 
@@ -176,7 +176,7 @@ class Softmax(Layer):
         self.axes = settings.integers("axis")
 
     def __call__(self, x: np.ndarray, mask: Mask) -> tuple[np.ndarray, Mask]:
-        if mask is not None:  # Keras takes it for a mask of values
+        if mask is not None:  # in Keras it would be a mask of values
             raise ValueError(f"layer {self.name!r} (Softmax) must not have a mask of steps")
         x = check_array("x", x, self.dtype, (None,) * np.ndim(x))
         if not all(-x.ndim <= axis < x.ndim for axis in self.axes):
@@ -198,7 +198,7 @@ class Rescaling(Layer):
 
 
 def _product(arrays: list[np.ndarray], shown: Sequence[Mask]) -> np.ndarray:
-    """Return the product of what masks show, zero where they show nothing."""
+    """Return the product of the unmasked values, zero where there are none."""
     y = math.prod(a if mask is None else np.where(mask, a, 1) for a, mask in zip(arrays, shown))
     if any(mask is None for mask in shown):
         return y
@@ -210,7 +210,7 @@ def _extreme(
     arrays: list[np.ndarray],
     shown: Sequence[Mask],
 ) -> np.ndarray:
-    """Return the extreme of arrays one after the other, in which the shown stands for a hidden."""
+    """Return the extreme of arrays, taken in turn: an unmasked value replaces a masked one."""
     y, counts = arrays[0], shown[0]
     for x, mask in zip(arrays[1:], shown[1:]):
         other = x if mask is None else np.where(mask, x, y)
@@ -232,7 +232,7 @@ MERGES: Mapping[str, Callable[[list[np.ndarray], Sequence[Mask]], np.ndarray]] =
 
 
 class Merge(Layer):
-    """Several inputs to one, element by element, or side by side in the last axis.
+    """Merges several inputs, element by element or by concatenation along the last axis.
 
     Element by element, an axis of size 1 is repeated. A product or an extreme leaves out the inputs
     that a mask hides.
@@ -257,7 +257,7 @@ class Merge(Layer):
 
     def __call__(self, x: Sequence[np.ndarray], mask: Sequence[Mask]) -> tuple[np.ndarray, Mask]:
         shape = np.shape(x[0])
-        if self.axis not in (-1, len(shape) - 1):  # where the file does not tell the shapes
+        if self.axis not in (-1, len(shape) - 1):  # not known before if the file lacks the shapes
             raise ValueError(f"axis of {self.name!r} must be the last of {shape}, got {self.axis}")
         shape = (*shape[:-1], None) if self.concatenates else (None,) * len(shape)
         arrays = [check_array("x", array, self.dtype, shape) for array in x]
@@ -271,7 +271,7 @@ class Merge(Layer):
             masks = [one for one in mask if one is not None]
             return y, np.logical_and.reduce(masks) if masks else None
         if any(one is None for one in mask):
-            # To Keras all steps count then that are put side by side.
+            # In Keras all steps of the concatenation count then.
             some = self.concatenates and any(one is not None for one in mask)
             return y, np.ones(y.shape[:-1], bool) if some else None
         return y, np.logical_or.reduce(mask)
@@ -311,13 +311,13 @@ class Dot(Layer):
 
 
 class Operation(Layer):
-    """What a functional model computes by operators and functions, as ``x[:, -1]`` or ``x + y``.
+    """An operator or function in a functional model, such as ``x[:, -1]`` or ``x + y``.
 
     Masks end here, but some are made here: ``Any(NotEqual(x, 0))``.
     """
 
     module = "keras.src.ops.numpy"
-    # How many arguments there are, and the function of them.
+    # The number of arguments, and the function.
     kinds = {
         "Absolute": (1, lambda self, x: np.abs(x)),
         "Add": (2, lambda self, x, y: x + y),
@@ -403,7 +403,7 @@ def _axes(key: str, value: Any) -> int | tuple[int, ...] | None:
 
 
 def _index(value: Any) -> Any:
-    """Return what stands in the brackets of ``x[...]``."""
+    """Return the index in the brackets of ``x[...]``."""
     if isinstance(value, list):
         return tuple([_index(part) for part in value])
     if value is None or type(value) is int:

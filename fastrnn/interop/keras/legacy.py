@@ -1,4 +1,4 @@
-"""What Keras 2 wrote, in the terms of Keras 3.
+"""Files of Keras 2, translated to the form of Keras 3.
 
 Configurations of Keras 2 have other names for a few settings and another form of the calls of a
 functional model. HDF5 files of whole models (``model.save("model.h5")``, by Keras 3 as well) and of
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 MODELS = ("Functional", "Model", "Sequential")
 ACTIVATIONS_OF_KERAS_2 = {"hard_sigmoid": "hard_sigmoid_2", "swish": "silu"}
-# Layers that made other masks of those that they were given.
+# Layers that made other masks than they do in Keras 3.
 MASKS_OF_KERAS_2 = (*MERGES, "TimeDistributed")
-# Group of a layer of Bidirectional, and what it puts before the name of that layer.
+# For each direction of Bidirectional, its group in Keras 3 and the prefix of its layer's name.
 DIRECTIONS = {"forward_layer": "forward_", "backward_layer": "backward_"}
 # Their layers take states as further inputs.
 RECURRENT = ("Bidirectional", "GRU", "LSTM", "RNN", "SimpleRNN")
@@ -49,7 +49,7 @@ def stored_version(file: h5py.File) -> str:
 
 
 def modern(config: Any, version: str | None) -> Any:
-    """Return a model's configuration as Keras 3 would write it.
+    """Return a model's configuration in the form of Keras 3.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def _layer(config: Any, keras_2: bool) -> Any:
         settings = {"layers": settings}
     if not isinstance(settings, Mapping):
         return config
-    # Files of whole models do not say the module: layers have settings that operations have not.
+    # Files of whole models do not name the module: settings tell layers from operations.
     operation = isinstance(kind, str) and kind in OPERATIONS and "trainable" not in settings
     module = OPERATIONS[kind].module if operation else "keras.layers"
     config, settings = {"module": module} | config, dict(settings)
@@ -103,7 +103,7 @@ def _with_calls(settings: dict[str, Any], layers: list[dict[str, Any]]) -> None:
     """Put the calls of a functional model, in place, into the form of Keras 3."""
     nodes = {one.get("name"): one.get("inbound_nodes") for one in layers}
     if not any(_is_list(node) for calls in nodes.values() if _is_list(calls) for node in calls):
-        return  # they have it
+        return  # already in that form
     # Models as layers may count what they were made with as a call.
     inner = [one.get("name") for one in layers if one.get("class_name") in MODELS]
     counted = dict.fromkeys(inner, 0)

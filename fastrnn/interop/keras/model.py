@@ -20,7 +20,7 @@ Key = tuple[str, int, int]
 
 
 class Call(NamedTuple):
-    """A layer applied to values that are known by then.
+    """A layer applied to values of earlier calls.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Call(NamedTuple):
 
     @property
     def needs(self) -> list[Key]:
-        """What has to be known before the call."""
+        """The values that the call reads."""
         masks = [key for key in keys(self.mask) if key is not None]
         return [*keys(self.inputs), *masks, *self.state]
 
@@ -168,7 +168,7 @@ class KerasModel:
         return [as_array("x", array) for array in x]
 
     def reset_states(self) -> None:
-        """Forget what layers that are ``stateful`` have kept of the call before."""
+        """Forget the states that ``stateful`` layers keep between calls."""
         for layer in self.layers:
             layer.reset_states()
 

@@ -18,9 +18,9 @@ from fastrnn._validation import check_array
 from fastrnn.interop.onnx.operators import GRU, LSTM, RNN, Recurrent
 
 OPERATORS = [RNN, LSTM, GRU]
-# What the onnx package raises on its way through a model that the checker has let pass.
+# Errors that the onnx package raises for a model that its checker has accepted.
 DAMAGE = (UnicodeDecodeError, LookupError, AttributeError, AssertionError, ArithmeticError)
-# And on its way through arrays that a node cannot take.
+# Errors that it raises for arrays that a node cannot take.
 REFUSED = (RuntimeError, TypeError, *DAMAGE)
 
 
@@ -230,7 +230,7 @@ class Backend(onnx.backend.base.Backend):
 
 
 def _as_evaluated(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model in the words that the evaluator knows; the model itself stays as it is.
+    """Return a model rewritten for the evaluator; the one given stays as it is.
 
     The evaluator does not know "ai.onnx" as the standard domain's name, runs a loop without a
     condition not once, and would run the nodes of local functions without our operators.

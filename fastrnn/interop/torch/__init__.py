@@ -36,9 +36,9 @@ logger = logging.getLogger(__name__)
 
 AnyModule = TypeVar("AnyModule", bound=torch.nn.Module)
 
-# Work of one step of a cell from which our kernels make up for more Python around them (PyTorch's
-# time over ours, without gradients and in training: RNNCell 128, B16, which has two thirds of it,
-# 0.99 and 0.90, RNNCell 256, B8 1.3 and 1.0, GRUCell 128, B8 1.3 and 1.35).
+# Flops of a step of a cell from which our kernels gain more than the Python around them costs
+# (PyTorch's time over ours, without gradients and in training: RNNCell 128, B16, which has two
+# thirds of it, 0.99 and 0.90, RNNCell 256, B8 1.3 and 1.0, GRUCell 128, B8 1.3 and 1.35).
 FLOPS_A_STEP = 1.5e6
 
 
@@ -153,7 +153,7 @@ class _Cell(_Accelerated):
             return None
         own = self._parameters  # a module's attributes are slow; some may be computed
         weights = [own[name] if name in own else getattr(self, name) for name in _CELL_WEIGHTS]
-        bias = weights[2] is not None or weights[3] is not None  # whatever self.bias says now
+        bias = weights[2] is not None or weights[3] is not None  # self.bias may have been set since
         weights = weights[: 4 if bias else 2]
         stack = stack_of(mode, inputs, H, bias, 1, 1, 0)
         leading = tuple(x.shape[:-1])

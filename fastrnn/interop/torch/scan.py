@@ -293,7 +293,7 @@ class _Scan(torch.autograd.Function):
         ctx.given = [t is not None for t in tensors]
         keep_tape = not _saves_elsewhere()
         once = _Run(call, tensors, keep_tape, masks=[])
-        # Not themselves: what is changed in place may come to depend on this node.
+        # Detached: a tensor that is changed in place may come to depend on this node.
         read = [t if t is None or type(t) is torch.nn.Parameter else t.detach() for t in tensors]
         ctx.call, ctx.masks, ctx.runs = call, once.masks, [(once, read)] if keep_tape else []
         outputs, once.outputs = once.outputs, ()  # the graph must not own what owns the graph
@@ -309,24 +309,24 @@ class _Scan(torch.autograd.Function):
         if torch.is_grad_enabled() or not all(map(_is_plain, d_outputs)) or not eager():
             return (None, *_torch_adjoint(ctx.call, tensors, ctx.masks, d_outputs))
         once, read = ctx.runs.pop() if ctx.runs else (None, ())
-        # The graph may be retained, while a tape is used once; or what a hook has saved is no
-        # longer in the memory that the tape refers to.
+        # A retained graph is walked again, while a tape can be used once. Or a hook has moved what
+        # was saved out of the memory that the tape refers to.
         if once is None or not all(map(_are_alike, tensors, read)):
             once = _Run(ctx.call, tensors, keep_tape=True, masks=ctx.masks)
         return (None, *once.adjoint(d_outputs, ctx.needs_input_grad[1:]))
 
 
 def _saves_elsewhere() -> bool:
-    """Return whether hooks take what a graph saves, as checkpoints do: they are to spare memory.
+    """Return whether hooks store what a graph saves elsewhere, to save memory, as checkpoints do.
 
-    PyTorch tells since 2.8.
+    PyTorch tells since version 2.8.
     """
     hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
     return hooks is not None and hooks(True) is not None
 
 
 def _are_alike(saved: Tensor | None, read: Tensor | None) -> bool:
-    """Return whether a saved tensor holds what the memory of the one that was read holds now."""
+    """Return whether a saved tensor holds the same values as the one that was read."""
     if saved is read:
         return True
     return saved.data_ptr() == read.data_ptr() or torch.equal(saved, read)
@@ -351,7 +351,7 @@ def _torch_adjoint(
     """
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad(), torch.autocast("cpu", enabled=False):
-        # Aliases stand apart where one tensor comes twice, or is computed from another.
+        # Aliases have gradients of their own, even if one tensor comes twice or depends on another.
         aliases = [None if t is None else t.view_as(t) for t in tensors]
         wanted = [t for t in aliases if t is not None and t.requires_grad]
         used = [
@@ -387,7 +387,7 @@ def run(call: Call, tensors: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
 
 
 def eager() -> bool:
-    """Return whether operations run at once and as written: nobody traces or transforms them."""
+    """Return whether operations run at once and as written: nothing traces or transforms them."""
     return not (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
