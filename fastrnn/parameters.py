@@ -202,22 +202,42 @@ class Parameters(Mapping[str, np.ndarray]):
 
     def trainable(self, *buffers: np.ndarray) -> list[tuple[np.ndarray, ...]]:
         """Return the pieces of buffers, laid out like ``flat_values``, that are not frozen."""
-        if not self._frozen:
-            return [buffers]
-        pieces, start, stop = [], 0, 0
-        for k, shape in enumerate(self._shapes.values(), self._first):
-            end = stop + _padded(math.prod(shape), self.dtype)
-            if k in self._frozen:
-                pieces.append(slice(start, stop))
-                start = end
-            stop = end
-        pieces.append(slice(start, stop))
-        return [tuple([b[piece] for b in buffers]) for piece in pieces if piece.start < piece.stop]
+        return [piece for _, piece in self.runs({}, *buffers)]
 
-    def _places(self, names: tuple[str, ...]) -> list[int]:
-        unknown = [str(name) for name in names if name not in self]
+    def runs(
+        self, kinds: Mapping[str, Any], *buffers: np.ndarray
+    ) -> list[tuple[Any, tuple[np.ndarray, ...]]]:
+        """Return the same, each piece with its kind: neighbours of one kind are one piece.
+
+        Parameters
+        ----------
+        kinds : mapping of str to Any
+            The kinds of arrays by their names; that of all others is None.
+        *buffers : ndarray
+            Laid out like ``flat_values``.
+        """
+        if not self._frozen and not kinds:
+            return [(None, buffers)]
+        pieces: list[tuple[Any, slice]] = []
+        stop = 0
+        for k, (name, shape) in enumerate(self._shapes.items(), self._first):
+            start, stop = stop, stop + _padded(math.prod(shape), self.dtype)
+            if k in self._frozen or start == stop:
+                continue
+            kind = kinds.get(name)
+            if pieces and pieces[-1][0] == kind and pieces[-1][1].stop == start:
+                start = pieces.pop()[1].start
+            pieces.append((kind, slice(start, stop)))
+        return [(kind, tuple([b[piece] for b in buffers])) for kind, piece in pieces]
+
+    def check_names(self, names: Iterable[str]) -> None:
+        """Refuse names of no array; KeyError."""
+        unknown = [str(name) for name in names if not isinstance(name, str) or name not in self]
         if unknown:
             raise KeyError(f"no parameter {', '.join(unknown)}; there are {', '.join(self)}")
+
+    def _places(self, names: tuple[str, ...]) -> list[int]:
+        self.check_names(names)
         wanted = set(names)
         return [k for k, name in enumerate(self, self._first) if name in wanted]
 

@@ -75,6 +75,63 @@ def test_steps_are_those_of_pytorch(case, dtype):
         assert_close(actual, expected, TOLERANCES[dtype])
 
 
+@pytest.mark.parametrize("case", CASES["groups"])
+def test_factors_are_pytorchs_parameter_groups(backend, case, dtype):
+    name, options, groups = CASES["groups"][case]
+    rate, weight_decay = options["lr"], options["weight_decay"]
+    optimizer = make(name, make_parameters(dtype), rate, weight_decay=weight_decay)
+    for key, own in zip(optimizer.parameters, groups, strict=True):
+        if "lr" in own:
+            optimizer.scale(key, learning_rate=own["lr"] / rate)
+        if "weight_decay" in own:
+            optimizer.scale(key, weight_decay=own["weight_decay"] / weight_decay)
+    for actual, expected in zip(walk(optimizer, slice(None)), FIXTURES[case], strict=True):
+        assert_close(actual, expected, TOLERANCES[dtype])
+
+
+def test_factors_of_an_array_are_set_one_by_one():
+    optimizer = optim.AdamW(make_parameters())
+    optimizer.scale("p0", "p1", weight_decay=0)
+    optimizer.scale("p1", learning_rate=0.5)
+    optimizer.scale("p0", weight_decay=2)
+    state = optimizer.state_dict()
+    names = [f"{setting}.p{k}" for setting in ("learning_rate", "weight_decay") for k in (0, 1)]
+    assert [state.get(name) for name in names] == [None, 0.5, 2.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("names", "factors", "error", "message"),
+    [
+        (["p0", "p7"], {"weight_decay": 0}, KeyError, "no parameter p7; there are p0, p1"),
+        ([["p0"]], {"weight_decay": 0}, KeyError, r"no parameter \['p0'\]; there are p0, p1"),
+        (["p0"], {"weight_decay": -1}, ValueError, "weight_decay must be a non-negative number"),
+        (
+            ["p0"],
+            {"learning_rate": 2, "weight_decay": "no"},
+            TypeError,
+            "weight_decay must be a non-negative number, got str 'no'",
+        ),
+    ],
+)
+def test_refused_factors_change_nothing(names, factors, error, message):
+    optimizer = optim.Adam(make_parameters())
+    before = optimizer.state_dict().keys()
+    with pytest.raises(error, match=message):
+        optimizer.scale(*names, **factors)
+    assert optimizer.state_dict().keys() == before
+
+
+def test_neighbours_of_the_same_factors_are_one_piece():
+    parameters = Parameters(dict.fromkeys("abcde", (9,)), "float32")
+    parameters.freeze("e")
+    pieces = parameters.runs({"b": {"x": 0}, "c": {"x": 0}}, parameters.flat_values)
+    assert [(kind, piece.size) for kind, (piece,) in pieces] == [
+        (None, 16),
+        ({"x": 0}, 32),
+        (None, 16),
+    ]
+
+
 @pytest.mark.parametrize("name", FULL)
 def test_a_step_leaves_gradients_and_padding(name):
     optimizer = make(name, make_parameters(), weight_decay=0.1, **FULL[name])
@@ -105,7 +162,8 @@ def test_a_step_allocates_no_arrays(name):
 @pytest.mark.parametrize("name", FULL)
 def test_a_resumed_run_has_the_same_bits(name):
     options = {**FULL[name], "schedule": optim.ExponentialDecay(0.7)}
-    optimizer = make(name, make_parameters("float32"), **options)
+    optimizer = make(name, make_parameters("float32"), weight_decay=0.1, **options)
+    optimizer.scale("p0", learning_rate=0.3, weight_decay=0)
     list(walk(optimizer, slice(3)))
     saved = json.loads(
         json.dumps({k: v for k, v in optimizer.state_dict().items() if np.isscalar(v)})
@@ -114,6 +172,7 @@ def test_a_resumed_run_has_the_same_bits(name):
     assert saved.keys() == optimizer.state_dict().keys()
     parameters = copy.deepcopy(optimizer.parameters)
     resumed = make(name, parameters, learning_rate=7.0, schedule=optim.ExponentialDecay(0.7))
+    resumed.scale("p1", learning_rate=0)
     resumed.load_state_dict(saved)
     assert resumed.steps == 3
     assert resumed.learning_rate == optimizer.learning_rate
@@ -165,6 +224,7 @@ def test_state_dict_holds_copies():
         ({"eps": math.nan}, ValueError, "eps must be"),
         ({"exp_avg.p1": np.zeros(4)}, ValueError, r"exp_avg.p1 must be \(5,\), got \(4,\)"),
         ({"exp_avg.p1": np.zeros(5, complex)}, TypeError, "exp_avg.p1 must be castable"),
+        ({"weight_decay.p1": -1}, ValueError, r"weight_decay\.p1 must be a non-negative number"),
         ({"exp_avg.p2": np.zeros(5)}, KeyError, "missing nothing; unexpected exp_avg.p2"),
         (
             {"exp_avg.p1": None, "eps": None},

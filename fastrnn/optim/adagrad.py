@@ -80,10 +80,12 @@ class Adagrad(Optimizer):
     def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ("sum",)
 
-    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
+    def _update(
+        self, rate: float, weight_decay: float, values: Array, gradients: Array, *buffers: Array
+    ) -> None:
         adagrad_update(
             values,
-            self._with_decay(values, gradients),
+            self._with_decay(weight_decay, values, gradients),
             *buffers,
             self._scratch[: values.size],
             rate / (1 + (self.steps - 1) * self._settings["lr_decay"]),

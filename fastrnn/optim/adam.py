@@ -78,12 +78,14 @@ class Adam(Optimizer):
     def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ("exp_avg", "exp_avg_sq")
 
-    def _decay(self, learning_rate: float) -> tuple[float, float]:
+    def _decay(self, learning_rate: float, weight_decay: float) -> tuple[float, float]:
         """Return the weight decay in the gradients, and the factor on the values."""
-        return self._settings["weight_decay"], 1.0
+        return weight_decay, 1.0
 
-    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
-        weight_decay, shrink = self._decay(rate)
+    def _update(
+        self, rate: float, weight_decay: float, values: Array, gradients: Array, *buffers: Array
+    ) -> None:
+        weight_decay, shrink = self._decay(rate, weight_decay)
         active_backend().adam(
             values,
             gradients,
@@ -144,5 +146,5 @@ class AdamW(Adam):
             schedule=schedule,
         )
 
-    def _decay(self, learning_rate: float) -> tuple[float, float]:
-        return 0.0, 1 - learning_rate * self._settings["weight_decay"]
+    def _decay(self, learning_rate: float, weight_decay: float) -> tuple[float, float]:
+        return 0.0, 1 - learning_rate * weight_decay

@@ -53,6 +53,7 @@ class Optimizer(ABC):
         self.schedule = Constant() if schedule is None else schedule
         self.steps = 0
         self._buffers = self._new_buffers(self._settings)
+        self._factors: dict[str, dict[str, float]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in self._fixed and "steps" in self.__dict__:
@@ -87,6 +88,42 @@ class Optimizer(ABC):
     def learning_rate(self, value: float) -> None:
         self._settings["learning_rate"] = check_non_negative_float("learning_rate", value)
 
+    def scale(
+        self,
+        *names: str,
+        learning_rate: float | None = None,
+        weight_decay: float | None = None,
+    ) -> None:
+        """Give arrays factors of their own, such as 0 on the weight decay of biases.
+
+        A resumed run has those of its file. See :meth:`fastrnn.parameters.Parameters.freeze` for
+        what is not to be trained at all.
+
+        Parameters
+        ----------
+        *names : str
+            Of arrays of ``parameters``.
+        learning_rate, weight_decay : float or None
+            Factor on that setting for these arrays from now on, at least 0 and 1 at first; None
+            leaves it as it is.
+
+        Raises
+        ------
+        KeyError
+            If there is no such name.
+        ValueError, TypeError
+            If a factor is not a non-negative number. A refused call changes nothing.
+        """
+        self.parameters.check_names(names)
+        given = {"learning_rate": learning_rate, "weight_decay": weight_decay}
+        factors = {
+            setting: check_non_negative_float(setting, factor)
+            for setting, factor in given.items()
+            if factor is not None
+        }
+        for name in names:
+            self._factors[name] = self._factors.get(name, {}) | factors
+
     def step(self) -> None:
         """Update the parameters from their gradients, which stay as they are.
 
@@ -101,8 +138,13 @@ class Optimizer(ABC):
         self.__dict__["steps"] += 1  # a quarter of the time of an attribute that is checked
         own = self.parameters
         buffers = own.flat_values, own.flat_gradients, *self._buffers.values()
-        for piece in own.trainable(*buffers):
-            self._update(rate, *piece)
+        weight_decay = self._settings["weight_decay"]
+        for factors, piece in own.runs(self._factors, *buffers):
+            if factors is None:
+                self._update(rate, weight_decay, *piece)
+            else:
+                own_rate = rate * factors.get("learning_rate", 1.0)
+                self._update(own_rate, weight_decay * factors.get("weight_decay", 1.0), *piece)
 
     def scheduled_rate(self, steps: int) -> float:
         """Return the step size, with the schedule's factor, of the step after `steps` others.
@@ -121,11 +163,24 @@ class Optimizer(ABC):
         Returns
         -------
         state : dict
-            ``algorithm`` (the class's name), ``steps`` and the settings, all JSON scalars; and
-            copies of the buffers as ``"buffer.parameter"`` in the parameters' shapes and dtype.
+            ``algorithm`` (the class's name), ``steps``, the settings and the factors of arrays as
+            ``"setting.parameter"``, all JSON scalars; and copies of the buffers as
+            ``"buffer.parameter"`` in the parameters' shapes and dtype.
         """
+        factors = {
+            f"{setting}.{name}": factor
+            for name, own in self._factors.items()
+            for setting, factor in own.items()
+        }
         arrays = {name: view.copy() for name, view in self._named(self._buffers).items()}
-        return {"algorithm": type(self).__name__, "steps": self.steps, **self._settings, **arrays}
+        algorithm = type(self).__name__
+        return {
+            "algorithm": algorithm,
+            "steps": self.steps,
+            **self._settings,
+            **factors,
+            **arrays,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned; a refused state changes nothing.
@@ -151,6 +206,13 @@ class Optimizer(ABC):
         views = self._named(buffers)
         names = ("algorithm", "steps", *self._checks, *views)
         missing = [name for name in names if name not in state]
+        factors: dict[str, dict[str, float]] = {}
+        for setting in ("learning_rate", "weight_decay"):
+            for name in self.parameters:
+                if (key := f"{setting}.{name}") in state:
+                    factor = check_non_negative_float(key, state[key])
+                    factors.setdefault(name, {})[setting] = factor
+                    names += (key,)
         unexpected = [str(name) for name in state if name not in names]
         if missing or unexpected:
             raise KeyError(
@@ -161,6 +223,7 @@ class Optimizer(ABC):
         for name, view in views.items():
             view[...] = check_array(name, state[name], view.dtype, view.shape)
         self.steps, self._settings, self._buffers = steps, settings, buffers
+        self._factors = factors
 
     def _checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         checked = {name: check(name, settings[name]) for name, check in self._checks.items()}
@@ -184,17 +247,19 @@ class Optimizer(ABC):
             for name, view in self.parameters.views(flat).items()
         }
 
-    def _with_decay(self, values: np.ndarray, gradients: np.ndarray) -> np.ndarray:
+    def _with_decay(self, weight_decay: float, values: Array, gradients: Array) -> Array:
         """Return the gradients with the weight decay's share where there is one."""
-        if self._settings["weight_decay"] == 0:
+        if weight_decay == 0:
             return gradients
         decayed = self._decayed[: values.size]
-        np.multiply(values, self._settings["weight_decay"], out=decayed)
+        np.multiply(values, weight_decay, out=decayed)
         decayed += gradients
         return decayed
 
     @abstractmethod
-    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
+    def _update(
+        self, rate: float, weight_decay: float, values: Array, gradients: Array, *buffers: Array
+    ) -> None:
         """Make step number ``steps``, counted from 1, of a piece (n,) of all that there is.
 
         `rate` is the step size; `buffers` are those that the settings name, in that order.

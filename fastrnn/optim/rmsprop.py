@@ -93,8 +93,10 @@ class RMSprop(Optimizer):
         }
         return tuple(name for name, wanted in names.items() if wanted)
 
-    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
-        gradients = self._with_decay(values, gradients)
+    def _update(
+        self, rate: float, weight_decay: float, values: Array, gradients: Array, *buffers: Array
+    ) -> None:
+        gradients = self._with_decay(weight_decay, values, gradients)
         averages = dict(zip(self._buffers, buffers))
         quotient = self._scratch[: values.size]
         rmsprop_quotient(

@@ -80,8 +80,10 @@ class SGD(Optimizer):
     def _buffer_names(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         return ("momentum_buffer",) if settings["momentum"] else ()
 
-    def _update(self, rate: float, values: Array, gradients: Array, *buffers: Array) -> None:
-        gradients = self._with_decay(values, gradients)
+    def _update(
+        self, rate: float, weight_decay: float, values: Array, gradients: Array, *buffers: Array
+    ) -> None:
+        gradients = self._with_decay(weight_decay, values, gradients)
         if self._settings["momentum"]:
             sgd_momentum_update(
                 values,
