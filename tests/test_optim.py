@@ -65,7 +65,7 @@ def make(name, parameters, *arguments, **options):
 
 
 @pytest.mark.parametrize("case", CASES["optimizers"])
-def test_steps_are_those_of_pytorch(case, dtype):
+def test_steps_are_those_of_pytorch(backend, case, dtype):
     name, options = CASES["optimizers"][case]
     options = {{"lr": "learning_rate"}.get(key, key): value for key, value in options.items()}
     optimizer = make(name, make_parameters(dtype), **options)

@@ -10,6 +10,16 @@ def affine_adjoint(
 ) -> np.ndarray: ...
 def softmax_cross_entropy(logits: np.ndarray, ids: np.ndarray) -> tuple[float, np.ndarray]: ...
 def norm(x: np.ndarray) -> float: ...
+def sgd(
+    values: np.ndarray,
+    gradients: np.ndarray,
+    momentum_buffer: np.ndarray | None,
+    *,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None: ...
 def adam(
     values: np.ndarray,
     gradients: np.ndarray,

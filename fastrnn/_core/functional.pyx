@@ -18,6 +18,7 @@ from fastrnn._core.kernels cimport (
     fr_few_rows,
     fr_kernels,
     fr_product,
+    fr_sgd,
     fr_task,
     share,
     thread_count,
@@ -257,6 +258,37 @@ def norm(cnp.ndarray x):
         for i in range(s.blocks):
             total += s.sums[i]
     return sqrt(total)
+
+
+cdef struct SgdStep:
+    const fr_kernels *kernels
+    Py_ssize_t n
+    fr_sgd sgd
+
+
+cdef void sgd_work(void *context, int i, int tasks, int rank) noexcept nogil:
+    cdef const SgdStep *s = <const SgdStep *>context
+    s.kernels.sgd(&s.sgd, share(s.n, i, tasks), share(s.n, i + 1, tasks))
+
+
+def sgd(cnp.ndarray values, cnp.ndarray gradients, cnp.ndarray momentum_buffer, *,
+        double learning_rate, double momentum, double weight_decay, bint nesterov):
+    """Make a step of SGD on flat buffers; values and momentum (or None) in place."""
+    cdef SgdStep s
+    s.kernels = active(cnp.PyArray_ITEMSIZE(values))
+    s.n = values.shape[0]
+    s.sgd.values = writable("values", values)
+    s.sgd.gradients = data(gradients)
+    s.sgd.momentum_buffer = NULL
+    if momentum_buffer is not None:
+        s.sgd.momentum_buffer = writable("momentum_buffer", momentum_buffer)
+    s.sgd.learning_rate = learning_rate
+    s.sgd.momentum = momentum
+    s.sgd.weight_decay = weight_decay
+    s.sgd.nesterov = nesterov
+    cdef int size = threads(s.n, ELEMENTS_A_THREAD)
+    with nogil:
+        for_each(size, size, sgd_work, &s)
 
 
 cdef struct AdamStep:

@@ -114,6 +114,13 @@ cdef extern from "fastrnn_kernels.h" nogil:
         void *out
         fr_index mask_row, state_row, next_row, out_row
 
+    ctypedef struct fr_sgd:
+        void *values
+        const void *gradients
+        void *momentum_buffer
+        double learning_rate, momentum, weight_decay
+        int nesterov
+
     ctypedef struct fr_adam:
         void *values
         const void *gradients
@@ -153,6 +160,7 @@ cdef extern from "fastrnn_kernels.h" nogil:
                                       const int64_t *ids, double scale, void *d_x,
                                       double *losses) noexcept nogil
         double (*sum_of_squares)(fr_index n, const void *x) noexcept nogil
+        void (*sgd)(const fr_sgd *sgd, fr_index first, fr_index last) noexcept nogil
         void (*adam)(const fr_adam *adam, fr_index first, fr_index last) noexcept nogil
         const fr_cell *cells
 

@@ -1,7 +1,14 @@
 """The functions of the NumPy reference, by `fastrnn._core`."""
 
 from fastrnn._core.ctc import ctc
-from fastrnn._core.functional import adam, affine, affine_adjoint, norm, softmax_cross_entropy
+from fastrnn._core.functional import (
+    adam,
+    affine,
+    affine_adjoint,
+    norm,
+    sgd,
+    softmax_cross_entropy,
+)
 from fastrnn._core.memory import empty
 from fastrnn._core.scan import MOST_KEPT, replay, scan_adjoints, scans
 from fastrnn._core.scan import Scan as Run
@@ -20,5 +27,6 @@ __all__ = [
     "replay",
     "scan_adjoints",
     "scans",
+    "sgd",
     "softmax_cross_entropy",
 ]

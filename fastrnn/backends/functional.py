@@ -7,6 +7,9 @@ import math
 
 import numpy as np
 
+# Optimisers go in blocks, so that what is made on the way is small and stays in the cache.
+BLOCK = 1024
+
 
 def affine(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
     """Return x W^T + b (..., outputs) for x (..., inputs), W (outputs, inputs) and b (outputs,)."""
@@ -62,6 +65,34 @@ def norm(x: np.ndarray) -> float:
         return math.sqrt(np.dot(x, x))
 
 
+def sgd(
+    values: np.ndarray,
+    gradients: np.ndarray,
+    momentum_buffer: np.ndarray | None,
+    *,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+    nesterov: bool,
+) -> None:
+    """Make a step of SGD; the values and the momentum, where it is not None, in place.
+
+    ``weight_decay * values`` is added to the gradients.
+    """
+    for start in range(0, len(values), BLOCK):
+        block = slice(start, start + BLOCK)
+        value = values[block]
+        g = gradients[block]
+        if weight_decay > 0:  # 0 times infinity is NaN
+            g = g + weight_decay * value
+        if momentum_buffer is not None:
+            b = momentum_buffer[block]
+            b *= momentum
+            b += g
+            g = g + momentum * b if nesterov else b
+        value -= learning_rate * g
+
+
 def adam(
     values: np.ndarray,
     gradients: np.ndarray,
@@ -81,9 +112,8 @@ def adam(
     ``weight_decay * values`` is added to the gradients; `shrink` multiplies the values, past the
     averages.
     """
-    # In blocks, so that what is made on the way is small and stays in the cache.
-    for start in range(0, len(values), 1024):
-        block = slice(start, start + 1024)
+    for start in range(0, len(values), BLOCK):
+        block = slice(start, start + BLOCK)
         value, m, v = values[block], exp_avg[block], exp_avg_sq[block]
         g = gradients[block] + weight_decay * value
         m *= beta1

@@ -14,6 +14,7 @@ from fastrnn.backends.functional import (
     affine,
     affine_adjoint,
     norm,
+    sgd,
     softmax_cross_entropy,
 )
 from fastrnn.backends.runs import AdjointRun, Extras, Run, Weights
@@ -32,6 +33,7 @@ __all__ = [
     "replay",
     "scan_adjoints",
     "scans",
+    "sgd",
     "softmax_cross_entropy",
 ]
 

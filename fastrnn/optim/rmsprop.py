@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastrnn._validation import check_bool, check_non_negative_float, check_positive_float
+from fastrnn.backends import active_backend
 from fastrnn.optim.base import Array, Optimizer, check_decay_rate
-from fastrnn.optim.sgd import sgd_momentum_update, sgd_update
 from fastrnn.parameters import Parameters
 
 
@@ -107,18 +107,15 @@ class RMSprop(Optimizer):
             self._settings["alpha"],
             self._settings["eps"],
         )
-        if self._settings["momentum"]:
-            sgd_momentum_update(
-                values,
-                quotient,
-                averages["momentum_buffer"],
-                quotient,
-                rate,
-                self._settings["momentum"],
-                nesterov=False,
-            )
-        else:
-            sgd_update(values, quotient, quotient, rate)
+        active_backend().sgd(
+            values,
+            quotient,
+            averages.get("momentum_buffer"),
+            learning_rate=rate,
+            momentum=self._settings["momentum"],
+            weight_decay=0.0,
+            nesterov=False,
+        )
 
 
 def rmsprop_quotient(gradients, square_avg, grad_avg, quotient, alpha, eps) -> None:

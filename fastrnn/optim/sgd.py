@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
 from fastrnn._validation import check_bool, check_non_negative_float
+from fastrnn.backends import active_backend
 from fastrnn.optim.base import Array, Optimizer, check_decay_rate
 from fastrnn.parameters import Parameters
 
@@ -83,40 +82,12 @@ class SGD(Optimizer):
     def _update(
         self, rate: float, weight_decay: float, values: Array, gradients: Array, *buffers: Array
     ) -> None:
-        gradients = self._with_decay(weight_decay, values, gradients)
-        if self._settings["momentum"]:
-            sgd_momentum_update(
-                values,
-                gradients,
-                *buffers,
-                self._scratch[: values.size],
-                rate,
-                self._settings["momentum"],
-                self._settings["nesterov"],
-            )
-        else:
-            sgd_update(values, gradients, self._scratch[: values.size], rate)
-
-
-def sgd_update(values, direction, scratch, learning_rate) -> None:
-    """Step against `direction`; all arrays (n,), `values` in place, `scratch` overwritten."""
-    np.multiply(direction, learning_rate, out=scratch)
-    values -= scratch
-
-
-def sgd_momentum_update(
-    values, direction, momentum_buffer, scratch, learning_rate, momentum, nesterov
-) -> None:
-    """Step against the momentum; all arrays (n,), `values` and `momentum_buffer` in place.
-
-    `scratch` is overwritten; it may be `direction` unless `nesterov`.
-    """
-    momentum_buffer *= momentum
-    momentum_buffer += direction
-    if nesterov:
-        np.multiply(momentum_buffer, momentum, out=scratch)
-        scratch += direction
-        scratch *= learning_rate
-    else:
-        np.multiply(momentum_buffer, learning_rate, out=scratch)
-    values -= scratch
+        active_backend().sgd(
+            values,
+            gradients,
+            *(buffers or (None,)),
+            learning_rate=rate,
+            momentum=self._settings["momentum"],
+            weight_decay=weight_decay,
+            nesterov=self._settings["nesterov"],
+        )

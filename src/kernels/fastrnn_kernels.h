@@ -175,6 +175,16 @@ typedef struct {
 
 /* ---- optimisers ----------------------------------------------------------------------------- */
 
+/* A step of SGD on buffers (n,): values and, where there is one, momentum_buffer in place. */
+typedef struct {
+    void *values;
+    const void *gradients;
+    void *momentum_buffer; /* or NULL */
+    double learning_rate, momentum;
+    double weight_decay; /* of the gradient: g + weight_decay * value */
+    int nesterov;
+} fr_sgd;
+
 /* A step of Adam on buffers (n,): values, exp_avg and exp_avg_sq in place. */
 typedef struct {
     void *values;
@@ -232,6 +242,7 @@ typedef struct {
     void (*softmax_cross_entropy)(fr_index rows, fr_index columns, const void *x,
                                   const int64_t *ids, double scale, void *d_x, double *losses);
     double (*sum_of_squares)(fr_index n, const void *x);
+    void (*sgd)(const fr_sgd *sgd, fr_index first, fr_index last);
     void (*adam)(const fr_adam *adam, fr_index first, fr_index last);
 
     const fr_cell *cells; /* ends with a NULL name */

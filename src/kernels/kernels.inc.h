@@ -93,6 +93,7 @@ static const fr_kernels FN(kernels) = {
     .sigmoid = FN(map_sigmoid),
     .softmax_cross_entropy = FN(softmax_cross_entropy),
     .sum_of_squares = FN(sum_of_squares),
+    .sgd = FN(sgd),
     .adam = FN(adam),
     .cells = FN(cells),
 };

@@ -76,6 +76,27 @@ static double FN(sum_of_squares)(fr_index n, const void *x_) {
     return total;
 }
 
+/* One step of SGD; the equations stand in fastrnn/optim/sgd.py. */
+INLINE void FN(sgd_at)(const fr_sgd *s, fr_index i, fr_index n) {
+    real *value = (real *)s->values + i;
+    const V x = FN(load)(value, n), momentum = v_set1((real)s->momentum);
+    V g = FN(load)((const real *)s->gradients + i, n);
+    if (s->weight_decay > 0) g = v_fma(v_set1((real)s->weight_decay), x, g); /* 0 * inf is NaN */
+    if (s->momentum_buffer) {
+        real *buffer = (real *)s->momentum_buffer + i;
+        const V b = v_fma(FN(load)(buffer, n), momentum, g);
+        FN(store)(buffer, b, n);
+        g = s->nesterov ? v_fma(b, momentum, g) : b;
+    }
+    FN(store)(value, x - v_set1((real)s->learning_rate) * g, n);
+}
+
+static void FN(sgd)(const fr_sgd *s, fr_index first, fr_index last) {
+    fr_index i = first;
+    for (; i + V_WIDTH <= last; i += V_WIDTH) FN(sgd_at)(s, i, V_WIDTH);
+    if (i < last) FN(sgd_at)(s, i, last - i);
+}
+
 /* One step of Adam (or AdamW); the equations stand in fastrnn/optim/adam.py. */
 INLINE void FN(adam_at)(const fr_adam *a, fr_index i, fr_index n) {
     real *value = (real *)a->values + i, *average = (real *)a->exp_avg + i;

@@ -42,6 +42,33 @@ static void check_sum_of_squares(fr_index n) {
 }
 
 /* Elements first:last of 50 make a step; the others stay. */
+static void check_sgd(fr_index first, fr_index last, int momentum, int nesterov, double *worst) {
+    const matrix x = drawn(1, 50, real_number), g = drawn(1, 50, real_number);
+    const matrix b = drawn(1, 50, real_number), x0 = copy(x), b0 = copy(b);
+    const fr_sgd s = {.values = x.data,
+                      .gradients = g.data,
+                      .momentum_buffer = momentum ? b.data : NULL,
+                      .learning_rate = 0.5,
+                      .momentum = 0.75,
+                      .weight_decay = 0.125,
+                      .nesterov = nesterov};
+    K->sgd(&s, first, last);
+    for (fr_index i = first; i < last; i++) {
+        double step = at(g, 0, i) + s.weight_decay * at(x0, 0, i);
+        if (momentum) {
+            const double average = s.momentum * at(b0, 0, i) + step;
+            grow(worst, at(b, 0, i), average);
+            set(b0, 0, i, at(b, 0, i));
+            step = nesterov ? step + s.momentum * average : average;
+        }
+        grow(worst, at(x, 0, i), at(x0, 0, i) - s.learning_rate * step);
+        set(x0, 0, i, at(x, 0, i));
+    }
+    expect(same_bits(x, x0, 1) && same_bits(b, b0, 1), "sgd on %td:%td writes outside", first,
+           last);
+    free_matrices(0);
+}
+
 static void check_adam(fr_index first, fr_index last, double *worst) {
     const matrix x = drawn(1, 50, real_number), g = drawn(1, 50, real_number);
     const matrix m = drawn(1, 50, real_number), v = drawn(1, 50, square);
@@ -80,6 +107,8 @@ void check_training(double *worst) {
     const double eps = K->item_size == 4 ? FLT_EPSILON : DBL_EPSILON;
     for (fr_index n = 1; n < 70; n++) check_cross_entropy(n, worst);
     for (fr_index n = 0; n < 1100; n += n < 70 ? 1 : 97) check_sum_of_squares(n);
+    for (fr_index n = 0; n < 40; n++)
+        for (int kind = 0; kind < 3; kind++) check_sgd(n % 7, n % 7 + n, kind > 0, kind > 1, worst);
     for (fr_index n = 0; n < 40; n++) check_adam(n % 7, n % 7 + n, worst);
     expect(*worst <= 16 * eps, "a loss or an optimiser is off by %.1e", *worst);
 }
