@@ -141,6 +141,7 @@ def test_the_largest_are_those_of_a_sort(size, number):
 
 def test_of_no_sequences_none_is_drawn():
     assert sample(lambda ids: np.zeros((0, 50)), np.zeros(0, int), EOS, 5, top_k=3) == []
+    assert beam_search(lambda ids: np.zeros((0, 3)), np.empty(0, int), 0, 4) == []
 
 
 def test_greedy_ends_at_the_end_mark_or_the_longest_length():

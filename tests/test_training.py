@@ -967,3 +967,13 @@ def test_other_models_have_the_examples_first_in_an_array():
 def test_wrong_arguments_are_refused(action, error, message):
     with pytest.raises(error, match=message):
         action()
+
+
+@pytest.mark.parametrize(("clip", "error"), [(0, ValueError), (-1.0, ValueError), ("1", TypeError)])
+def test_a_clip_that_is_set_later_is_judged_at_once(clip, error):
+    trainer = make_trainer(clip=2.0)
+    with pytest.raises(error, match="clip must be a positive number, got"):
+        trainer.clip = clip
+    assert trainer.clip == 2.0
+    trainer.clip = None
+    trainer.fit(Windows(IDS, 2, 5), 1)

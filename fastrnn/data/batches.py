@@ -16,8 +16,8 @@ little of a batch is padding. Padding costs memory, but no time: it is never rea
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 
 class _Pairs(Sequence[tuple[Any, Any]]):
     """Pairs of inputs and targets, each made on demand; a slice is a list of them."""
+
+    # Sizes that may be set later, each with what judges it.
+    _checks: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = self._checks.get(name)
+        super().__setattr__(name, value if check is None else check(name, value))
 
     @abstractmethod
     def _get(self, number: int) -> tuple[Any, Any]:
@@ -78,12 +85,14 @@ class Windows(_Pairs):
     array.
     """
 
+    _checks: ClassVar = {"seq_length": check_positive_int}
+
     def __init__(
         self, ids: ArrayLike, batch_size: int, seq_length: int, *, keep_rest: bool = False
     ) -> None:
         ids = check_array("ids", ids, np.dtype(np.int64), ("n",))
         batch_size = check_positive_int("batch_size", batch_size)
-        self.seq_length = check_positive_int("seq_length", seq_length)
+        self.seq_length = seq_length
         keep_rest = check_bool("keep_rest", keep_rest)
         stream = (ids.size - 1) // batch_size
         steps = stream if keep_rest else stream - stream % self.seq_length
@@ -215,13 +224,17 @@ class Batches(_Pairs):
     :meth:`epoch`.
     """
 
+    _checks: ClassVar = {
+        "batch_size": check_positive_int,
+        "pool": check_positive_int,
+        "seed": check_non_negative_int,
+    }
+
     def __init__(
         self, inputs: Any, targets: Any, batch_size: int, *, pool: int = 20, seed: int = 0
     ) -> None:
         self.inputs, self.targets = _examples("inputs", inputs), _examples("targets", targets)
-        self.batch_size = check_positive_int("batch_size", batch_size)
-        self.pool = check_positive_int("pool", pool)
-        self.seed = check_non_negative_int("seed", seed)
+        self.batch_size, self.pool, self.seed = batch_size, pool, seed
         columns = [*_columns(self.inputs), *_columns(self.targets)]
         sizes = {len(column) for column in columns}
         if len(sizes) != 1 or 0 in sizes:

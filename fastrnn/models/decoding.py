@@ -234,7 +234,8 @@ def beam_search(
         )
         ids, rows = symbols.ravel(), (own + parents).ravel()
         going_on = totals / t**length_penalty
-        finished |= [len(d) == K and best <= d[-1].score for d, best in zip(done, going_on[:, 0])]
+        for b in np.flatnonzero(~finished):
+            finished[b] = len(done[b]) == K and going_on[b, 0] <= done[b][-1].score
         if finished.all():
             break
     for b in np.flatnonzero(~finished):

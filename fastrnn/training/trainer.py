@@ -100,7 +100,7 @@ class Trainer:
         _check_optimizer(optimizer, model)
         self.model = model
         self.optimizer = optimizer
-        self.clip = None if clip is None else check_positive_float("clip", clip)
+        self.clip = clip
         self.callbacks = _check_callbacks(callbacks)
         self.epoch = self.position = self.step = self.count = 0
         self.loss_sum = self.seconds = self.processor_seconds = 0.0
@@ -111,6 +111,15 @@ class Trainer:
         self.batches: Sequence[Batch] = ()
         self.length: int | None = None
         self.initial_learning_rate = optimizer.learning_rate
+
+    @property
+    def clip(self) -> float | None:
+        """Largest norm of all gradients together, or None; may be set between steps."""
+        return self._clip
+
+    @clip.setter
+    def clip(self, value: float | None) -> None:
+        self._clip = None if value is None else check_positive_float("clip", value)
 
     @property
     def loss(self) -> float:

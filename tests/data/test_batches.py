@@ -367,3 +367,13 @@ def test_a_column_of_sequences_is_their_list():
     assert padded.lengths.tolist() == [3, 1, 2]
     with pytest.raises(TypeError, match="make numbers of strings, as a Vocabulary does"):
         Batches(np.zeros(2), Column(np.array(["neg", "pos"], object)), 2)
+
+
+@pytest.mark.parametrize("name", ["batch_size", "pool", "seed", "seq_length"])
+def test_sizes_that_are_set_later_are_judged_at_once(name):
+    ids = np.arange(40)
+    pairs = Windows(ids, 2, 5) if name == "seq_length" else Batches(ids, ids, 8)
+    with pytest.raises(ValueError, match=f"{name} must be a (positive|non-negative) integer"):
+        setattr(pairs, name, -1)
+    setattr(pairs, name, 4)
+    assert getattr(pairs, name) == 4
