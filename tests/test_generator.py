@@ -12,6 +12,7 @@ from tolerances import TOLERANCES, assert_close
 import fastrnn as fr
 from fastrnn.data import Batches, Padded, pad
 from fastrnn.models import SequenceGenerator, load
+from fastrnn.models.encoder import EncoderStream
 from fastrnn.training import fit
 
 H, T = 5, 4
@@ -161,6 +162,18 @@ def test_draws_follow_the_distribution(kind, prompted):
     expected = softmax(model.log_likelihood(whole))
     # Five standard deviations of a binomial share.
     assert np.all(np.abs(found - expected) <= 5 * np.sqrt(expected * (1 - expected) / n))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prompt_is_read_in_one_call_and_goes_on_as_step_by_step(kind, monkeypatch):
+    model, (prompt,) = make(kind), sequences(kind, [T])
+    stream = model.encoder.stream()
+    for element in [model.head.start, *prompt]:
+        features = stream.step(model.head.read(element[None])[0])
+    steps, step = [], EncoderStream.step
+    monkeypatch.setattr(EncoderStream, "step", lambda *args: steps.append(step(*args)) or steps[-1])
+    assert len(list(model.sample(2, prompt=prompt, seed=0))) == len(steps) == 2
+    assert_close(steps[0], features, TOLERANCES["float64"])
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.25])

@@ -5,10 +5,12 @@ import itertools
 import numpy as np
 import pytest
 from gradients import check_gradients
+from tolerances import TOLERANCES, assert_close
 
 from fastrnn.data import Padded, pad
 from fastrnn.models import LanguageModel
 from fastrnn.models.encoder import CELLS
+from fastrnn.models.language_model import LanguageModelStream
 
 V, H, T, B = 5, 4, 4, 2
 INPUTS = {
@@ -206,6 +208,22 @@ def test_temperature_zero_takes_the_likeliest():
         ids.append(int(model(np.array(ids))[0][-1].argmax()))
     assert sampled == ids[2:]
     assert list(model.sample([2, 0], 6, top_k=1, seed=5)) == sampled
+
+
+@pytest.mark.parametrize("options", [{}, {"cell": "gru", "options": {"learned_state": True}}])
+@pytest.mark.parametrize("n", [1, 2, 2001, 2500])
+def test_a_prompt_is_read_in_few_calls_and_goes_on_as_step_by_step(n, options, monkeypatch):
+    model = make(dtype="float64", **options)
+    prompt = np.arange(n) * 7 % V
+    stream = model.stream()
+    for symbol in prompt:
+        logits = stream.step([symbol])
+    steps, step = [], LanguageModelStream.step
+    monkeypatch.setattr(
+        LanguageModelStream, "step", lambda *args: steps.append(step(*args)) or steps[-1]
+    )
+    assert len(list(model.sample(prompt, 3, seed=0))) == len(steps) == 3
+    assert_close(steps[0], logits, TOLERANCES["float64"])
 
 
 def test_the_prompt_may_be_overwritten_before_the_first_draw():

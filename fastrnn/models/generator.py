@@ -21,7 +21,7 @@ from fastrnn._validation import (
 from fastrnn.data import Padded, pad
 from fastrnn.layers.base import Pullback
 from fastrnn.models.base import Model, spawn
-from fastrnn.models.encoder import Encoder
+from fastrnn.models.encoder import Encoder, read_ahead
 from fastrnn.models.heads import CategoricalHead, Head, MixtureHead
 from fastrnn.parameters import join
 
@@ -273,11 +273,10 @@ class SequenceGenerator(Model):
 
         def draw() -> Iterator[np.ndarray]:
             stream = self.encoder.stream()
-            for element in given:
+            read_ahead(self.encoder, stream, self.head.read(given[:-1, None])[0])
+            element = given[-1]
+            for _ in range(length):
                 features = stream.step(self.head.read(element[None])[0])
-            for k in range(length):
-                if k > 0:
-                    features = stream.step(self.head.read(element[None])[0])
                 element = self.head.draw(features[0], temperature, generator)
                 yield element.copy()  # the caller may change it, and it is read here next
 

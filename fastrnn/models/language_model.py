@@ -25,7 +25,7 @@ from fastrnn.layers.dense import Dense
 from fastrnn.losses import softmax_cross_entropy
 from fastrnn.models.base import Model, model_from, spawn
 from fastrnn.models.decoding import draw
-from fastrnn.models.encoder import Encoder, HeadStream
+from fastrnn.models.encoder import Encoder, HeadStream, read_ahead
 from fastrnn.parameters import Parameters, join
 
 if TYPE_CHECKING:
@@ -306,12 +306,10 @@ class LanguageModel(Model):
 
         def go_on() -> Iterator[int]:
             stream = self.stream()
-            for symbol in prompt:
-                logits = stream.step([symbol])
-            for k in range(length):
-                if k > 0:
-                    logits = stream.step([symbol])
-                symbol = int(draw(logits, temperature, top_k, generator)[0])
+            read_ahead(self.encoder, stream, prompt[:-1, None])
+            symbol = prompt[-1]
+            for _ in range(length):
+                symbol = int(draw(stream.step([symbol]), temperature, top_k, generator)[0])
                 yield symbol
 
         return go_on()
