@@ -226,7 +226,7 @@ def test_impossible_settings(make, error, message):
         make()
 
 
-@pytest.mark.parametrize("V", [1, 70, 500])  # for 50 ids: fewer, as many and far more
+@pytest.mark.parametrize("V", [1, 70, 500, 150_000])  # the last are not walked over
 @pytest.mark.parametrize("N", [0, 1, 50])
 def test_add_rows_is_add_at(V, N, dtype):
     rng = np.random.default_rng(0)

@@ -116,8 +116,10 @@ def add_rows(table: np.ndarray, ids: np.ndarray, rows: np.ndarray) -> None:
     rows : ndarray, shape (N, E)
     """
     # A short batch from a large vocabulary does not walk the whole table: for 40 ids of 10 000 and
-    # E = 512 that takes 0.11 ms in place of 2 ms. For 25 ids of 65 sorting them costs more.
-    if len(table) > 8 * len(ids):
+    # E = 512 that takes 0.11 ms in place of 2 ms, for 12 500 of 50 000 and E = 256 3.7 in place of
+    # 9.4. To sort them costs more where the table is small. Of 162 sizes, 65 to 50 000 vectors of
+    # 16 to 256 and 2 to 300 times as many as ids, this takes 1.03 times the better of both (mean).
+    if table.size > 4 * rows.size + 400_000:
         ids, positions = np.unique(ids, return_inverse=True)
         table[ids] += _sum_by_id(len(ids), positions, rows)
     else:
