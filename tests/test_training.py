@@ -723,6 +723,34 @@ def test_history_files(tmp_path):
         assert line == {key: "" if value is None else str(value) for key, value in row.items()}
 
 
+@pytest.mark.parametrize("name", ["history.csv", "history.json"])
+def test_history_files_have_what_callbacks_add(name, tmp_path):
+    class Accuracy(Callback):
+        def on_epoch_end(self, trainer):
+            if trainer.epoch == 2:
+                trainer.history[-1]["accuracy"] = 0.75
+
+    path = tmp_path / name
+    run = [Accuracy(), HistoryFile(path), Checkpoint(tmp_path / "run")]
+    make_scripted(*run).fit(BATCHES, 3)
+    resumed = make_scripted(*run)
+    resumed.load_state_dict(load_checkpoint(tmp_path / "run"))
+    resumed.fit(BATCHES, 3)
+    text = path.read_text()
+    rows = json.loads(text) if path.suffix == ".json" else csv.DictReader(io.StringIO(text))
+    assert [str(row.get("accuracy", "")) for row in rows] == ["", "0.75", ""]
+
+
+def test_targets_may_be_tensors(tmp_path):
+    torch = pytest.importorskip("torch")
+    model = SequenceClassifier(3, 4, 2, embedding_size=2, seed=0)
+    targets = torch.tensor([0, 1])
+    assert model.count(targets) == 2
+    trainer = fit(model, [([[0, 1], [2]], targets), (np.eye(2, dtype=int), targets)], 1)
+    assert evaluate(model, [([[0, 1], [2]], targets)]) > 0
+    assert trainer.epoch == 1
+
+
 def test_the_learning_curve_is_a_picture(tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "curve.png"
@@ -912,6 +940,12 @@ def test_other_models_have_the_examples_first_in_an_array():
             ValueError,
             "optimizer must be one of",
         ),
+        (
+            lambda: fit(Scripted(), BATCHES, 1, optimizer=SGD(Scripted().parameters)),
+            TypeError,
+            "optimizer must be a name, got SGD; a fastrnn.Trainer takes one",
+        ),
+        (lambda: fit(Scripted(), iter(BATCHES), 1), TypeError, r"; list\(batches\) is one"),
         (lambda: fit(Scripted(), BATCHES, 1, progress=1), TypeError, "progress must be True or"),
         (lambda: EarlyStopping(0), ValueError, "patience must be a positive integer"),
         (

@@ -79,9 +79,10 @@ class Model(Module, ABC):
         if isinstance(targets, Padded):
             return int(np.sum(targets.lengths))
         # A list, a tuple or an array of objects may be of sequences of any lengths.
-        if isinstance(targets, (list, tuple)) or np.asarray(targets).dtype == object:
+        if isinstance(targets, (list, tuple)):
             return sum(map(self.count, targets))
-        return np.size(targets)
+        array = np.asarray(targets)  # np.size of a tensor would be its method
+        return sum(map(self.count, targets)) if array.dtype == object else array.size
 
     def sections(self) -> Sections:
         """Return the sections of a checkpoint from which :func:`load` makes this model again."""

@@ -323,7 +323,8 @@ class HistoryFile(Callback):
     ----------
     path : str or Path
         With ``.json`` a list of objects, else a table of comma-separated values: the columns of
-        :attr:`Trainer.history`, and the losses in bits.
+        :attr:`Trainer.history`, with what callbacks before this one have added, and the losses in
+        bits.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -350,7 +351,8 @@ class HistoryFile(Callback):
             text = json.dumps(rows, indent=1) + "\n"
         else:
             file = io.StringIO()
-            writer = csv.DictWriter(file, _HISTORY_COLUMNS, lineterminator="\n")
+            columns = dict.fromkeys([*_HISTORY_COLUMNS, *(name for row in rows for name in row)])
+            writer = csv.DictWriter(file, columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
             text = file.getvalue()

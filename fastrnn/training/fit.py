@@ -82,6 +82,9 @@ def fit(
     """
     check_model(model)
     check_fit(model, batches, epochs, validation)
+    if not isinstance(optimizer, str):
+        found = type(optimizer).__name__
+        raise TypeError(f"optimizer must be a name, got {found}; a fastrnn.Trainer takes one")
     algorithm = OPTIMIZERS[check_choice("optimizer", optimizer, tuple(OPTIMIZERS))]
     bars = [ProgressBar()] if check_bool("progress", progress) else []
     trainer = Trainer(

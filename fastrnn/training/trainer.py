@@ -426,7 +426,8 @@ def check_fit(
     check_positive_int("epochs", epochs)
     if not (hasattr(batches, "__len__") and hasattr(batches, "__getitem__")):
         found = type(batches).__name__
-        raise TypeError(f"batches must be a sequence of (inputs, targets), got {found}")
+        hint = "; list(batches) is one" if isinstance(batches, Iterable) else ""
+        raise TypeError(f"batches must be a sequence of (inputs, targets), got {found}{hint}")
     if validation is not None:
         _check_validation(validation)
     if len(batches) == 0:
