@@ -100,6 +100,31 @@ def test_losses_and_models_of_ones_own(tmp_path):
     assert_is_gradient(regressor, inputs[0], np.arange(40)[:, None])
 
 
+@pytest.mark.skipif(not MODELS.exists(), reason="no documentation beside these tests")
+def test_a_loop_of_ones_own_and_averaged_weights(tmp_path):
+    """They train, and a run that is resumed ends with the same average."""
+    (section,) = re.findall(
+        r"^## A loop of your own.*?$(.*?)^## ",
+        MODELS.read_text(encoding="utf-8"),
+        re.DOTALL | re.MULTILINE,
+    )
+    loop, averaged = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    sequences = [[k % 5, k % 3] for k in range(30)]
+    batches = fastrnn.data.Batches(sequences, [k % 2 for k in range(30)], 4)
+    names = {"fr": fastrnn, "batches": batches, "path": tmp_path / "run"}
+
+    def run(code, **own):
+        model = fastrnn.models.SequenceClassifier(5, 4, 2, embedding_size=3, seed=0)
+        exec(code, names | {"model": model} | own)
+        return model.parameters.flat_values
+
+    assert not np.array_equal(run(loop), run(""))
+    whole = run(averaged)
+    assert not np.array_equal(whole, run("fr.fit(model, batches, 20)"))
+    run(averaged.replace("20", "8"), path=tmp_path / "other")
+    np.testing.assert_array_equal(run(averaged, path=tmp_path / "other"), whole)
+
+
 def assert_is_gradient(model, inputs, targets):
     """Compare the gradient's length with the slope of the loss along it."""
     model.zero_gradients()
