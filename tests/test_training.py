@@ -36,6 +36,7 @@ from fastrnn.training import (
     HistoryFile,
     LearningCurve,
     ProgressBar,
+    ReduceOnPlateau,
     RestoreBest,
     Trainer,
     evaluate,
@@ -668,6 +669,31 @@ def test_early_stopping_without_validation_looks_at_the_training_loss():
     assert trainer.epoch == 2
 
 
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_the_learning_rate_is_lowered_as_by_pytorch(patience, tmp_path):
+    torch = pytest.importorskip("torch")
+    losses = list(np.random.default_rng(0).integers(0, 20, 25) / 4)
+    theirs = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+    schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        theirs, factor=0.5, patience=patience - 1, threshold=0, eps=0
+    )
+    path = tmp_path / "run"
+
+    class Stop(Callback):  # what a resumed run does not know of must not count
+        def on_epoch_end(self, trainer):
+            trainer.stop_reason = "after each epoch"
+
+    for k, loss in enumerate(losses):
+        callbacks = [ReduceOnPlateau(0.5, patience), Checkpoint(path), Stop()]
+        trainer = make_scripted(*callbacks, validation_losses=[loss])
+        if k:
+            trainer.load_state_dict(load_checkpoint(path))
+        trainer.fit(BATCHES, 99, VALIDATION[:1])
+        schedule.step(loss)
+        assert trainer.optimizer.learning_rate == theirs.param_groups[0]["lr"]
+    assert trainer.optimizer.learning_rate < 0.05
+
+
 def test_the_best_and_the_last_epoch_are_saved(tmp_path):
     checkpoint = Checkpoint(tmp_path / "last", tmp_path / "best", sections={"note": {"a": [1]}})
     trainer = make_scripted(checkpoint, validation_losses=[3, 1, 2, 1])
@@ -947,6 +973,9 @@ def test_other_models_have_the_examples_first_in_an_array():
         ),
         (lambda: fit(Scripted(), iter(BATCHES), 1), TypeError, r"; list\(batches\) is one"),
         (lambda: fit(Scripted(), BATCHES, 1, progress=1), TypeError, "progress must be True or"),
+        (lambda: ReduceOnPlateau(1), ValueError, r"factor must be in \(0, 1\), got 1.0"),
+        (lambda: ReduceOnPlateau(0), ValueError, "factor must be a positive number"),
+        (lambda: ReduceOnPlateau(patience=0), ValueError, "patience must be a positive integer"),
         (lambda: EarlyStopping(0), ValueError, "patience must be a positive integer"),
         (
             lambda: fit(LSTM(2, 3), BATCHES, 1),

@@ -10,6 +10,7 @@ from fastrnn.training.callbacks import (
     HistoryFile,
     LearningCurve,
     ProgressBar,
+    ReduceOnPlateau,
     RestoreBest,
 )
 from fastrnn.training.fit import fit
@@ -24,6 +25,7 @@ __all__ = [
     "HistoryFile",
     "LearningCurve",
     "ProgressBar",
+    "ReduceOnPlateau",
     "RestoreBest",
     "Trainer",
     "evaluate",

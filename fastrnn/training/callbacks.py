@@ -27,6 +27,7 @@ from fastrnn._validation import (
     check_keywords,
     check_non_negative_float,
     check_path,
+    check_positive_float,
     check_positive_int,
 )
 from fastrnn.checkpoint import (
@@ -193,6 +194,45 @@ class EarlyStopping(Callback):
             trainer.stop_reason = (
                 f"no better epoch than {best_epoch} in {trainer.epoch - best_epoch} epochs"
             )
+
+
+class ReduceOnPlateau(Callback):
+    """Lower the learning rate when the validation loss no longer falls; as `EarlyStopping` judges.
+
+    Parameters
+    ----------
+    factor : float
+        On the optimiser's learning rate, between 0 and 1.
+    patience : int
+        Epochs without a new best, and since the last reduction, after which it is applied.
+    min_delta : float
+        Nats by which a new best must be lower.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument has the wrong type or is out of range.
+
+    References
+    ----------
+    ``torch.optim.lr_scheduler.ReduceLROnPlateau``, whose `patience` is one less.
+    """
+
+    def __init__(self, factor: float = 0.1, patience: int = 3, min_delta: float = 0.0) -> None:
+        self.factor = check_positive_float("factor", factor)
+        if self.factor >= 1:
+            raise ValueError(f"factor must be in (0, 1), got {self.factor}")
+        self.patience = check_positive_int("patience", patience)
+        self.min_delta = check_non_negative_float("min_delta", min_delta)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        best, waited = math.inf, 0
+        for row in trainer.history:  # all of it, for a resumed run
+            waited = waited % self.patience + 1
+            if score(row) < best - self.min_delta:
+                best, waited = score(row), 0
+        if waited == self.patience:
+            trainer.optimizer.learning_rate *= self.factor
 
 
 class RestoreBest(Callback):
