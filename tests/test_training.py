@@ -805,6 +805,26 @@ def test_the_report_is_a_line_an_epoch(capsys):
     assert all(line.endswith(" chars/s") for line in (first, second))
 
 
+def test_a_loss_of_no_unit_is_shown_as_it_is(capsys, tmp_path):
+    trainer = make_scripted(EpochReport(), losses=[0.00012] * 3)
+    trainer.fit(BATCHES, 1, VALIDATION)
+    line = capsys.readouterr().out
+    assert line.startswith("epoch 1/1: training loss 0.00012, validation loss 1, ")
+    assert line.endswith(" targets/s\n")
+
+
+@pytest.mark.parametrize(("unit", "label", "height"), [(None, "loss", 3), ("char", "bits/char", 2)])
+def test_the_curve_of_a_loss_of_no_unit_is_that_loss(unit, label, height, monkeypatch, tmp_path):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    drawn = []
+    monkeypatch.setattr(figure, "savefig", lambda self, *_, **__: drawn.append(self.axes[0]))
+    nats = height if unit is None else height * math.log(2)
+    make_scripted(LearningCurve(tmp_path / "curve.png", unit), losses=[nats] * 3).fit(BATCHES, 1)
+    (axes,) = drawn
+    assert axes.get_ylabel() == label
+    assert axes.lines[0].get_ydata() == pytest.approx([height])
+
+
 def test_the_report_of_a_resumed_epoch_has_the_speed_of_its_rest(monkeypatch, capsys):
     monkeypatch.setattr(time, "perf_counter", itertools.count(step=0.01).__next__)
     trainer = make_scripted(EpochReport("char"))

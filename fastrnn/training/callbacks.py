@@ -108,7 +108,7 @@ class ProgressBar(Callback):
         if self._bar.update():
             text = f"loss {trainer.loss:.3f}"
             if self.unit is not None:
-                text += f" = {_bits(trainer.loss, self.unit)}"
+                text += f" = {_shown(trainer.loss, self.unit)}"
             self._bar.set_postfix_str(text, refresh=False)
 
     def on_train_end(self, trainer: Trainer) -> None:
@@ -126,11 +126,12 @@ class EpochReport(Callback):
 
     Parameters
     ----------
-    unit : str
-        Name of the symbol that the loss, in nats, is for, such as ``"char"``.
+    unit : str or None
+        Name of the symbol that the loss, in nats, is for, such as ``"char"``: it is shown in bits.
+        None shows the loss as it is.
     """
 
-    def __init__(self, unit: str = "token") -> None:
+    def __init__(self, unit: str | None = None) -> None:
         self.unit = unit
 
     def on_epoch_begin(self, trainer: Trainer) -> None:
@@ -144,11 +145,11 @@ class EpochReport(Callback):
     def on_epoch_end(self, trainer: Trainer) -> None:
         row = trainer.history[-1]
         line = f"epoch {row['epoch']}/{trainer.epochs}: "
-        line += f"training {_bits(row['training_loss'], self.unit)}"
+        line += f"training {_shown(row['training_loss'], self.unit)}"
         if row["validation_loss"] is not None:
-            line += f", validation {_bits(row['validation_loss'], self.unit)}"
+            line += f", validation {_shown(row['validation_loss'], self.unit)}"
         if self._seconds:
-            line += f", {self._symbols / self._seconds:,.0f} {self.unit}s/s"
+            line += f", {self._symbols / self._seconds:,.0f} {self.unit or 'target'}s/s"
         with tqdm.external_write_mode():  # keeps a bar on the same terminal whole
             print(line, flush=True)
 
@@ -405,8 +406,8 @@ class LearningCurve(Callback):
     Parameters
     ----------
     path : str or Path
-    unit : str
-        Name of a symbol.
+    unit : str or None
+        As for `EpochReport`.
 
     Raises
     ------
@@ -414,7 +415,7 @@ class LearningCurve(Callback):
         If Matplotlib is not installed; the message says how to get it.
     """
 
-    def __init__(self, path: str | Path, unit: str = "token") -> None:
+    def __init__(self, path: str | Path, unit: str | None = None) -> None:
         try:
             from matplotlib.figure import Figure
         except ImportError:
@@ -436,14 +437,15 @@ class LearningCurve(Callback):
         # A Figure of its own, without pyplot: no window, no global state.
         figure = self._figure_class(figsize=(6, 4), layout="constrained")
         axes = figure.subplots()
+        scaled = float if self.unit is None else bits_per_token
         for name in ("training", "validation"):
             points = [
-                (row["epoch"], bits_per_token(row[f"{name}_loss"]))
+                (row["epoch"], scaled(row[f"{name}_loss"]))
                 for row in trainer.history
                 if row[f"{name}_loss"] is not None
             ]
             axes.plot(*zip(*points, strict=True), marker=".", label=name)
-        axes.set(xlabel="epoch", ylabel=f"bits/{self.unit}")
+        axes.set(xlabel="epoch", ylabel="loss" if self.unit is None else f"bits/{self.unit}")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
         axes.grid(alpha=0.3)
@@ -452,8 +454,8 @@ class LearningCurve(Callback):
         write_atomically(self.path, image.getvalue())
 
 
-def _bits(loss: float, unit: str) -> str:
-    return f"{bits_per_token(loss):.3f} bits/{unit}"
+def _shown(loss: float, unit: str | None) -> str:
+    return f"loss {loss:.4g}" if unit is None else f"{bits_per_token(loss):.3f} bits/{unit}"
 
 
 def score(row: Mapping[str, Any]) -> float:
