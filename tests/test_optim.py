@@ -201,6 +201,29 @@ def test_read_only_memory_is_not_written_to(backend):
         optimizer.step()
 
 
+def test_settings_can_be_read():
+    optimizer = optim.AdamW(make_parameters(), 0.5, betas=(0.8, 0.9), weight_decay=0.1)
+    assert (optimizer.learning_rate, optimizer.beta2, optimizer.weight_decay) == (0.5, 0.9, 0.1)
+    with pytest.raises(AttributeError, match="'AdamW' object has no attribute 'momentum'"):
+        optimizer.momentum  # noqa: B018
+    optimizer.scale("p1", weight_decay=0)
+    assert repr(optimizer) == (
+        "<AdamW after 0 steps: learning_rate=0.5, beta1=0.8, beta2=0.9, eps=1e-08, "
+        "weight_decay=0.1; p1: {'weight_decay': 0.0}>"
+    )
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy])
+def test_a_copy_has_settings_of_its_own(duplicate):
+    optimizer = optim.SGD(make_parameters(), 0.5)
+    optimizer.scale("p0", learning_rate=0.5)
+    twin = duplicate(optimizer)
+    twin.learning_rate = 0.25
+    twin.scale("p0", learning_rate=0.1)
+    assert (optimizer.learning_rate, optimizer.state_dict()["learning_rate.p0"]) == (0.5, 0.5)
+    assert (twin.learning_rate, twin.state_dict()["learning_rate.p0"]) == (0.25, 0.1)
+
+
 def test_state_dict_holds_copies():
     optimizer = optim.Adam(make_parameters())
     list(walk(optimizer, slice(2)))

@@ -28,6 +28,10 @@ class Optimizer(ABC):
         From the number of steps made to a factor on the learning rate. It is not part of the state.
     steps : int
         Number of steps made.
+
+    Notes
+    -----
+    Settings can be read by their names; of them, `learning_rate` can be set as well.
     """
 
     # The settings, each with what judges it.
@@ -61,11 +65,23 @@ class Optimizer(ABC):
             raise ValueError(f"{name} cannot be set later, got {value!r:.80}; make another {kind}")
         super().__setattr__(name, value)
 
+    def __getattr__(self, name: str) -> Any:
+        settings = self.__dict__.get("_settings", {})
+        if name not in settings:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return settings[name]
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value}" for name, value in self._settings.items())
+        own = "".join(f"; {name}: {factors}" for name, factors in self._factors.items())
+        return f"<{type(self).__name__} after {self.steps} steps: {settings}{own}>"
+
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in self.__dict__.items() if k not in ("_scratch", "_decayed")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._settings, self._factors = dict(state["_settings"]), dict(state["_factors"])
         # They may come as views of a file that cannot be written, as joblib hands arrays on.
         self._buffers = self._new_buffers(self._settings)
         for name, buffer in self._buffers.items():
