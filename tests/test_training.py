@@ -991,6 +991,13 @@ def test_other_models_have_the_examples_first_in_an_array():
             TypeError,
             "optimizer must be a name, got SGD; a fastrnn.Trainer takes one",
         ),
+        (lambda: fit(Scripted(), {"x": 1}, 1), TypeError, r"\(inputs, targets\), got dict$"),
+        (
+            lambda: fit(Scripted(), BATCHES, 1, validation={"x": 1}),
+            TypeError,
+            "validation must be batches, pairs of inputs and targets, got dict",
+        ),
+        (lambda: evaluate(Scripted(), {"x": 1}), TypeError, "batches must be pairs .*, got dict"),
         (lambda: fit(Scripted(), iter(BATCHES), 1), TypeError, r"; list\(batches\) is one"),
         (lambda: fit(Scripted(), BATCHES, 1, progress=1), TypeError, "progress must be True or"),
         (lambda: ReduceOnPlateau(1), ValueError, r"factor must be in \(0, 1\), got 1.0"),

@@ -395,7 +395,7 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
     ValueError
         If there are no targets; as from :meth:`Trainer.fit`.
     """
-    if not (isinstance(batches, Iterable) or hasattr(batches, "__getitem__")):
+    if not _is_iterable(batches):
         found = type(batches).__name__
         raise TypeError(f"batches must be pairs of inputs and targets, got {found}")
     check_model(model)
@@ -424,9 +424,10 @@ def check_fit(
 ) -> None:
     """Refuse what a model cannot be trained on; ValueError or TypeError."""
     check_positive_int("epochs", epochs)
-    if not (hasattr(batches, "__len__") and hasattr(batches, "__getitem__")):
+    is_sequence = hasattr(batches, "__len__") and hasattr(batches, "__getitem__")
+    if not is_sequence or isinstance(batches, Mapping):
         found = type(batches).__name__
-        hint = "; list(batches) is one" if isinstance(batches, Iterable) else ""
+        hint = "; list(batches) is one" if not is_sequence and _is_iterable(batches) else ""
         raise TypeError(f"batches must be a sequence of (inputs, targets), got {found}{hint}")
     if validation is not None:
         _check_validation(validation)
@@ -477,9 +478,15 @@ def _check_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
     return callbacks
 
 
+def _is_iterable(batches: Any) -> bool:
+    """Return whether batches can be read one by one, which the keys of a mapping are not."""
+    can = isinstance(batches, Iterable) or hasattr(batches, "__getitem__")
+    return can and not isinstance(batches, Mapping)
+
+
 def _check_validation(validation: Any) -> None:
     """Refuse, before an epoch is trained, what it could not be scored on."""
-    if not (isinstance(validation, Iterable) or hasattr(validation, "__getitem__")):
+    if not _is_iterable(validation):
         found = type(validation).__name__
         raise TypeError(f"validation must be batches, pairs of inputs and targets, got {found}")
     if hasattr(validation, "__len__") and len(validation) == 0:
