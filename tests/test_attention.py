@@ -5,7 +5,7 @@ import pytest
 from gradients import central_differences
 from tolerances import CENTRAL_DIFFERENCES, TOLERANCES, assert_close
 
-from fastrnn.layers import AdditiveAttention, DotAttention, GeneralAttention
+from fastrnn.layers import AdditiveAttention, DotAttention, GeneralAttention, attention
 
 S, T, B, Q, M, A = 3, 4, 3, 2, 5, 6
 LENGTHS = [4, 1, 3]
@@ -72,6 +72,32 @@ def test_central_differences(name, lengths, backend):
         )
         assert np.abs(expected).max() > 1e-3, key
         assert_close(gradients[key], expected, CENTRAL_DIFFERENCES, key)
+
+
+def test_sequences_are_scored_a_few_at_a_time(monkeypatch):
+    layer = MAKE["additive"](dtype="float64", seed=0)
+    queries, memory = make_arrays(layer)
+
+    def run():
+        layer.zero_gradients()
+        context, weights, pullback = layer.vjp(queries, memory, LENGTHS)
+        return context, weights, *pullback(np.ones((S, B, M))), *layer.gradients.values()
+
+    expected = [array.copy() for array in run()]
+    for count in (1, 2):
+        monkeypatch.setattr(attention, "UNITS_AT_ONCE", count * S * T * A)
+        for array, whole in zip(run(), expected, strict=True):
+            assert_close(array, whole, TOLERANCES["float64"])
+
+
+@pytest.mark.parametrize("name", MAKE)
+def test_gradients_are_added(name):
+    layer = MAKE[name](dtype="float64", seed=0)
+    queries, memory = make_arrays(layer)
+    layer.vjp(queries, memory, LENGTHS)[2](np.ones((S, B, M)))
+    once = layer.parameters.flat_gradients.copy()
+    layer.vjp(queries, memory, LENGTHS)[2](np.ones((S, B, M)))
+    assert_close(layer.parameters.flat_gradients, 2 * once, TOLERANCES["float64"])
 
 
 @pytest.mark.parametrize("name", MAKE)

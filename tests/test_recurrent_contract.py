@@ -434,6 +434,17 @@ class TestPullback:
             total = expected[0][name] + expected[1][name]
             assert_close(gradient, total, TOLERANCES["float64"], name)
 
+    def test_what_is_left_out_of_a_state_is_zero(self, make):
+        layer = make(2, bidirectional=True)
+        call = random_call(layer, T, B)
+        states = as_tuple(call.state)
+        for k in (0, 1) if len(states) == 2 else ():
+            short, full = list(states), list(states)
+            short[k], full[k] = None, np.zeros_like(states[k])
+            expected = run(layer, call._replace(state=tuple(full)))
+            for name, array in run(layer, call._replace(state=tuple(short))).items():
+                np.testing.assert_array_equal(array, expected[name], name)
+
     def test_what_is_left_out_is_zero(self, make):
         layer = make(2, bidirectional=True)
         call = random_call(layer, T, B)

@@ -162,6 +162,14 @@ def test_ids_of_the_usual_type(step):
         check.check_ids("ids", given - 4, 6)
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.longlong, np.uint64])
+def test_ids_and_lengths_are_copies(kind):
+    given = np.arange(6).astype(kind)
+    for array in (given, given.view(np.recarray), given[::2]):
+        assert not np.shares_memory(check.check_ids("ids", array, 6), given)
+        assert not np.shares_memory(check.check_lengths(array, 5, len(array)), given)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
