@@ -90,6 +90,19 @@ def test_sequences_are_scored_a_few_at_a_time(monkeypatch):
             assert_close(array, whole, TOLERANCES["float64"])
 
 
+@pytest.mark.parametrize("shape", [(0, B), (S, 0)])
+@pytest.mark.parametrize("name", MAKE)
+def test_there_may_be_no_queries_or_no_sequences(name, shape):
+    layer = MAKE[name](seed=0)
+    queries, memory = np.zeros((*shape, layer.query_size)), np.zeros((T, shape[1], M))
+    context, weights, pullback = layer.vjp(queries, memory)
+    assert (context.shape, weights.shape) == ((*shape, M), (*shape, T))
+    d_queries, d_memory = pullback(context)
+    assert (d_queries.shape, d_memory.shape) == (queries.shape, memory.shape)
+    assert not d_memory.any()
+    assert not layer.parameters.flat_gradients.any()
+
+
 @pytest.mark.parametrize("name", MAKE)
 def test_gradients_are_added(name):
     layer = MAKE[name](dtype="float64", seed=0)

@@ -92,6 +92,15 @@ def test_a_narrow_beam_keeps_the_best_beginnings(width, symbols):
         np.testing.assert_allclose([nats for _, nats in readings], nats, rtol=1e-12)
 
 
+def test_a_beam_of_one_finds_the_best_where_the_last_symbol_is_the_likeliest():
+    # 1 has been said, and ends in a blank as often as not: 1 more is 0.2, the same 0.3, 2 is 0.39.
+    zero = 1e-30
+    frames = [[zero, 1, zero, zero], [0.5, 0.5, zero, zero], [0.1, 0.4, 0.39, 0.11]]
+    (((symbols, nats),),) = prefix_beam(np.log(frames)[:, None], beam_width=1)
+    assert symbols.tolist() == [1, 2]
+    assert np.isclose(nats, np.log(0.39))
+
+
 def test_its_probabilities_are_the_losses():
     logits = make(T=6, B=3)
     for b, readings in enumerate(prefix_beam(logits, beam_width=ALL)):

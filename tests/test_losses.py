@@ -187,6 +187,18 @@ def test_equal_class_weights_change_nothing():
     assert_close(d_logits, d_expected, TOLERANCES["float64"])
 
 
+def test_class_weights_of_many_scores():
+    # More in a row than are looked at together, and more rows.
+    for shape in ((2, 2**16 + 1), (2**16, 3)):
+        logits = np.random.default_rng(5).standard_normal(shape)
+        targets = np.arange(len(logits)) % 3
+        weights = np.arange(1, shape[1] + 1)
+        loss, _ = softmax_cross_entropy(logits, targets, class_weights=weights)
+        nats = -log_softmax(logits, axis=1)[np.arange(len(logits)), targets]
+        expected = np.average(nats, weights=weights[targets])
+        assert_close(loss, expected, TOLERANCES["float64"])
+
+
 def test_class_weights_of_large_scores(backend):
     # In float32, log V is lost beside such scores.
     logits = np.full((3, 4), 1e8, np.float32)

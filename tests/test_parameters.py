@@ -119,6 +119,21 @@ def test_gradients_are_a_read_only_mapping_of_writable_arrays():
     assert part.parameters.flat_values.any()
 
 
+def test_gradients_are_set_to_zero_where_they_lie():
+    first, second = Part(SHAPES, start=1), Part(SHAPES, start=1)
+    joined = Joined(first=first, second=second)
+    first.zero_gradients()
+    assert not first.parameters.flat_gradients.any()
+    assert all(gradient.all() for gradient in second.gradients.values())
+    joined.zero_gradients()
+    assert not second.parameters.flat_gradients.any()
+    for other in (copy.deepcopy(joined), pickle.loads(pickle.dumps(joined))):
+        other.parameters.flat_gradients = np.ones(other.parameters.flat_gradients.shape)
+        other.parts["second"].zero_gradients()
+        assert not any(g.any() for g in other.parts["second"].gradients.values())
+        assert all(g.all() for g in other.parts["first"].gradients.values())
+
+
 def test_buffers_of_the_same_layout():
     parameters = Part(SHAPES).parameters
     buffer = parameters.new_buffer()
