@@ -357,6 +357,36 @@ def test_a_large_affine_layer_is_the_product():
     np.testing.assert_allclose(layer.gradients["bias"], d.sum(axis=0), atol=1e-2)
 
 
+def test_ctrl_c_reaches_into_a_large_cross_entropy():
+    code = """
+import traceback
+import numpy as np
+import fastrnn as fr
+logits, targets = np.ones((30_000, 1000), np.float32), np.zeros(30_000, int)
+fr.losses.softmax_cross_entropy(logits[:1], targets[:1])  # imports the backend
+try:
+    press()
+    fr.losses.softmax_cross_entropy(logits, targets)
+except KeyboardInterrupt:
+    print("functional.pyx" in traceback.format_exc())
+"""
+    out, err = interrupted(code)
+    assert out.strip() == "True", err
+
+
+def test_a_large_cross_entropy_is_that_of_all_rows():
+    logits = np.random.default_rng(0).standard_normal((701, 30_000), np.float32)
+    targets = np.arange(701)
+    loss, d_logits = fr.losses.softmax_cross_entropy(logits, targets)
+    parts = [
+        fr.losses.softmax_cross_entropy(logits[rows], targets[rows])
+        for rows in (slice(300), slice(300, 701))
+    ]
+    assert np.isclose(loss, (300 * parts[0][0] + 401 * parts[1][0]) / 701, rtol=1e-6)
+    np.testing.assert_allclose(d_logits[:300], parts[0][1] * (300 / 701), rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(d_logits[300:], parts[1][1] * (401 / 701), rtol=1e-5, atol=1e-12)
+
+
 def test_ctrl_c_ends_both_of_two_runs_at_the_same_time():
     code = """
 import numpy as np

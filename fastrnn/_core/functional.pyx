@@ -32,6 +32,8 @@ cdef double FLOPS_A_THREAD = 2e6
 cdef double ELEMENTS_A_THREAD = 1e5
 # Between two checks for Ctrl-C in an affine layer, after each of which weights are packed anew.
 cdef double FLOPS_A_POLL = 1e10
+# The same in cross-entropy, 20 ms on one thread.
+cdef double ELEMENTS_A_POLL = 2e7
 # Elements that are summed together, so that a sum does not depend on the number of threads.
 cdef Py_ssize_t BLOCK = 1 << 16
 
@@ -188,6 +190,7 @@ def affine_adjoint(cnp.ndarray d_y, cnp.ndarray x, cnp.ndarray weight, cnp.ndarr
 cdef struct CrossEntropy:
     const fr_kernels *kernels
     Py_ssize_t rows, columns
+    Py_ssize_t first, last      # rows of this part
     char *x
     const int64_t *ids
     char *d_x
@@ -196,7 +199,9 @@ cdef struct CrossEntropy:
 
 cdef void cross_entropy_work(void *context, int i, int tasks, int rank) noexcept nogil:
     cdef const CrossEntropy *c = <const CrossEntropy *>context
-    cdef Py_ssize_t low = share(c.rows, i, tasks), high = share(c.rows, i + 1, tasks)
+    cdef Py_ssize_t count = c.last - c.first
+    cdef Py_ssize_t low = c.first + share(count, i, tasks)
+    cdef Py_ssize_t high = c.first + share(count, i + 1, tasks)
     cdef Py_ssize_t start = low * c.columns * c.kernels.item_size
     c.kernels.softmax_cross_entropy(high - low, c.columns, c.x + start, c.ids + low, 1. / c.rows,
                                     c.d_x + start, c.losses + low)
@@ -206,7 +211,9 @@ def softmax_cross_entropy(cnp.ndarray logits, cnp.ndarray ids):
     """Mean loss of scores (..., V) against int64 ids (...), and its gradient."""
     cdef CrossEntropy c
     cdef Py_ssize_t i
-    cdef double total = 0
+    cdef double total = 0, elements = cnp.PyArray_SIZE(logits)
+    cdef int k, parts = <int>(1 + elements / ELEMENTS_A_POLL)
+    cdef int size = threads(elements / parts, ELEMENTS_A_THREAD)
     c.kernels = active(cnp.PyArray_ITEMSIZE(logits))
     c.rows = cnp.PyArray_SIZE(ids)
     c.columns = cnp.PyArray_DIM(logits, cnp.PyArray_NDIM(logits) - 1)
@@ -216,9 +223,13 @@ def softmax_cross_entropy(cnp.ndarray logits, cnp.ndarray ids):
     c.d_x = data(d_logits)
     cdef cnp.ndarray losses = new_array(1, <cnp.npy_intp *>&c.rows, cnp.NPY_DOUBLE)
     c.losses = <double *>data(losses)
-    cdef int size = threads(<double>c.rows * c.columns, ELEMENTS_A_THREAD)
+    for k in range(parts):
+        c.first, c.last = share(c.rows, k, parts), share(c.rows, k + 1, parts)
+        with nogil:
+            for_each(size, size, cross_entropy_work, &c)
+        if parts > 1:
+            PyErr_CheckSignals()
     with nogil:
-        for_each(size, size, cross_entropy_work, &c)
         for i in range(c.rows):
             total += c.losses[i]
     return total / c.rows, d_logits
