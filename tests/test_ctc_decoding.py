@@ -101,6 +101,13 @@ def test_a_beam_of_one_finds_the_best_where_the_last_symbol_is_the_likeliest():
     assert np.isclose(nats, np.log(0.39))
 
 
+def test_probabilities_of_float32_scores_are_summed_in_float64():
+    logits = make(T=40).astype(np.float32)
+    found = zip(prefix_beam(logits), prefix_beam(logits.astype(np.float64)), strict=True)
+    for narrow, wide in found:
+        assert [nats for _, nats in narrow] == [nats for _, nats in wide]
+
+
 def test_its_probabilities_are_the_losses():
     logits = make(T=6, B=3)
     for b, readings in enumerate(prefix_beam(logits, beam_width=ALL)):

@@ -96,11 +96,13 @@ def test_each_sequence_of_a_batch_counts_as_if_alone(kind, backend):
     assert model.count(np.zeros((4, 2, 3))) == 8
 
 
-def test_an_empty_sequence_has_likelihood_one():
-    model = make("mixture")
-    first, second = model.log_likelihood([np.zeros((0, 2)), np.ones((1, 2))])
-    assert first == 0
-    assert second == model.log_likelihood([np.ones((1, 2))])[0]
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_empty_sequence_has_likelihood_one(kind):
+    model, (one,) = make(kind), sequences(kind, [1])
+    first, second, third = model.log_likelihood([one[:0], one, one[:0]])
+    assert first == third == 0
+    assert second == pytest.approx(model.log_likelihood([one])[0], rel=1e-12)
+    assert model.log_likelihood([one[:0]] * 2).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
