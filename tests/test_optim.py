@@ -522,3 +522,16 @@ def test_a_setting_that_would_have_no_effect_later_cannot_be_set(algorithm, name
     optimizer.learning_rate = 0.1
     optimizer.schedule = optim.StepDecay(1)
     optimizer.step()
+
+
+def test_an_optimizer_of_ones_own_may_have_settings_of_its_own():
+    class Clipped(optim.AdamW):
+        def __init__(self, parameters, learning_rate=1e-3, limit=1.0):
+            super().__init__(parameters, learning_rate)
+            self.limit = limit
+
+    optimizer = Clipped(make_parameters(), limit=0.5)
+    assert optimizer.limit == 0.5
+    optimizer.limit = 0.25
+    with pytest.raises(ValueError, match=r"betas cannot be set later, .*; make another Clipped"):
+        optimizer.betas = (0.5, 0.5)

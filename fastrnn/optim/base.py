@@ -41,7 +41,9 @@ class Optimizer(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        cls._fixed = frozenset(inspect.signature(cls).parameters) - {"learning_rate", "schedule"}
+        if "_checks" in vars(cls):  # others may set attributes of their own
+            arguments = frozenset(inspect.signature(cls).parameters)
+            cls._fixed = arguments - {"learning_rate", "schedule"}
 
     def __init__(
         self,
