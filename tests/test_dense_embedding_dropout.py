@@ -302,6 +302,12 @@ def test_dropout_that_is_shared_along_an_axis():
         Dropout(0.5, shared_axis=2).vjp(np.ones((2, 3)))
     with pytest.raises(ValueError, match="shared_axis must be a non-negative integer"):
         Dropout(0.5, shared_axis=-1)
+    for value, error in ((-1, ValueError), ("time", TypeError)):
+        with pytest.raises(error, match="shared_axis must be a non-negative integer"):
+            dropout.shared_axis = value
+    dropout.shared_axis = None
+    y, _ = dropout.vjp(x)
+    assert (y != y[0]).any()
 
 
 def test_a_pullback_of_dense_that_is_joined_meanwhile(backend):

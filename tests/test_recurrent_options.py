@@ -681,6 +681,8 @@ def test_what_would_have_no_effect_later_cannot_be_set(name):
         (fr.LSTMCell(5, 8), "hidden_size"),
         (fr.Dense(5, 8), "bias"),
         (fr.Embedding(5, 8), "num_embeddings"),
+        (fr.layers.GeneralAttention(5, 8), "memory_size"),
+        (fr.layers.MeanPooling(5), "size"),
     ],
 )
 def test_nor_can_it_be_of_other_modules(module, name):

@@ -37,6 +37,8 @@ class Attention(Module, ABC):
     not for the decoder's next step.
     """
 
+    _fixed = frozenset({"query_size", "memory_size", "dtype"})
+
     def __init__(self, query_size: int, memory_size: int, dtype: DTypeLike) -> None:
         self.query_size = check_positive_int("query_size", query_size)
         self.memory_size = check_positive_int("memory_size", memory_size)

@@ -57,14 +57,16 @@ class Dropout(Module):
 
     def __init__(self, p: float = 0.5, *, shared_axis: int | None = None, seed: Any = None) -> None:
         self.p = p
-        self.shared_axis = None
-        if shared_axis is not None:
-            self.shared_axis = check_non_negative_int("shared_axis", shared_axis)
+        self.shared_axis = shared_axis
         self.generator = check_seed(seed)
         self.parameters = Parameters({}, "float32")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, check_probability(name, value) if name == "p" else value)
+        if name == "p":
+            value = check_probability(name, value)
+        elif name == "shared_axis" and value is not None:
+            value = check_non_negative_int(name, value)
+        super().__setattr__(name, value)
 
     def __call__(self, x: ArrayLike) -> np.ndarray:
         """Return `x` of any shape: itself where it is a contiguous float32 or float64 array."""

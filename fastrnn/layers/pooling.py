@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 class Pooling(Module, ABC):
     """What `LastPooling`, `MeanPooling` and `AttentionPooling` share: their arguments."""
 
+    _fixed = frozenset({"size", "dtype"})
+
     def __init__(self, size: int, dtype: DTypeLike) -> None:
         self.size = check_positive_int("size", size)
         self.dtype = check_dtype(dtype)
