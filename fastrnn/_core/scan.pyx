@@ -615,18 +615,22 @@ cdef int run_prepared(list scans, bint backwards) except -1:
     cdef Task tasks[2]
     cdef Scan scan
     cdef int i, count = len(scans)
+    cdef bint calls_blas = False
     for i in range(count):
         scan = scans[i]
         tasks[i].run = &scan.run
         tasks[i].n_threads = scan.n_threads
         tasks[i].backwards = backwards
+        calls_blas |= scan.run.table != NULL and scan.run.table_product != NULL
     if count == 2:
         tasks[0].run.other = tasks[1].run
         tasks[1].run.other = tasks[0].run
-    use_one_thread()
+    if calls_blas:
+        use_one_thread()
     with nogil:
         for_each(count, count, run_task, tasks)
-    restore_threads()
+    if calls_blas:
+        restore_threads()
     for i in range(count):
         tasks[i].run.other = NULL
     if tasks[0].run.stopped:
