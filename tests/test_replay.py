@@ -2,6 +2,7 @@
 
 import copy
 import gc
+import os
 import signal
 import threading
 import weakref
@@ -13,6 +14,9 @@ from cases import LAYERS, as_state, as_tuple, random_call
 
 import fastrnn as fr
 from fastrnn.backends.runs import Extras
+
+if os.environ.get("FASTRNN_BACKEND") != "reference":
+    from fastrnn.backends import compiled
 
 SHAPES = [(1, 1), (25, 1), (1, 3), (4, 3), (30, 6)]  # (T, B): few rows, and rows that are packed
 
@@ -175,6 +179,54 @@ def test_arrays_of_earlier_calls_stay_as_they_are_and_are_let_go_of(backend, cel
     del owners, kept, arrays, array, x, state, output, final
     gc.collect()
     assert not any(reference() is not None for reference in references)
+
+
+def test_what_is_kept_outlives_a_call_of_another_shape_and_a_refused_one(
+    compiled_backend, monkeypatch
+):
+    layer = fr.GRU(3, 4, seed=1)
+    x = random_call(layer, 5, 2).x
+    expected = layer(x)
+    layer(x)
+    layer(x[:3])
+    with pytest.raises(ValueError, match="x must be"):
+        layer(x[..., :2])
+    monkeypatch.setattr("fastrnn.backends.compiled.Run", refuse)
+    assert_same(layer(x), expected)
+
+
+def test_a_layer_that_is_changed_during_a_call_keeps_nothing_of_it(compiled_backend, monkeypatch):
+    """As another thread may change it while the kernels run."""
+
+    def changing(*arguments):
+        layer.zoneout = 0.5
+        return original(*arguments)
+
+    original = compiled.replay
+    layer = fr.GRU(3, 4, seed=1)
+    x = random_call(layer, 5, 2).x
+    layer(x)
+    monkeypatch.setattr(compiled, "replay", changing)
+    layer(x)
+    assert_same(layer(x), fr.GRU(3, 4, zoneout=0.5, seed=1)(x))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+def test_the_handler_of_a_signal_calls_the_layer_whose_call_it_interrupts(compiled_backend):
+    layer = fr.LSTM(1, 16, seed=1)
+    x = np.random.default_rng(0).standard_normal((20_000, 1, 1), np.float32)
+    expected, *_ = [layer(x)[1][0] for _ in range(3)]
+    found = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: found.append(layer(x)[1][0]))
+    try:
+        for _ in range(3):
+            signal.setitimer(signal.ITIMER_REAL, 0.002)
+            found.append(layer(x)[1][0])
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    for array in found:
+        np.testing.assert_array_equal(array, expected)
 
 
 def test_what_is_not_like_the_first_call(backend):

@@ -32,6 +32,7 @@ def replay(
     output_shape: tuple[int, ...],
     state_shapes: tuple[tuple[int, ...], ...],
     swaps_axes: bool,
+    before: Replay | None = None,
 ) -> Replay | None: ...
 def scans(
     runs: list[Scan], most_threads: int | None = None

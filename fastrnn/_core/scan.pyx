@@ -2,6 +2,7 @@
 
 Arrays are checked and memory is allocated here; `loops.pyx` reads and writes it.
 """
+cimport cython
 cimport numpy as cnp
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
@@ -72,6 +73,8 @@ MOST_KEPT = 1 << 22
 # Bytes of weights that are compared with those of the last call, and packed again only where they
 # differ. That takes less time where they and their copies stay in L2.
 cdef Py_ssize_t MOST_COMPARED = 128 * 1024
+# Threads, besides the first, that may repeat the calls of one layer at the same time.
+cdef int MOST_SPARES = 15
 
 
 cdef cnp.ndarray strided(str name, object value, int typenum, Py_ssize_t rows, Py_ssize_t columns,
@@ -699,6 +702,10 @@ cdef class Replay:
     the time (Zen 5, one unit and one step: 5.7 to 1.0 us). Small weights are packed again only
     where they have changed since the call before (RNN with 100 units, B1 T25: 14.7 to 9.8 us; if
     they were never packed again, 8.4).
+
+    One thread at a time computes in it. Others take the next one of a chain of them, which grows
+    where all are in use. The GIL guards `running` and `spare`; in builds of Python without it, the
+    critical section of this object does.
     """
     cdef const fr_kernels *kernels
     cdef list groups
@@ -707,6 +714,7 @@ cdef class Replay:
     cdef tuple x_shape, output_shape, state_shapes, zeros
     cdef int typenum, threads
     cdef bint running, has_seen, swaps_axes
+    cdef Replay spare
 
     def run(self, object x, object state, object values):
         """Return ``(output, state)``, or None where this call is not like the first.
@@ -734,22 +742,64 @@ cdef class Replay:
         if self.swaps_axes:
             rows = np.ascontiguousarray(cnp.PyArray_SwapAxes(rows, 0, 1))
         cdef tuple final = tuple([new_of_shape(s, self.typenum) for s in self.state_shapes])
-        # Another thread may be in a call, or an interrupted call may have left out steps.
-        if self.running:
+        cdef Replay free = self.take()
+        cdef bint complete = False
+        if free is None:
             return None
-        self.running = True
-        self.aim(rows, given, output, final)
-        for group in self.groups:
-            scan = group[0]
-            if scan.together:
-                run_prepared(group, False)
-            else:
-                for scan in group:
-                    run_prepared([scan], False)
-        self.running = False
+        try:
+            free.aim(rows, given, output, final)
+            for group in free.groups:
+                scan = group[0]
+                if scan.together:
+                    run_prepared(group, False)
+                else:
+                    for scan in group:
+                        run_prepared([scan], False)
+            complete = True
+        finally:
+            free.give_back(complete)
         if self.swaps_axes:
             output = cnp.PyArray_SwapAxes(output, 0, 1)
         return output, final[0] if len(final) == 1 else final
+
+    cdef Replay take(self):
+        """The first of the chain that no thread uses, now this one's; None if there is none."""
+        cdef Replay following
+        with cython.critical_section(self):
+            following = self.spare
+            if not self.running:
+                self.running = True
+                return self
+        return None if following is None else following.take()
+
+    cdef void give_back(self, bint complete) noexcept:
+        cdef Scan scan
+        if not complete:  # interrupted, and perhaps while weights were packed
+            self.has_seen = False
+            for group in self.groups:
+                for scan in group:
+                    scan.run.stop_at = scan.run.T + 1
+                    scan.run.stopped = False
+        with cython.critical_section(self):
+            self.running = False
+
+    cdef int add(self, Replay another, int most) except -1:
+        """Put another at the end of the chain, where it is not longer than `most`."""
+        cdef Replay following
+        with cython.critical_section(self):
+            following = self.spare
+            if following is None:
+                self.spare = another
+        if following is not None and most > 1:
+            following.add(another, most - 1)
+        return 0
+
+    cdef bint is_like(self, Replay another):
+        """Whether both are for the same calls."""
+        return (self.values is another.values and self.kernels == another.kernels
+                and self.threads == another.threads and self.swaps_axes == another.swaps_axes
+                and self.x_shape == another.x_shape and self.output_shape == another.output_shape
+                and self.state_shapes == another.state_shapes)
 
     cdef bint is_plain(self, object value, tuple shape):
         """Whether it is an array like that of the first call, to be read as it is."""
@@ -842,12 +892,14 @@ cdef class Replay:
 
 
 def replay(list groups not None, cnp.ndarray values not None, tuple x_shape not None,
-           tuple output_shape not None, tuple state_shapes not None, bint swaps_axes):
+           tuple output_shape not None, tuple state_shapes not None, bint swaps_axes,
+           Replay before=None):
     """Return a `Replay` of runs, or None; see :func:`fastrnn.backends.reference.replay`."""
     cdef Scan scan
     cdef Run *r
     cdef Py_ssize_t scratch = 0, i, last = len(groups) - 1
     cdef Replay again = Replay.__new__(Replay)
+    cdef Replay free
     again.groups = groups
     again.values = values
     if cnp.PyArray_NBYTES(values) <= MOST_COMPARED:
@@ -876,4 +928,11 @@ def replay(list groups not None, cnp.ndarray values not None, tuple x_shape not 
     again.state_shapes = state_shapes
     again.threads = thread_count()
     again.zeros = tuple([np.zeros(shape, values.dtype) for shape in state_shapes])
-    return again
+    if before is None or not before.is_like(again):
+        return again
+    free = before.take()
+    if free is None:
+        before.add(again, MOST_SPARES)
+    else:  # it was free, but not for the call, as where that one's input had to be cast
+        free.give_back(True)
+    return before

@@ -119,6 +119,7 @@ def replay(
     output_shape: tuple[int, ...],
     state_shapes: tuple[tuple[int, ...], ...],
     swaps_axes: bool,
+    before: Any = None,
 ) -> Any:
     """Return an object that repeats the inference of a stack on other inputs, or None.
 
@@ -134,13 +135,15 @@ def replay(
     state_shapes : tuple of tuple of int
     swaps_axes : bool
         Whether the caller's first two axes are (B, T), unlike the packed rows.
+    before : object or None
+        The layer's replay so far.
 
     Returns
     -------
     replay : object or None
         Its ``run(x, state, values)`` returns ``(output, state)``, or None for arguments unlike
-        those of the first call, which the caller then has to run in the usual way. Here always
-        None.
+        those of the first call, or where other threads use it: the caller then has to run in the
+        usual way. Here always None.
     """
     return None
 

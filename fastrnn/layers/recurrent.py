@@ -112,9 +112,10 @@ class Recurrent(Module):
          "reverse", "state_widths"}
     )  # fmt: skip
 
-    # The backend and its replay of calls like the last two, see `_keep_replay`; and the shape of
-    # the last output.
+    # The backend and its replay of calls like the last two, see `_keep_replay`; an object that is
+    # another one after each change of an attribute; and the shape of the last output.
     _replay: tuple[ModuleType, Any] | None = None
+    _version: object = None
     _last_shape: tuple[int, ...] = ()
 
     def __init__(
@@ -238,10 +239,15 @@ class Recurrent(Module):
         elif name == "zoneout":
             value = _check_zoneout(value, self.cell.states)
         super().__setattr__(name, value)
-        self.__dict__["_replay"] = None  # it was made for the old value
+        self._forget_replay()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)
+        self._forget_replay()
+
+    def _forget_replay(self) -> None:
+        """Drop the replay, and one that is being made: they were made for the old values."""
+        self.__dict__["_version"] = object()
         self.__dict__["_replay"] = None
 
     @property
@@ -318,7 +324,7 @@ class Recurrent(Module):
                 again = replay.run(x, state, self.parameters.flat_values)
                 if again is not None:
                     return again
-        output, final, _ = self._run(x, state, lengths, keep_tape=False)
+        output, final, _ = self._run(x, state, lengths, keep_tape=False, version=self._version)
         return output, final
 
     def vjp(
@@ -514,7 +520,13 @@ class Recurrent(Module):
         return rows * factor, lambda d_rows: d_rows * factor
 
     def _run(
-        self, x: Any, state: Any, lengths: Any, keep_tape: bool, input_gradient: bool = True
+        self,
+        x: Any,
+        state: Any,
+        lengths: Any,
+        keep_tape: bool,
+        input_gradient: bool = True,
+        version: object = None,
     ) -> tuple[Any, ...]:
         given = as_array("x", x)
         unbatched = given.ndim == 2
@@ -526,7 +538,9 @@ class Recurrent(Module):
             # The tape keeps the rows, and the caller may overwrite x.
             given, rows = rows, active_backend().empty(rows.shape, self.dtype)
             rows[...] = given
-        return self._run_rows(rows, packing, unbatched, state, keep_tape, None, input_gradient)
+        return self._run_rows(
+            rows, packing, unbatched, state, keep_tape, None, input_gradient, version
+        )
 
     def _run_ids(
         self, ids: Any, embedding: Embedding | None, state: Any, lengths: Any, keep_tape: bool
@@ -555,6 +569,7 @@ class Recurrent(Module):
         keep_tape: bool,
         embedding: Embedding | None,
         input_gradient: bool = True,
+        version: object = None,
     ) -> tuple[Any, ...]:
         B = None if unbatched else packing.B
         given_state = self.check_state("state", state, B)
@@ -565,14 +580,13 @@ class Recurrent(Module):
             for k in missing:
                 initial[k] = default[k]
         backend = active_backend()
-        of_vectors = rows.ndim == 2
         rows, final, groups, tapes, dropped = self._forward(
             backend, rows, packing, initial, keep_tape, embedding
         )
         output = packing.unpack(rows)
         final = [packing.restore(array) for array in final]
-        if not keep_tape and of_vectors and packing.is_even:
-            self._keep_replay(backend, groups, output, final, packing.swaps_axes)
+        if version is not None and packing.is_even:
+            self._keep_replay(version, backend, groups, output, final, packing.swaps_axes)
         final = _as_state(final)
         if not keep_tape:
             return output, final, None
@@ -647,13 +661,17 @@ class Recurrent(Module):
 
     def _keep_replay(
         self,
+        version: object,
         backend: ModuleType,
         groups: list[list[Any]],
         output: np.ndarray,
         final: list[np.ndarray],
         swaps_axes: bool,
     ) -> None:
-        """Prepare to repeat calls of this shape, at the second such call in a row."""
+        """Prepare to repeat calls of this shape, at the second such call in a row.
+
+        Not if another thread has changed the layer since the call read `version`.
+        """
         if output.shape != self._last_shape:
             self.__dict__["_last_shape"] = output.shape
             return
@@ -668,8 +686,14 @@ class Recurrent(Module):
         x_shape = (*output.shape[:-1], self.input_size)
         state_shapes = tuple([array.shape for array in final])
         values = self.parameters.flat_values
-        replay = backend.replay(groups, values, x_shape, output.shape, state_shapes, swaps_axes)
+        kept = self._replay
+        before = kept[1] if kept is not None and kept[0] is backend else None
+        replay = backend.replay(
+            groups, values, x_shape, output.shape, state_shapes, swaps_axes, before
+        )
         self.__dict__["_replay"] = None if replay is None else (backend, replay)
+        if self._version is not version:
+            self.__dict__["_replay"] = None
 
     def _half(self, rows: np.ndarray, direction: int) -> np.ndarray:
         """Return the columns of a layer's rows that belong to one direction."""
