@@ -49,9 +49,15 @@ DIRECTIVES = {
     "wraparound": False,
     "initializedcheck": False,
     "cdivision": True,
+    "freethreading_compatible": True,
 }
 # Annotations would become checks.
-DIRECTIVES_OF_PYTHON = {"language_level": 3, "binding": True, "annotation_typing": False}
+DIRECTIVES_OF_PYTHON = {
+    "language_level": 3,
+    "binding": True,
+    "annotation_typing": False,
+    "freethreading_compatible": True,
+}
 
 
 class BuildExtensions(build_ext):

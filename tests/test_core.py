@@ -499,9 +499,10 @@ print(set(refused) <= {"a stream must be one thread's at a time, got another thr
 @pytest.mark.parametrize("backend", ["compiled", "reference"])
 def test_a_child_forked_in_a_step_of_another_thread_begins_its_stream_anew(backend):
     child = python(f"""
-import os, threading
+import os, threading, warnings
 import numpy as np
 import fastrnn as fr
+warnings.filterwarnings("ignore", "This process", DeprecationWarning)  # from Python 3.12 on
 fr.use_backend("{backend}")
 layer, x = fr.GRU(3, 4, seed=0), np.ones(3)
 stream = layer.stream()

@@ -8,6 +8,7 @@ right, and one wheel serves both.
 Our threads call BLAS side by side, each on its own slice, so BLAS itself must keep to one: two
 pools of threads awake on the same cores slow each other down many times over.
 """
+cimport cython
 from cpython.pycapsule cimport PyCapsule_GetName, PyCapsule_GetPointer
 from libc.stdint cimport int64_t
 
@@ -57,6 +58,7 @@ cdef void gemm(Py_ssize_t item_size, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, M
 
 cdef thread_getter get_threads = NULL
 cdef thread_setter set_threads = NULL
+cdef object guard = object()
 cdef int callers = 0
 cdef int saved_threads = 1
 
@@ -79,25 +81,27 @@ cdef void find_thread_control():
 find_thread_control()
 
 
-# Both are called with the GIL held, which guards the count of callers.
+# The interpreter's lock guards the count of callers, and where there is none that of `guard`.
 cdef void use_one_thread() noexcept:
     global callers, saved_threads
     if set_threads == NULL:
         return
-    if callers == 0:
-        saved_threads = get_threads()
-        if saved_threads != 1:
-            set_threads(1)
-    callers += 1
+    with cython.critical_section(guard):
+        if callers == 0:
+            saved_threads = get_threads()
+            if saved_threads != 1:
+                set_threads(1)
+        callers += 1
 
 
 cdef void restore_threads() noexcept:
     global callers
     if set_threads == NULL:
         return
-    callers -= 1
-    if callers == 0 and saved_threads != 1:
-        set_threads(saved_threads)
+    with cython.critical_section(guard):
+        callers -= 1
+        if callers == 0 and saved_threads != 1:
+            set_threads(saved_threads)
 
 
 def forget_callers():

@@ -5,7 +5,8 @@ ones back to the system at once, which then has to hand out and clear every page
 file that was 15 to 30 % of a step (LSTM 2x128, B50 T50: 3,800 page faults, 12 of 75 ms). So a block
 that is let go of waits here, up to `MOST_KEPT` bytes in all, the longest-waiting leaving first.
 
-The interpreter's lock guards the table of waiting blocks.
+The interpreter's lock guards the table of waiting blocks, and where there is none that of `table`.
+Nothing calls Python meanwhile, which might let go of either.
 """
 cimport cython
 cimport numpy as cnp
@@ -51,6 +52,7 @@ cdef struct Waiting:
     char *start
     size_t size
 
+cdef object table = object()
 # In the order in which they came, the longest-waiting first.
 cdef Waiting waiting[64]
 cdef int count = 0
@@ -82,19 +84,42 @@ cdef class Block:
         if self.size < SMALLEST or self.size > MOST_KEPT:
             free(self.start)
             return
-        while count == 64 or kept + self.size > MOST_KEPT:
-            free_longest_waiting()
-        waiting[count].start = self.start
-        waiting[count].size = self.size
-        count += 1
-        kept += self.size
+        with cython.critical_section(table):
+            while count == 64 or kept + self.size > MOST_KEPT:
+                free_longest_waiting()
+            waiting[count].start = self.start
+            waiting[count].size = self.size
+            count += 1
+            kept += self.size
 
 
 cdef Block allocate(size_t size):
     """Memory of at least `size` bytes at a multiple of 64, of any contents."""
     cdef Block block = Block.__new__(Block)
+    block.size = max(size, <size_t>1)
+    if size < SMALLEST:
+        block.start = fr_allocate(block.size)
+    else:
+        with cython.critical_section(table):
+            take_waiting(block)
+        if block.start == NULL:
+            block.size = (size + 4095) // 4096 * 4096
+            block.start = fr_allocate(block.size)
+    if block.start == NULL:
+        # What waits may be what is missing.
+        with cython.critical_section(table):
+            while block.start == NULL and count > 0:
+                free_longest_waiting()
+                block.start = fr_allocate(block.size)
+    if block.start == NULL:
+        raise MemoryError(f"cannot allocate {size} bytes")
+    return block
+
+
+cdef void take_waiting(Block block) noexcept:
+    """Give the block the smallest that waits of which at most a quarter is left unused."""
+    cdef size_t size = block.size
     cdef int i, best = -1
-    # At most a quarter of a block is left unused.
     for i in range(count):
         if (size <= waiting[i].size <= size + size // 3
                 and (best < 0 or waiting[i].size < waiting[best].size)):
@@ -103,18 +128,6 @@ cdef Block allocate(size_t size):
         block.start = waiting[best].start
         block.size = waiting[best].size
         remove(best)
-        return block
-    block.size = max(size, <size_t>1)
-    if block.size >= SMALLEST:
-        block.size = (block.size + 4095) // 4096 * 4096
-    block.start = fr_allocate(block.size)
-    # What waits may be what is missing.
-    while block.start == NULL and count > 0:
-        free_longest_waiting()
-        block.start = fr_allocate(block.size)
-    if block.start == NULL:
-        raise MemoryError(f"cannot allocate {size} bytes")
-    return block
 
 
 cdef cnp.ndarray new_array(int axes, cnp.npy_intp *sizes, int typenum):

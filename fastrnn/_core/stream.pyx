@@ -4,6 +4,7 @@ With few rows a step is bound by reading the weights, so they are read as they a
 packed, and a weight that was changed in place is in effect at once. Threads divide the units of
 large layers.
 """
+cimport cython
 cimport numpy as cnp
 from cpython.object cimport PyObject
 from libc.math cimport INFINITY
@@ -65,12 +66,14 @@ os.register_at_fork(after_in_child=count_fork)
 
 cdef extern from *:
     """
-    /* Whether the reference that the caller owns is the only one. A build without the interpreter's
-       lock has no such count. */
-    #ifdef Py_GIL_DISABLED
-    #define fr_sole_reference(object) 0
-    #else
+    /* Whether the reference that the caller owns is the only one. Without the interpreter's lock
+       that takes Python 3.14 to say. */
+    #ifndef Py_GIL_DISABLED
     #define fr_sole_reference(object) (Py_REFCNT(object) == 1)
+    #elif PY_VERSION_HEX >= 0x030E0000
+    #define fr_sole_reference(object) PyUnstable_Object_IsUniquelyReferenced(object)
+    #else
+    #define fr_sole_reference(object) 0
     #endif
     """
     bint fr_sole_reference(PyObject *)
@@ -437,11 +440,21 @@ cdef class Stepper:
         memset(block.start, 0, n * self.stack.item)
         return block.start
 
-    cdef inline int take(self) except -1:
-        if self.running:
-            raise RuntimeError("a stream must be one thread's at a time, got another thread's call")
-        self.running = process
+    cdef inline int take(self, bint from_parent=False) except -1:
+        """Refuse the call while another runs; with `from_parent` not one that fork() has cut off.
+
+        The interpreter's lock guards `running`, and where there is none that of this object.
+        """
+        with cython.critical_section(self):
+            if self.running and not (from_parent and self.running != process):
+                raise RuntimeError(
+                    "a stream must be one thread's at a time, got another thread's call")
+            self.running = process
         return 0
+
+    cdef inline void give_back(self) noexcept:
+        with cython.critical_section(self):
+            self.running = 0
 
     def copy_states(self):
         """Return copies of the states, none of them of the middle of a step; see the reference."""
@@ -450,18 +463,16 @@ cdef class Stepper:
         try:
             return tuple([array.copy() for array in self.states])
         finally:
-            self.running = 0
+            self.give_back()
 
     def set_states(self, tuple values):
         """Let the states have these values; see the reference."""
-        if self.running != process:
-            self.running = 0  # a thread's call that fork() has cut off
-        self.take()
+        self.take(from_parent=True)
         try:
             for array, value in zip(self.states, values):
                 array[...] = value
         finally:
-            self.running = 0
+            self.give_back()
 
     def step(self, object x, object out=None):
         """Advance every sequence by one step; see :meth:`fastrnn.streaming.Stream.step`."""
@@ -481,7 +492,7 @@ cdef class Stepper:
         try:
             out = self.advance(x, out)
         finally:
-            self.running = 0
+            self.give_back()
         if scattered is not None:
             scattered[...] = out
             return scattered

@@ -292,7 +292,8 @@ class Stepper:
         self._cell, self._current_weights = CELLS[cell], current_weights
         self._states, self._check, self._extras = states, check, extras
         self._offsets = np.array([0, states[0].shape[1]], np.int64)
-        self._call: tuple[int, object] | None = None  # of the process and thread that is in here
+        # The process and the call of the thread that is in a method; `setdefault` lets one in.
+        self._inside: dict[str, tuple[int, object]] = {}
 
     def copy_states(self) -> tuple[np.ndarray, ...]:
         """Return copies of the states, never in the middle of a step.
@@ -311,8 +312,9 @@ class Stepper:
             for array, value in zip(self._states, values):
                 array[...] = value
 
-        if self._call is not None and self._call[0] != os.getpid():
-            self._call = None  # by another thread of the parent of fork(), it never ends here
+        inside = self._inside.get("call")
+        if inside is not None and inside[0] != os.getpid():
+            self._inside.clear()  # by another thread of the parent of fork(), it never ends here
         self._alone(write)
 
     def step(self, x: Any, out: np.ndarray | None = None) -> np.ndarray:
@@ -327,15 +329,17 @@ class Stepper:
     def _alone(self, work: Callable[[], Any]) -> Any:
         call = (os.getpid(), object())
         try:  # around all of it: a signal handler may raise after any call
-            if self._call is not None:
+            if self._inside.setdefault("call", call) is not call:
                 raise RuntimeError(
                     "a stream must be one thread's at a time, got another thread's call"
                 )
-            self._call = call
             return work()
         finally:
-            if self._call is call:
-                self._call = None
+            try:
+                if self._inside["call"] is call:
+                    del self._inside["call"]
+            except KeyError:  # it was another's call, which has ended meanwhile
+                pass
 
     @_QUIET
     def _advance(self, x: np.ndarray) -> np.ndarray:

@@ -99,15 +99,16 @@ class Pullback:
     __slots__ = ("_adjoint",)
 
     def __init__(self, adjoint: Callable[..., Any]) -> None:
-        self._adjoint: Callable[..., Any] | None = adjoint
+        self._adjoint = [adjoint]  # a list, which hands it to one of several threads
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return what the adjoint returns."""
-        adjoint, self._adjoint = self._adjoint, None
-        if adjoint is None:
-            raise RuntimeError("this pullback has been used; call vjp again for another")
+        try:
+            adjoint = self._adjoint.pop()
+        except IndexError:
+            raise RuntimeError("this pullback has been used; call vjp again for another") from None
         try:
             return adjoint(*args, **kwargs)
         except (TypeError, ValueError):
-            self._adjoint = adjoint
+            self._adjoint.append(adjoint)
             raise

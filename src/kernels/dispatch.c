@@ -1,5 +1,6 @@
 /* The choice of an instruction set: the CPU is probed once, the active table can be replaced by a
  * lesser one. Besides the pool in threads.c this table is the library's only mutable state. */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "fastrnn_kernels.h"
@@ -19,7 +20,7 @@ enum { MAX_SETS = 4 };
 static const fr_kernels *const *sets[MAX_SETS];
 static const char *names[MAX_SETS + 1];
 static int n_sets;
-static const fr_kernels *const *active = fr_kernels_scalar;
+static const fr_kernels *const *_Atomic active = fr_kernels_scalar;
 
 static void add(const fr_kernels *const *set) {
     sets[n_sets] = set;
@@ -58,7 +59,8 @@ int fr_use_isa(const char *isa) {
 }
 
 const fr_kernels *fr_active(fr_index item_size) {
-    if (item_size == 4) return active[0];
-    if (item_size == 8) return active[1];
+    const fr_kernels *const *set = atomic_load_explicit(&active, memory_order_relaxed);
+    if (item_size == 4) return set[0];
+    if (item_size == 8) return set[1];
     return NULL;
 }
