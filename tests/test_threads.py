@@ -102,6 +102,24 @@ def test_threads_call_one_layer_with_different_shapes(backend):
     together(work)
 
 
+def test_threads_train_on_one_layer_and_add_gradients_one_at_a_time(backend):
+    layer = fr.LSTM(5, 6, 2, dropout=0.5, recurrent_dropout=0.5, zoneout=0.5, seed=0)
+    call, turn = random_call(layer, 4, 2), threading.Lock()
+
+    def work(k):
+        drawn = []
+        for _ in range(10):
+            output, _, pullback = layer.vjp(call.x, call.state)
+            drawn.append(output.tobytes())
+            with turn:
+                pullback(call.d_output)
+        return drawn
+
+    drawn = [output for part in together(work) for output in part]
+    assert len(set(drawn)) == len(drawn)
+    assert np.isfinite(layer.parameters.flat_gradients).all()
+
+
 def test_parameters_change_between_calls_of_threads(backend):
     layer = fr.GRU(5, 6, seed=0)
     xs = [random_call(layer, 4, 2, seed=seed).x for seed in range(4)]
