@@ -121,11 +121,11 @@ typedef struct {
 } fr_product;
 
 /* y (rows, n) = add (rows, n) + the sum of x W^T over one or two terms, each x (rows, k) with its
- * own W (n, k), which is read where it is; `add` as above. A caller that does the same again and
- * again should turn the order of the rows of W each time: what was read last is still in the cache
- * then. The order does not change a bit; that of the transposed product does, whose sums run over
- * the rows of W. Where several calls share W's rows, `whole` is the number of all of them, so that
- * the bits do not depend on the shares. */
+ * own W (n, k), which is read where it is; `add` as above. A caller that repeats a product should
+ * reverse the order of the rows of W each time (`descending`): what was read last is then still in
+ * the cache. The order changes no bit of `thin`, but may change some of `thin_transposed`, which
+ * sums over the rows of W. Where several calls divide the rows of W, `whole` is the number of all
+ * rows, so that results do not depend on the division. */
 typedef struct {
     const void *w;
     fr_index w_row;
@@ -143,16 +143,17 @@ typedef struct {
     int descending;
 } fr_thin;
 
-/* Up to this many rows it is faster to multiply by weights (n, depth) as they are. To pack those
- * takes the time of 20 rows; sums over a depth of 64 then take half as long, over one of 256 and
- * more five sixths. Beyond 128 rows the many steps of a few lose what the few of many gain. */
+/* Up to this many rows it is faster to multiply by weights (n, depth) that are not packed. To pack
+ * them takes as long as 20 rows; after that a product over a depth of 64 takes half the time, over
+ * 256 and more five sixths. With more than 128 rows, runs of many short steps would lose more than
+ * runs of a few long ones gain. */
 static inline fr_index fr_few_rows(fr_index depth) {
     return depth < 20 ? 4 : depth < 640 ? depth / 5 : 128;
 }
 
 enum { FR_WORKSPACE = 512 * 1024 }; /* bytes that stay in L2 */
 
-/* ---- what is done to states beside the cell: masks of dropout and zoneout ------------------- */
+/* ---- masks of dropout and zoneout, for the states of any cell ------------------------------- */
 
 /* y (rows, cols) = x * mask, or += with `accumulate`; y may be x. */
 typedef struct {
@@ -211,8 +212,8 @@ typedef struct {
                  void *packed);
     void (*product)(const fr_product *p);
     /* The same with a b that is not packed, its rows b_panel apart; transposed: it is (cols,
-     * depth). `workspace`, here and below, has FR_WORKSPACE bytes; NULL: b is not packed on the
-     * way either, as few rows should have it. */
+     * depth). It is packed block by block into `workspace`, here and below FR_WORKSPACE bytes, or
+     * read as it is where that is NULL, which is faster for few rows. */
     void (*multiply)(const fr_product *p, int transposed, void *workspace);
     /* c (rows, cols) += a^T b for a (n, rows), b (n, cols). */
     void (*add_outer_products)(fr_index n, fr_index rows, fr_index cols, const void *a,

@@ -8,7 +8,7 @@
 #define TILE_COLS (TILE_VECTORS * V_WIDTH)
 
 /* Depth of b that is multiplied before the next panel, so that a panel's part stays in L1 while all
- * rows pass it: 256 * TILE_COLS * sizeof(real) = 16 KiB on AVX2. */
+ * rows are multiplied by it: 256 * TILE_COLS * sizeof(real) = 16 KiB on AVX2. */
 enum { FN(depth_block) = 256 };
 
 /* Bring the line of an element into L2; one past the end of an array does no harm. */
@@ -39,10 +39,10 @@ INLINE void FN(transpose4)(const real *from, fr_index from_row, real *to, fr_ind
 #endif
 }
 
-/* to (depth, n) = the transpose of b (n, depth), n <= TILE_COLS, whose next rows will be wanted.
- * Runs along the rows of b are short, so that what is written to stays in L1; the hardware does
- * not see where they go on. So each brings what the next panel has beside it (16 to 24 GB/s from
- * memory). */
+/* to (depth, n) = the transpose of b (n, depth), n <= TILE_COLS; the rows after these come next.
+ * Rows of b are read in short runs, so that what is written stays in L1. The hardware does not
+ * prefetch from run to run, so each run fetches the same columns of the next panel (16 to 24 GB/s
+ * from memory). */
 static void FN(transpose_panel)(fr_index n, fr_index depth, const real *b, fr_index b_row, real *to,
                                 fr_index to_row) {
     enum { RUN = 16 };
@@ -111,7 +111,7 @@ INLINE void FN(tile)(const int m, const int vectors, fr_index cols, fr_index dep
         for (int j = 0; j < vectors; j++) sum[i][j] = v_set1(0);
     }
 
-    /* What is not read is fetched to be written (Zen 4, 400 by 10000 by 200: 100 to 106 GFLOP/s). */
+    /* c is prefetched for writing (Zen 4, 400 by 10000 by 200: 100 to 106 GFLOP/s). */
     if (add != c) {
         UNROLL
         for (int i = 0; i < m; i++) {
@@ -121,14 +121,14 @@ INLINE void FN(tile)(const int m, const int vectors, fr_index cols, fr_index dep
     }
 
     for (fr_index k = 0; k < depth; k++) {
-        /* Keeps GCC 11 and 12 from vectors of two steps, for which they read one behind the last. */
+        /* Keeps GCC 11 and 12 from vectors of two steps, which would read past the last one. */
         if (V_WIDTH == 1 && m == 2) __asm__ volatile("");
         V bk[TILE_VECTORS * 4];
         UNROLL
         for (int j = 0; j < vectors; j++) {
             bk[j] = v_load(b + (j / TILE_VECTORS) * b_panel + k * TILE_COLS +
                            (j % TILE_VECTORS) * V_WIDTH);
-            /* Not read again for each row (Zen 5, 3 rows by 4 vectors: 164 to 240 GFLOP/s). */
+            /* Stays in a register for all rows (Zen 5, 3 rows by 4 vectors: 164 to 240 GFLOP/s). */
             if (m > 1 && (m + 1) * vectors < V_REGISTERS) v_keep(bk[j]);
         }
         UNROLL
@@ -249,8 +249,8 @@ static void FN(multiply_unpacked)(const fr_product *p, int transposed) {
         FN(thin_transposed)(&thin);
 }
 
-/* The product with a b that is used once: packed block by block, each of which all rows then
- * pass, in parts that stay in L2 beside it. */
+/* The product with a b that is used once: it is packed block by block. All rows of a are multiplied
+ * by a block before the next one is packed, in parts that stay in L2 beside it. */
 static void FN(multiply)(const fr_product *p, int transposed, void *workspace) {
     enum { ROWS = 96, SIZE = FR_WORKSPACE / sizeof(real), MOST_DEPTH = SIZE / (4 * TILE_COLS) };
     const fr_index depth = p->depth < MOST_DEPTH ? p->depth : MOST_DEPTH;

@@ -140,8 +140,8 @@ INLINE void FN(row_sums)(const int vectors, const fr_index last, const int is_lo
     }
 }
 
-/* The product of one row, some rows of W at a time by all terms. With 16 registers, the sums leave
- * none for a part of a long x. */
+/* The product of one row, with all terms for some rows of W at a time. With 16 registers, the sums
+ * leave none to hold a part of a long x. */
 static void FN(thin_row)(const fr_thin *p) {
     enum { ROWS = 64, HELD = ROW_VECTORS > 8 ? ROW_VECTORS : 0 };
     const fr_index blocks = (p->n + ROWS - 1) / ROWS;
@@ -193,9 +193,10 @@ ALL_ROWS
 /* clang-format on */
 #undef ROWS
 
-/* Rows of x that do not pass together have W in parts that stay in L1. A row's bits do not depend on
- * those beside it, but one alone has others by a W that L1 does not hold, of LONG rows or two terms:
- * of which the share that this call has must not decide. */
+/* If x has more rows than one block, W is read in parts that stay in L1. The bits of a row do not
+ * depend on the rows beside it. But a single row has other bits in `thin_row`, unless x is short
+ * and the only term: so the size of the whole W decides on that, not this call's share of it. LONG
+ * is in bytes of a row of W. */
 static void FN(thin)(const fr_thin *p) {
     enum { LOG_PART = 14, L1 = 64 * 1024, LONG = 1024 };
     const fr_index k = p->terms > 1 && p->term[1].k > p->term[0].k ? p->term[1].k : p->term[0].k;
@@ -292,8 +293,9 @@ STRIPS
 /* clang-format on */
 #undef STRIP
 
-/* Strips have as many vectors as hide the latency of the FMA. A part of W, DEEP rows of a strip,
- * passes all rows of x while it is near (Zen 5, 512 columns by 2048, 24 rows: 360 to 262 us). */
+/* Strips have as many vectors as hide the latency of the FMA. All rows of x are multiplied by DEEP
+ * rows of a strip of W while these are in the cache (Zen 5, 512 columns by 2048, 24 rows: 360 to
+ * 262 us). */
 static void FN(thin_transposed)(const fr_thin *p) {
     enum { FEW = 4, MANY = 8, DEEP = 128 };
     const fr_index k = p->term[0].k;

@@ -2,14 +2,16 @@
  *
  * The calling thread always works itself and waits only for members that have begun: where another
  * process holds the other cores, a region costs what it costs on one thread, not a time slice more.
- * Regions come in bursts: idle members wait for some 20 us on their core, then 100 us while they let
- * others have it, and then sleep. A caller that finds the pool taken by another thread works alone.
+ * Regions come in bursts: idle members wait for some 20 us on their core, then for 100 us while
+ * they yield it to others, and then sleep. A caller that finds the pool in use by another thread
+ * works alone.
  * A forked child starts with an empty pool.
  *
  * Linux may wake a member on the core of its caller and leave it there for milliseconds, though
  * another core is free: at each barrier the two then wait for each other in turn. So a caller that
- * wakes members yields to one on its core, which goes to another (2 ms after the last call, on two
- * threads of the Zen 5: LSTM 128, B1 T100 1816 to 204 us; LSTM 256, B32 T20 1841 to 1018).
+ * wakes members yields its core once; a member that finds itself there moves to another (2 ms after
+ * the last call, on two threads of the Zen 5: LSTM 128, B1 T100 1816 to 204 us; LSTM 256, B32 T20
+ * 1841 to 1018).
  *
  * Only at a barrier may a thread wait for one that has lost its core. Where that happens,
  * regions with barriers run on one thread for a while.
@@ -33,9 +35,9 @@ static inline void relax(void) {}
 #endif
 
 enum { MAX_THREADS = 256, SPINS = 1000 };
-/* Turns of a wait that no member with a core of its own takes. */
+/* A wait of so many turns means that a member has lost its core. */
 enum { STALL = 2 * SPINS };
-/* Nanoseconds on one thread after such a wait: twice as many each time that the next comes soon. */
+/* Nanoseconds on one thread after such a wait; doubled where the next wait comes soon. */
 static const int64_t SHORTEST = 10 * 1000 * 1000, LONGEST = 1000 * 1000 * 1000;
 
 static int64_t now(void) {
@@ -44,16 +46,17 @@ static int64_t now(void) {
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* Nanoseconds: for so long an idle member waits awake; where it was away from its core for so long,
- * another has a use for it; for so long all then sleep at once, so that they are woken in time. */
+/* Nanoseconds. An idle member waits awake for LINGER. If a yield takes longer than TAKEN, other
+ * threads need the core; for CROWDED all idle members then sleep at once, so that they are woken in
+ * time. */
 static const int64_t LINGER = 100 * 1000, TAKEN = 300 * 1000, CROWDED = 100 * 1000 * 1000;
 
 struct fr_team {
     atomic_int arrived, round, size, stalled;
 };
 
-/* A turn of a wait: spin for a few microseconds, then let whoever has lost its core have this.
- * Returns the number of turns so far, which stays where nobody asks for more. */
+/* A turn of a wait: spin for a few microseconds, then yield to a thread that has lost its core.
+ * Returns the number of turns so far, at most STALL + 1. */
 static inline int wait_a_turn(int turns) {
     if (turns < SPINS)
         relax();
@@ -109,7 +112,7 @@ static void forget_workers(void) {
 #if defined(__linux__)
 static int current_core(void) { return sched_getcpu(); }
 
-/* Go to another core than this one, where the thread may run on others. */
+/* Move to another core if this is the one given and the thread may run on others. */
 static void leave_core(int core) {
     cpu_set_t all, others;
     if (sched_getcpu() != core || core < 0 || core >= CPU_SETSIZE ||
