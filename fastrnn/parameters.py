@@ -48,8 +48,8 @@ class Parameters(Mapping[str, np.ndarray]):
         zero in both, so that sums and norms over the buffer are those over the arrays. What is
         assigned is copied in.
     buffers : list of ndarray
-        Both, in a list that stays the same one where they move: a stream looks at each step
-        whether they have, and would take 0.04 us to find an attribute.
+        Both buffers, in a list that stays the same object when they move. A stream looks there at
+        each step; to look up an attribute would take 0.04 us.
     gradients : mapping of str to ndarray
         Views of ``flat_gradients``, with the names and shapes of the values. The mapping is
         read-only, the arrays are not.
@@ -207,7 +207,7 @@ class Parameters(Mapping[str, np.ndarray]):
     def runs(
         self, kinds: Mapping[str, Any], *buffers: np.ndarray
     ) -> list[tuple[Any, tuple[np.ndarray, ...]]]:
-        """Return the same, each piece with its kind: neighbours of one kind are one piece.
+        """Return the pieces that are not frozen, each with its kind; neighbours of a kind are one.
 
         Parameters
         ----------

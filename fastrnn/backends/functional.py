@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-# Optimisers go in blocks, so that what is made on the way is small and stays in the cache.
+# Elements that optimisers update together, so that temporary arrays stay in the cache.
 BLOCK = 1024
 
 

@@ -383,9 +383,9 @@ class HeadStream(EncoderStream):
 
 
 def read_ahead(encoder: Encoder, stream: EncoderStream, inputs: np.ndarray) -> None:
-    """Put a stream where steps of all inputs would lead: ids (T, B) or vectors (T, B, I), T >= 0.
+    """Advance a stream over ids (T, B) or vectors (T, B, I), T >= 0, in a few calls of the encoder.
 
-    Of 10,000 symbols two layers of 128 units take 0.26 s, and 0.68 s step by step.
+    Two layers of 128 units read 10,000 symbols in 0.26 s, in place of 0.68 s step by step.
     """
     piece = 1000  # a longer call takes more memory and no less time
     for start in range(0, len(inputs), piece):

@@ -369,7 +369,7 @@ class Trainer:
             getattr(callback, event)(self)
 
     def _notify_each(self, event: str, callbacks: Sequence[Callback]) -> None:
-        """Tell all of them, in their order, also where one raises; then its error follows."""
+        """Call all of them in order, even if one raises; its error follows then."""
         with ExitStack() as stack:
             for callback in reversed(callbacks):
                 stack.callback(getattr(callback, event), self)
@@ -415,7 +415,7 @@ def evaluate(model: Model, batches: Iterable[Batch]) -> float:
 
 
 def _is_empty(model: Model, targets: Any) -> bool:
-    """Return whether a batch is of empty sequences alone, where the model reads such."""
+    """Return whether a batch has only empty sequences, which models with time first may read."""
     return model.time_first and isinstance(targets, Padded) and model.count(targets) == 0
 
 
@@ -507,7 +507,7 @@ def _is_finite(data: Any, dtype: np.dtype) -> bool:
 
 
 def _check_axes(model: Model, batches: Any) -> None:
-    """Refuse batches whose arrays the model would read transposed, without an error; ValueError."""
+    """Refuse batches of arrays that the model would silently read transposed; ValueError."""
     if not (model.time_first and isinstance(batches, Batches)):
         return
     for name in ("inputs", "targets"):
@@ -523,7 +523,7 @@ class _DeferredInterrupt:
 
     def __init__(self) -> None:
         self.requested = False
-        # Signals reach the main thread alone, and a handler that is not Python's own is someone's.
+        # Only the main thread gets signals; a handler that is not Python's own is left alone.
         self._ours = (
             threading.current_thread() is threading.main_thread()
             and signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -537,7 +537,7 @@ class _DeferredInterrupt:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._ours:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        if self.requested and kind is None:  # it came when nobody looked any more
+        if self.requested and kind is None:  # it came after the last check
             raise KeyboardInterrupt
 
     def _request(self, number: int, frame: object) -> None:
