@@ -255,7 +255,8 @@ def check_floats(name: str, value: Any) -> np.ndarray:
     """Return float32 of any shape as it is, and everything else that is real as float64."""
     array = as_array(name, value)
     float32, float64 = FLOAT_DTYPES
-    return check_array(name, array, float32 if array.dtype == float32 else float64, array.shape)
+    narrow = array.dtype.char == "f"  # in either byte order
+    return check_array(name, array, float32 if narrow else float64, array.shape)
 
 
 def check_num_classes(name: str, value: Any) -> int:

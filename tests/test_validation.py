@@ -162,6 +162,15 @@ def test_ids_of_the_usual_type(step):
         check.check_ids("ids", given - 4, 6)
 
 
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("f4", "f4"), (">f4", "f4"), ("f8", "f8"), (">f8", "f8"), ("f2", "f8")]
+)
+def test_floats_of_either_byte_order(kind, expected):
+    array = check.check_floats("x", np.array([[1.5, -2]], kind))
+    assert array.dtype == np.dtype(expected)
+    np.testing.assert_array_equal(array, [[1.5, -2]])
+
+
 @pytest.mark.parametrize("kind", [np.int64, np.longlong, np.uint64])
 def test_ids_and_lengths_are_copies(kind):
     given = np.arange(6).astype(kind)
