@@ -156,6 +156,9 @@ def test_ids_of_the_usual_type(step):
     assert not np.shares_memory(ids, given)
     np.testing.assert_array_equal(ids, given)
     np.testing.assert_array_equal(check.check_ids("ids", given, 2**70), given)
+    swapped = check.check_ids("ids", given.astype(given.dtype.newbyteorder()), 2**63)
+    assert swapped.dtype.isnative
+    np.testing.assert_array_equal(swapped, given)
     with pytest.raises(ValueError, match=rf"^ids must be in 0\.\.3, got 4 at \({4 // step},\)$"):
         check.check_ids("ids", given, 4)
     with pytest.raises(ValueError, match=r"^ids must be in 0\.\.5, got -4 at \(0,\)$"):
