@@ -618,6 +618,15 @@ def test_the_adjoint_of_an_affine_layer_looks_at_the_shapes_of_its_gradients(nam
         compiled.affine_adjoint(np.ones((5, 3)), np.ones((5, 4)), np.ones((3, 4)), **arrays)
 
 
+@pytest.mark.parametrize("shape", [(4, 3), (5, 2), (5, 3, 1), (15,), ()])
+def test_the_adjoint_of_an_affine_layer_looks_at_what_it_reads(shape):
+    x, weight, gradients = np.ones((5, 4)), np.ones((3, 4)), (np.zeros((3, 4)), np.zeros(3))
+    with pytest.raises(ValueError, match=r"^d_y must be as x \(5, 4\) and 3 wide, got "):
+        compiled.affine_adjoint(np.ones(shape), x, weight, *gradients)
+    with pytest.raises(ValueError, match=r"^x must be 4 wide, got \(\)$"):
+        compiled.affine(np.ones(()), weight, None)
+
+
 def test_attributes_that_were_changed_after_construction_are_no_danger():
     # A child, as memory that is not there ends the process.
     child = python("""
