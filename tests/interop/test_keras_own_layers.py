@@ -42,6 +42,14 @@ def test_weights_are_copies():
     np.testing.assert_array_equal(model([[1, 2]]), before)
 
 
+def test_names_of_keras_2_may_have_slashes():
+    model = load("classifier")
+    gru = model.layer("gru")
+    next(layer for layer in model.layers if layer.name == "gru").name = "block/gru"
+    found = model.layer("block/gru")
+    np.testing.assert_array_equal(found.parameters.flat_values, gru.parameters.flat_values)
+
+
 def test_what_is_no_layer_of_ours_is_refused():
     with pytest.raises(KeyError, match=r"name must be that of a layer \(input_layer_1, .*'lstm'"):
         load("classifier").layer("lstm")

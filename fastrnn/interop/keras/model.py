@@ -195,12 +195,15 @@ class KerasModel:
         ValueError
             If fastrnn has no such layer: of another kind, or with other activations.
         """
-        outer, _, inner = str(name).partition("/")
-        found = next((layer for layer in self.layers if layer.name == outer), None)
-        if found is None or (inner and not isinstance(found, Submodel)):
-            names = ", ".join(str(layer.name) for layer in self.layers)
-            raise KeyError(f"name must be that of a layer ({names}), got {name!r:.80}")
-        return found.model.layer(inner) if inner else found.own()
+        for layer in self.layers:
+            if layer.name == str(name):  # in Keras 2 it may have slashes of its own
+                return layer.own()
+        for layer in self.layers:
+            outer = f"{layer.name}/"
+            if isinstance(layer, Submodel) and str(name).startswith(outer):
+                return layer.model.layer(str(name)[len(outer) :])
+        names = ", ".join(str(layer.name) for layer in self.layers)
+        raise KeyError(f"name must be that of a layer ({names}), got {name!r:.80}")
 
     def run(self, given: list[tuple[np.ndarray, Any]]) -> list[Any]:
         """Return the outputs, and their masks, of inputs with theirs."""
