@@ -200,6 +200,9 @@ class EarlyStopping(Callback):
 class ReduceOnPlateau(Callback):
     """Lower the learning rate when the validation loss no longer falls; as `EarlyStopping` judges.
 
+    It belongs before a `Checkpoint` in the list of callbacks: the other way round, the file is
+    written with the rate before the reduction, and a run resumed from it does without.
+
     Parameters
     ----------
     factor : float
