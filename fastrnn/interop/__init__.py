@@ -1,10 +1,10 @@
-"""fastrnn inside other libraries; each module imports its library when it is first touched."""
+"""fastrnn inside other libraries; each module is imported, with its library, at its first use."""
 
 import importlib.util
 from types import ModuleType
 
-# Module -> the package that it imports, and the common name of that. The extra is called like the
-# module.
+# Module -> the package that it imports, and that package's common name. The extra has the name of
+# the module.
 _NEEDS = {
     "keras": ("h5py", "h5py"),
     "onnx": ("onnx", "onnx"),
@@ -28,6 +28,6 @@ def __getattr__(name: str) -> ModuleType:
 
 
 def __dir__() -> list[str]:
-    # `help` and others import whatever is listed.
+    # `help` and similar tools import every name that is listed.
     usable = [name for name, (needed, _) in _NEEDS.items() if importlib.util.find_spec(needed)]
     return sorted({*globals(), *usable})

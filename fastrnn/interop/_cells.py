@@ -1,12 +1,12 @@
 """Cells with options of other packages that no compiled cell has: inference in NumPy.
 
-Each function returns the cell of `fastrnn.cells.CELLS` where its arguments ask for nothing more, so
-that the fast path is kept. The equations are those of `fastrnn.cells`, with
+Each function returns a cell of `fastrnn.cells.CELLS` if there is one for its arguments, because
+that one is fast. The equations are those of `fastrnn.cells`, with
 
 * any pointwise functions in place of the sigmoid and tanh;
-* ``clip``: the arguments of f and g are first brought into [-clip, clip]; as in ONNX Runtime, that
-  of an LSTM's h is not;
-* ``input_forget``: f = 1 - i, where the weights have a forget gate, which is not read.
+* ``clip``: the arguments of f and g are first clipped to [-clip, clip]; as in ONNX Runtime, the
+  argument of an LSTM's h is not;
+* ``input_forget``: f = 1 - i; the weights of the forget gate are there but not read.
 
 Source: the operators RNN, LSTM and GRU of the ONNX specification.
 """
@@ -104,7 +104,7 @@ def gru_cell(f: Function, g: Function, reset_after: bool, clip: float | None = N
 def final_state(cell: CellSpec, *run: Any) -> tuple[np.ndarray, ...]:
     """Return the final state of a `fastrnn.backends.runs.Run` of a cell.
 
-    On the active backend, where that knows the cell.
+    It runs on the active backend if that knows the cell, else on the reference backend.
     """
     backend = active_backend() if CELLS.get(cell.name) is cell else reference
     [(final, _)] = backend.scans([backend.Run(cell, *run)])

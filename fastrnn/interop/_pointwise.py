@@ -1,4 +1,4 @@
-"""Pointwise functions that files of more than one kind name; they can be pickled, as models are."""
+"""Pointwise functions for files of Keras and ONNX; not lambdas, so that models can be pickled."""
 
 import numpy as np
 

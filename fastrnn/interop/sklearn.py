@@ -1,4 +1,4 @@
-"""scikit-learn's estimators over sequences, on this package's models.
+"""Estimators of scikit-learn for sequences, which use the models of this package.
 
 What ``X`` may be:
 
@@ -8,8 +8,8 @@ What ``X`` may be:
 - whatever else scikit-learn takes as a table (n, T): each row a sequence of T numbers. For
   :class:`RNNTagger` a table (T, I) is one sequence, its rows are the steps.
 
-Networks compute in float32 where that holds all that they were fitted on (float32 and float16,
-booleans, integers of 8 and 16 bits), in float64 otherwise.
+Networks compute in float32 if it can hold all values of the data that they are fitted on (float32
+and float16, booleans, integers of 8 and 16 bits), otherwise in float64.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The activation functions of Keras, by name; each has one, so that models can be pickled.
+"""The activation functions of Keras, by name. None is a lambda, so that models can be pickled.
 
 Source: https://keras.io/api/layers/activations/, with the defaults of their parameters.
 """

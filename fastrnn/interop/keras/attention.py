@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Attention(Layer):
-    """For each query the mean of the values, weighted by the scores of their keys with it.
+    """For each query the mean of the values, weighted by the softmax of the query-key scores.
 
     Scores are ``scale * q k``; with `score_mode` "concat" ``outer * sum(tanh(scale * (q + k)))``;
-    of an AdditiveAttention ``sum(scale * tanh(q + k))`` with a scale for each element.
+    for AdditiveAttention ``sum(scale * tanh(q + k))`` with a scale for each element.
     """
 
     def __init__(self, settings: Settings, weights: Weights) -> None:

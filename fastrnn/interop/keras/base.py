@@ -1,10 +1,10 @@
-"""Base of the layers of Keras: their configuration, and what all of them share.
+"""Base class of the layers of Keras, and access to their configuration.
 
-A layer is made from its configuration and the variables that it finds, and takes and returns values
-and a mask: ``y, mask = layer(x, mask)`` with x (B, T, width), (B, width) or, for ids, (B, T), and
-the mask bool (B, T), True where a step counts, or None. Both are tuples where there are several
-outputs, and lists where a layer merges several inputs. Equations, weights and masks are those of
-Keras 3: kernels are (inputs, gates * units), gates i, f, c, o and z, r, h.
+A layer is made from its configuration and its variables. It takes and returns values and a mask:
+``y, mask = layer(x, mask)`` with x (B, T, width), (B, width) or, for ids, (B, T). The mask is bool
+(B, T), True at valid steps, or None. Both are tuples if there are several outputs, and lists if a
+layer merges several inputs. Equations, weights and masks are those of Keras 3: kernels are
+(inputs, gates * units), gates i, f, c, o and z, r, h.
 
 Source: https://keras.io/api/layers/ and the code of Keras 3.
 """
@@ -39,7 +39,7 @@ INERT = {
 
 
 class Settings:
-    """A layer's configuration. Each setting that has an effect must be taken from it.
+    """A layer's configuration. The layer takes each setting that has an effect; see `finish`.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ class Settings:
         return check_positive_int(key, self.take(key, default))
 
     def single(self, key: str, default: int | None = None) -> int:
-        """Return a setting that is a positive integer, or a list of one."""
+        """Return a setting that is a positive integer, or a list of one integer."""
         value = self.take(key, default)
         alone = isinstance(value, list) and len(value) == 1
         return check_positive_int(key, value[0] if alone else value)
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """Return a setting that is a list of integers, or one alone."""
+        """Return a setting that is a list of integers, or a single integer."""
         value = self.take(key)
         values = value if isinstance(value, list) else [value]
         if not all(type(number) is int for number in values):
@@ -83,7 +83,7 @@ class Settings:
         return tuple(values)
 
     def last_axis(self, key: str) -> int:
-        """Return the setting that says which axis is the last, of several inputs."""
+        """Return the axis along which several inputs are merged; it must be their last."""
         axis, shapes = self.take(key, -1), self._shapes if isinstance(self._shapes, list) else []
         known = [len(shape) - 1 for shape in shapes if isinstance(shape, list)] or [axis]
         if type(axis) is not int or (axis != -1 and axis not in known):
@@ -91,7 +91,7 @@ class Settings:
         return axis
 
     def channels_last(self) -> None:
-        """Take the setting that says which axis is the last."""
+        """Take the order of the axes; the channels must be the last."""
         check_choice("data_format", self.take("data_format", "channels_last"), ("channels_last",))
 
     def activation(self, key: str, default: str = "linear") -> Callable[[np.ndarray], np.ndarray]:
@@ -100,7 +100,7 @@ class Settings:
         return ACTIVATIONS[check_choice(key, "linear" if value is None else value, ACTIVATIONS)]
 
     def dtype(self) -> np.dtype:
-        """Return the dtype of weights and results; mixed precision is that of its weights."""
+        """Return the dtype of weights and results; for mixed precision the dtype of the weights."""
         policy = self.take("dtype", "float32")
         if isinstance(policy, dict) and policy.get("class_name") in ("DTypePolicy", "Policy"):
             policy = dict(policy.get("config") or {}).get("name")
@@ -116,21 +116,21 @@ class Settings:
 
 
 class Layer:
-    """What layers share.
+    """Base class of the layers.
 
     Attributes
     ----------
     name, kind : str
-        In the Keras model, and of the class in Keras.
+        The layer's name in the Keras model, and the name of its class in Keras.
     input_width, output_width : int or None
-        Sizes of the last axis; None for any, and for whatever the input's is.
+        Sizes of the last axis. None: any input is accepted; the output is as wide as the input.
     module : str
-        Of the class: where Keras has it.
+        Class attribute: the module in which Keras defines the class.
     """
 
     module = "keras.layers"
     takes_state = False  # whether a call may have an initial state
-    sequences = 0  # if so, how many of its outputs have a vector for each step
+    sequences = 0  # with `takes_state`: how many of its outputs have a vector for each step
     stateful = False  # whether a call continues from the state of the call before
 
     def __init__(self, settings: Settings) -> None:
@@ -163,7 +163,7 @@ class Layer:
 
 
 def _of_cell(config: Any) -> Any:
-    """Return the configuration of LSTM for one of RNN(LSTMCell), which has the same variables."""
+    """Return LSTM's configuration for that of RNN(LSTMCell), whose variables are the same."""
     settings = config.get("config") if isinstance(config, dict) else None
     if not isinstance(settings, dict) or config.get("class_name") != "RNN":
         return config
@@ -186,11 +186,11 @@ def make_layer(
     config : dict
         As Keras writes it.
     weights : Weights
-        Where the layer's group is.
+        The group that contains the layer's group.
     group : str
-        Its name there.
+        Name of the layer's group.
     allowed : mapping
-        Names of the classes in Keras, and ours.
+        From the names of classes in Keras to our classes.
 
     Raises
     ------

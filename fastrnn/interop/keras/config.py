@@ -40,15 +40,15 @@ INPUT: Key = ("input", 0, 0)  # of a Sequential model
 def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = None) -> KerasModel:
     """Load a model of Keras 3 or 2, without Keras.
 
-    Sequential and functional models, also one in another, of the layers that docs/keras.md names.
+    Sequential and functional models, nested ones too, of the layers that docs/keras.md names.
 
     Parameters
     ----------
     path : path-like
-        A ``.keras``, ``.weights.h5`` or ``.h5`` file. It may come from a stranger: it is read, not
-        run.
+        A ``.keras``, ``.weights.h5`` or ``.h5`` file. It need not be trusted: nothing in it is
+        executed.
     config : str or mapping, optional
-        What a file of weights alone does not hold: ``model.to_json()``, or that as a dict.
+        For a file that holds only weights: ``model.to_json()``, or that as a dict.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def load(path: str | os.PathLike[str], config: str | Mapping[str, Any] | None = 
         raise TypeError(f"config must be model.to_json(), or that as a dict, got {found}")
     if not name.endswith((".keras", ".h5", ".hdf5")):
         raise ValueError(f"path must end with .keras, .h5 or .hdf5, got {name!r}")
-    # To open a pipe would wait for ever; HDF5 would cut a name at a null byte.
+    # Opening a pipe would wait for ever; HDF5 would cut a name at a null byte.
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise ValueError(f"path must be that of a regular file, got {name!r}")
     if name.endswith(".keras"):
@@ -140,9 +140,9 @@ def _layer(config: Any, weights: Weights, group: str) -> Layer:
 
 
 class TimeDistributed(Layer):
-    """Another layer, or a model, at every step; here beside what makes models.
+    """Another layer, or a model, at every step; in this module because it needs `_layer`.
 
-    It sees the steps of all sequences as separate examples.
+    The inner layer sees the steps of all sequences as separate examples.
     """
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
@@ -199,7 +199,7 @@ def _functional(settings: Mapping[str, Any], configs: list[Any], layers: list[La
     inner = [one.get("name") for one in configs if one["class_name"] == "Functional"]
 
     def as_output(history: Any) -> Key:
-        # Here alone Keras counts what a functional model was made with as its first call.
+        # Only here does Keras count the construction of a functional model as its first call.
         name, number, k = _as_key(history)
         return name, number - (name in inner), k
 
@@ -262,7 +262,7 @@ def _call(name: str, number: int, layer: Layer, node: Mapping[str, Any]) -> Call
         inputs,
         mask,
         [] if state is None else keys(replaced(state, _tensor)),
-        # Keras 3 gives a layer the mask of its input by itself where a call has no other tensor.
+        # Keras 3 passes on the mask of the input only if a call has no other tensor.
         unmasked=state is not None and mask is None and not node.get("keeps_mask"),
     )
 
@@ -285,7 +285,7 @@ def _ordered(calls: list[Call], given: list[Key]) -> tuple[list[Call], dict[Key,
     Raises
     ------
     ValueError
-        If a call needs what no other makes, or does not take the width that it is given.
+        If a call needs a value that no other call makes, or does not accept a width.
     """
     widths: dict[Key, int | None] = dict.fromkeys(given)
     ordered, waiting = [], calls

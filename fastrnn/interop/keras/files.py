@@ -1,4 +1,4 @@
-"""Reading what Keras writes; nothing in a file is trusted, and nothing is written to disk.
+"""Reading the files of Keras; nothing in a file is trusted, and nothing is written to disk.
 
 A ``.keras`` file is a zip archive of ``metadata.json``, ``config.json`` and ``model.weights.h5``; a
 ``.weights.h5`` file is the last of these alone. The HDF5 file has a group for each layer.
@@ -96,11 +96,11 @@ class Weights:
         return Weights(self._file, (*self._path, name))
 
     def layer(self, name: str) -> Weights:
-        """Return where a layer of this name has its group, which is called by its kind."""
+        """Return the group that holds the group of a layer; here, layers are named by kind."""
         return self
 
     def finish(self) -> None:
-        """Each call of `variables` refuses what it does not read."""
+        """Do nothing: each call of `variables` already refuses arrays that it does not read."""
 
     def variables(
         self, shapes: Sequence[tuple[int | None, ...]], dtype: np.dtype

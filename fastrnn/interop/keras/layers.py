@@ -271,7 +271,7 @@ class Merge(Layer):
             masks = [one for one in mask if one is not None]
             return y, np.logical_and.reduce(masks) if masks else None
         if any(one is None for one in mask):
-            # In Keras all steps of the concatenation count then.
+            # Then in Keras all steps of the concatenation are valid.
             some = self.concatenates and any(one is not None for one in mask)
             return y, np.ones(y.shape[:-1], bool) if some else None
         return y, np.logical_or.reduce(mask)

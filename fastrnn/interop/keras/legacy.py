@@ -133,7 +133,7 @@ def _with_calls(settings: dict[str, Any], layers: list[dict[str, Any]]) -> None:
 
 
 def _call(node: Any, tensor: Any, has_state: bool) -> Any:
-    """Return one call, of which Keras 2 notes [[name, number, output, {arguments}], ...]."""
+    """Return one call, which Keras 2 writes as [[name, number, output, {arguments}], ...]."""
     entries = node if _is_list(node) and all(map(_is_list, node)) else []
     if not entries or not all(_is_history(entry[:3]) for entry in entries):
         return node
@@ -164,7 +164,7 @@ def _is_list(value: Any) -> bool:
 
 
 def _weight_names(group: h5py.Group) -> list[str]:
-    """Return the names of a layer's arrays, of which an attribute of HDF5 takes 64 kB."""
+    """Return the names of a layer's arrays; an attribute of HDF5 holds only 64 kB of them."""
     parts = [group.attrs["weight_names"]] if "weight_names" in group.attrs else []
     while (key := f"weight_names{len(parts)}") in group.attrs:
         parts.append(group.attrs[key])
@@ -192,9 +192,9 @@ class LegacyWeights:
         self._read: set[str] = set()
 
     def __getitem__(self, name: str) -> LegacyWeights:
-        """Return what a part of the layer reads: the same list, a direction's own arrays first.
+        """Return the list for a part of the layer: the same one, a direction's own arrays first.
 
-        Those of a direction that was not trained stand behind all that were.
+        Arrays of a direction that was not trained come after all trained ones.
         """
         if self._names and name in DIRECTIONS:
             prefix = DIRECTIONS[name]  # of the part of a path in front of the cell, or the array

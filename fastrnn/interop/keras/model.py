@@ -30,10 +30,10 @@ class Call(NamedTuple):
     inputs : Key, or list of Key
         A list for layers that take one.
     mask : Key or None, or list of them
-        Of a mask that is given, in place of that of the inputs; a list where they are one.
+        A mask that is given explicitly, in place of the inputs' own; a list if `inputs` is one.
     state : list of Key
     unmasked : bool
-        Whether the layer does not read the mask of its input; its output has it all the same.
+        Whether the layer ignores the mask of its input; its output still has this mask.
     """
 
     name: str
@@ -93,10 +93,10 @@ class KerasModel:
         Parameters
         ----------
         x : array_like
-            (B, T, I), (B, I), or whole numbers as ids (B, T), as the first layer takes it. Where
-            the model has several inputs a tuple or list of them, or a mapping from their names.
+            (B, T, I), (B, I), or integers as ids (B, T), whichever the first layer takes. If the
+            model has several inputs, a tuple or list of them, or a mapping from their names.
         training : bool
-            As in Keras, but False: nothing is dropped.
+            As in Keras, but it must be False: nothing is dropped.
 
         Returns
         -------
@@ -115,7 +115,7 @@ class KerasModel:
     def predict(self, x: Any, batch_size: int = 32, verbose: Any = 0) -> Any:
         """Return what ``model.predict(x, batch_size)`` returns in Keras.
 
-        The memory that it takes is that of one batch and of the results.
+        It needs memory for one batch and for the results.
 
         Parameters
         ----------
@@ -134,7 +134,7 @@ class KerasModel:
         Raises
         ------
         ValueError, TypeError
-            As from a call of the model; places in messages are those in a batch.
+            As from a call of the model; positions in messages are those in a batch.
         """
         batch_size = check_positive_int("batch_size", batch_size)
         arrays = self._arrays(x)
@@ -173,27 +173,27 @@ class KerasModel:
             layer.reset_states()
 
     def layer(self, name: str) -> Module:
-        """Return one layer as fastrnn's own, to be trained, streamed or exported.
+        """Return one layer as a layer of fastrnn, which can be trained, streamed or exported.
 
         Parameters
         ----------
         name : str
-            Of an Embedding, Dense, SimpleRNN, LSTM, GRU, or a Bidirectional or TimeDistributed of
-            them, in the Keras model; ``"model/layer"`` of one in a model within it.
+            In the Keras model, of an Embedding, Dense, SimpleRNN, LSTM, GRU, or a Bidirectional or
+            TimeDistributed of them; ``"model/layer"`` for a layer of an inner model.
 
         Returns
         -------
         layer : Embedding, Dense, RNN, LSTM or GRU
             With a copy of the weights. Recurrent layers have ``batch_first=True`` and return all
-            outputs and the state, of both directions side by side; with ``go_backwards`` they have
-            ``reverse=True``. A Dense comes without its activation.
+            outputs and the state, with both directions side by side; for ``go_backwards`` they have
+            ``reverse=True``. A Dense is returned without its activation.
 
         Raises
         ------
         KeyError
             If there is no layer of this name.
         ValueError
-            If fastrnn has no such layer: of another kind, or with other activations.
+            If fastrnn has no such layer: it is of another kind, or has other activations.
         """
         for layer in self.layers:
             if layer.name == str(name):  # in Keras 2 it may have slashes of its own
@@ -206,7 +206,7 @@ class KerasModel:
         raise KeyError(f"name must be that of a layer ({names}), got {name!r:.80}")
 
     def run(self, given: list[tuple[np.ndarray, Any]]) -> list[Any]:
-        """Return the outputs, and their masks, of inputs with theirs."""
+        """Return the outputs and their masks for these inputs and masks."""
         known = dict(zip(keys(self._inputs), given))
         for call in self._calls:
             call.run(known)
@@ -241,7 +241,7 @@ class Submodel(Layer):
 
 
 def replaced(values: Any, function: Callable[[Any], Any]) -> Any:
-    """Return a value, or a list or mapping of such, with each replaced."""
+    """Return a value, or a list or mapping of values, with each value replaced."""
     if isinstance(values, Mapping) and "class_name" not in values:
         return {name: function(value) for name, value in values.items()}
     if isinstance(values, list) and values and isinstance(values[0], (list, tuple, Mapping)):

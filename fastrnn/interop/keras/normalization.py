@@ -36,7 +36,7 @@ class Normalization(Layer):
             self.input_width = len(arrays[0])
 
     def _spread(self, x: np.ndarray) -> tuple[tuple[int, ...], dict[str, np.ndarray]]:
-        """Return the axes of x that are meant, and the arrays with as many axes as x."""
+        """Return the axes of x to normalise, and the arrays with as many axes as x."""
         if not all(-x.ndim <= axis < x.ndim and axis % x.ndim for axis in self.axes):
             raise ValueError(f"x must have the axes {self.axes} of {self.name!r}, got {x.shape}")
         axes = tuple(axis % x.ndim for axis in self.axes)

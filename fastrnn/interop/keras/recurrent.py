@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Recurrent(Layer, ABC):
-    """What the recurrent layers share: everything but the cell.
+    """Base class of the recurrent layers: everything but the cell.
 
-    A masked step keeps the state. Its output is that of the step before, zero in front of the
-    first that counts, or zero everywhere with ``zero_output_for_mask``.
+    A masked step keeps the state. Its output is that of the step before, or zero before the first
+    valid step; with ``zero_output_for_mask`` the output of every masked step is zero.
     """
 
     order: tuple[int, ...] = (0,)  # our gates, by their places in the kernels
@@ -85,7 +85,7 @@ class Recurrent(Layer, ABC):
             x, steps = x[:, ::-1], None if mask is None else mask[:, ::-1]
         lengths = None
         if steps is not None:
-            # The steps that count come first, so that each sequence is one without gaps.
+            # Valid steps are moved to the front, so that sequences have no gaps.
             order = np.argsort(~steps, axis=1, kind="stable")
             x = np.take_along_axis(x, order[..., None], axis=1)
             lengths = steps.sum(axis=1)
@@ -196,7 +196,7 @@ class GRU(Recurrent):
         return gru_cell(*self.functions, self.two_biases)
 
 
-# The layer that has a cell, and its arguments.
+# Name of a cell -> the layer of fastrnn that has it, and the layer's arguments.
 _OWN: dict[str, tuple[Any, dict[str, Any]]] = {
     "rnn_tanh": (layers.RNN, {}),
     "rnn_relu": (layers.RNN, {"nonlinearity": "relu"}),

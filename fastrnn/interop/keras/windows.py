@@ -1,8 +1,8 @@
 """The layers of Keras that look at a few neighbouring steps; see `fastrnn.interop.keras.base`.
 
 A window begins at every `stride`-th step. With padding "valid" all of it is within the sequence;
-with "same" there are ``ceil(T / stride)`` windows, and what they lack is missing at both ends, at
-the later one where the number is odd; with "causal" it is missing at the beginning.
+with "same" there are ``ceil(T / stride)`` windows, and padding is added at both ends, one step more
+at the later end if the number is odd; with "causal" padding is added at the beginning.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class Windows(Layer):
-    """What these layers share.
+    """Base class of these layers.
 
     Parameters
     ----------
     size : str
         Name of the setting that is the number of steps in a window.
     paddings : tuple of str
-        Those that there may be.
+        Allowed values of the setting ``padding``.
     """
 
     def __init__(self, settings: Settings, size: str, paddings: tuple[str, ...]) -> None:
@@ -39,7 +39,7 @@ class Windows(Layer):
         settings.channels_last()
 
     def _windows(self, x: np.ndarray, missing: float) -> np.ndarray:
-        """Return windows (B, n, width, size) of x (B, T, width), with a number for what is not."""
+        """Return windows (B, n, width, size) of x (B, T, width), padded with a number."""
         T, span = x.shape[1], (self.size - 1) * self.dilation + 1
         lacking = 0
         if self.padding == "causal":
@@ -89,7 +89,7 @@ class Conv1D(Windows):
 
 
 class Pooling(Windows):
-    """The largest value, or the mean, of those of each window that are in the sequence."""
+    """The largest value, or the mean, of each window; padding does not count."""
 
     def __init__(self, settings: Settings, weights: Weights) -> None:
         self.mean = settings.kind == "AveragePooling1D"

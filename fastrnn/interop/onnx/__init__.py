@@ -1,4 +1,4 @@
-"""ONNX: run models by the standard backend interface, and write ours.
+"""ONNX: run models through the standard backend interface, and export fastrnn's.
 
 ``prepare(model).run(inputs)`` runs any model of the operators RNN, LSTM and GRU, and of those that
 the onnx package's reference evaluator has. ``export(model, path)`` writes a layer or model.

@@ -110,7 +110,7 @@ class Backend(onnx.backend.base.Backend):
 
     @classmethod
     def prepare(cls, model: onnx.ModelProto, device: str = "CPU", **kwargs: Any) -> PreparedModel:
-        """Check a model and put its weights into the order that runs.
+        """Check a model and reorder its weights for the kernels.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class Backend(onnx.backend.base.Backend):
     def run_model(
         cls, model: onnx.ModelProto, inputs: Any, device: str = "CPU", **kwargs: Any
     ) -> tuple[Any, ...]:
-        """Check a model and run it once: what :meth:`prepare` and `PreparedModel.run` do."""
+        """Check a model and run it once: :meth:`prepare`, then `PreparedModel.run`."""
         return cls.prepare(model, device, **kwargs).run(inputs)
 
     @classmethod

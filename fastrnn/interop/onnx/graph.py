@@ -21,7 +21,7 @@ class Graph:
     Parameters
     ----------
     prefix : str
-        Names of values begin with it: those of a body must not be those of the graph around it.
+        Names of values begin with it, so that a body and the graph around it share no names.
     """
 
     def __init__(self, prefix: str = "") -> None:

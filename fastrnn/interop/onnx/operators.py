@@ -35,7 +35,7 @@ class Direction(NamedTuple):
 
 
 class Recurrent(OpRun):
-    """What the three operators share.
+    """Base class of the three operators.
 
     Attributes are judged when a model is prepared. The weights are put into the order of
     `fastrnn.cells` then as well, where they are initializers, else at every run.

@@ -1,6 +1,6 @@
-"""Values of an ONNX graph that NumPy code computes with: what is done to them becomes nodes.
+"""Values of an ONNX graph that NumPy code computes with: each operation on them becomes a node.
 
-So the step of a cell is not written once more for ONNX: that of `fastrnn.cells` is run.
+So the step of a cell need not be written again for ONNX: the one of `fastrnn.cells` is traced.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ errors. Other calls are those
 - in a graph that is traced or compiled, under autocast, ``torch.func`` transforms, forward-mode
   differentiation and dispatch modes.
 
-PyTorch also computes gradients that are to be differentiated themselves (``create_graph=True``).
+PyTorch also computes gradients of gradients (``create_graph=True``).
 
-Between tensors and kernels nothing is copied but what is not contiguous in the order of time.
+Between tensors and kernels, only arrays that are not contiguous in time-major order are copied.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def stack_of(mode: str, I: int, H: int, bias: bool, layers: int, directions: int
 
 
 class Call(NamedTuple):
-    """All of an ordinary call but its tensors, which are input, states (or None), weights.
+    """All of an ordinary call except its tensors (input, states or None, weights).
 
     The input is (T, B, I), (B, T, I) or (T, I), packed (N, I), or a cell's (B, I) or (I,). States
     are (passes, B, width), unbatched (passes, width), or a cell's (B, width) or (width,).
@@ -179,7 +179,7 @@ class _Run:
     ) -> list[Tensor | None]:
         """Return the gradients of all tensors, given those of the outputs; None is zero.
 
-        What is not needed is None.
+        Gradients that are not needed are None.
         """
         call, stack = self.call, self.call.stack
         P = stack.widths[0]

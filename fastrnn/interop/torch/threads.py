@@ -5,8 +5,8 @@ parallel region before they sleep. Ours, woken in that time, would have to share
 them: on two threads a step of a 2x128 GRU took 1.4 times as long. So while our kernels run, those
 threads sit in a parallel region of their own, in which they wait for a semaphore and thus sleep.
 
-Work that is not worth that keeps to one thread where PyTorch has more: a thread of ours beside one
-that spins costs more than it gives (Zen 5, 300 inputs, tanh RNN 256, B1 T50 between two linear
+Work too small for that runs on one thread if PyTorch has several: a thread of ours next to a
+spinning one costs more than it gains (Zen 5, 300 inputs, tanh RNN 256, B1 T50 between two linear
 layers, a training step on two threads: 3.5 ms, on one 1.1, PyTorch's own layer 4.0).
 """
 
@@ -22,9 +22,9 @@ import torch
 
 from fastrnn._config import get_num_threads
 
-# Work that is worth it, times the square of the number of threads: waking them takes a time in
-# proportion to it (15 us for one, a time slice where a neighbour holds its core), the work is
-# divided by it. On two threads a fifth to a third of a millisecond of one core.
+# PyTorch's n threads are put to sleep for work of at least n**2 times this: waking them takes a
+# time proportional to n (15 us for one, a time slice if another process holds its core), and the
+# work is divided by n. On two threads: a fifth to a third of a millisecond of one core.
 FLOPS_A_SLEEP = 8e6
 
 _ALL, _ALONE = nullcontext(None), nullcontext(1)
@@ -49,10 +49,10 @@ if _openmp is not None:
 
 
 def asleep(flops: float) -> AbstractContextManager[int | None]:
-    """Let PyTorch's threads sleep during work that is worth it.
+    """Let PyTorch's threads sleep during work that is large enough.
 
     Inside, PyTorch's own operations run on one thread. The context is the number of threads that
-    ours may use, None for as many as they have.
+    the kernels may use; None is the number of `set_num_threads`.
     """
     count = torch.get_num_threads()
     if count == 1 or get_num_threads() == 1:
