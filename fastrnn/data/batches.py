@@ -1,4 +1,4 @@
-"""From ids or vectors to batches: windows of one long sequence, or many sequences side by side.
+"""From ids or vectors to batches: windows of one long sequence, or batches of many sequences.
 
 **Windows** are for truncated back-propagation through time. A long sequence is cut into
 ``batch_size`` streams that lie side by side and are read together, a window of ``seq_length`` steps
@@ -9,8 +9,8 @@ the window's start.
 Source: Williams and Peng, "An efficient gradient-based algorithm for on-line training of recurrent
 network trajectories", Neural Computation 2 (1990).
 
-**Batches** hold sequences of any lengths. Sequences of about the same length come together, so that
-little of a batch is padding. Padding costs memory, but no time: it is never read.
+**Batches** hold sequences of any lengths. Sequences of about the same length are put together, so
+that little of a batch is padding. Padding costs memory, but no time: it is never read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class _Pairs(Sequence[tuple[Any, Any]]):
     """Pairs of inputs and targets, each made on demand; a slice is a list of them."""
 
-    # Sizes that may be set later, each with what judges it.
+    # Sizes that may be set later, each with the function that checks it.
     _checks: ClassVar[Mapping[str, Callable[[str, Any], Any]]] = {}
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -66,13 +66,13 @@ class Windows(_Pairs):
         The sequence; at least ``batch_size * seq_length + 1`` long, or with ``keep_rest``
         ``batch_size + 1``.
     batch_size : int
-        Number of streams B, each of ``(n - 1) // batch_size`` predictions; what is left at the end
-        of the sequence is not read.
+        Number of streams B, each of ``(n - 1) // batch_size`` predictions; the rest at the end of
+        the sequence is not read.
     seq_length : int
         Steps T of a window.
     keep_rest : bool
-        True makes a shorter window at the end of the steps that do not fill one. With
-        ``batch_size=1`` there are then all ``n - 1`` predictions, which is how a text is scored.
+        True adds a shorter last window for the steps that do not fill a whole one. With
+        ``batch_size=1`` there are then all ``n - 1`` predictions; so texts are scored in this way.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def split(ids: np.ndarray, validation_fraction: float) -> tuple[np.ndarray, np.n
 
 
 class Padded(NamedTuple):
-    """Sequences of any lengths side by side; what lies beyond an end is never read."""
+    """Sequences of any lengths side by side; the padding after their ends is never read."""
 
     values: np.ndarray  # (T, B) ids or (T, B, I) vectors
     lengths: np.ndarray  # (B,) int64
@@ -161,7 +161,7 @@ class Padded(NamedTuple):
 
 
 def pad(sequences: Sequences) -> Padded:
-    """Put sequences side by side, zeros beyond their ends.
+    """Put sequences side by side, padded with zeros after their ends.
 
     Parameters
     ----------
@@ -199,10 +199,10 @@ class Batches(_Pairs):
     Parameters
     ----------
     inputs, targets : list of array_like, array, or tuple of these
-        One entry for each example. Of a list of sequences (see :func:`pad`) a batch has a
-        :class:`Padded`; of an array, which has the examples along its first axis, or of a list of
-        numbers, some rows; of a tuple of such a tuple. What NumPy converts to an array, such as a
-        data frame or a column of one, counts as that array; a column of sequences counts as a list.
+        One entry for each example. For a list of sequences (see :func:`pad`), a batch has a
+        :class:`Padded`; for an array, whose first axis is the examples, or a list of numbers, it
+        has some rows; for a tuple it has a tuple of these. Objects that NumPy converts to an
+        array, such as a data frame or its column, count as one; a column of sequences as a list.
     batch_size : int
         Examples in a batch; the last batch may have fewer.
     pool : int
@@ -289,7 +289,7 @@ class _Epoch(_Pairs):
 
 
 def _examples(name: str, value: Any) -> Any:
-    """Return checked examples: a model refuses no batch of them for its form."""
+    """Return checked examples, so that a model accepts the form of all their batches."""
     if isinstance(value, tuple) and value and not isinstance(value, Padded):  # a batch already
         return tuple(_examples(f"{name}[{k}]", column) for k, column in enumerate(value))
     if hasattr(value, "__array__"):  # such as a data frame, its column or a tensor

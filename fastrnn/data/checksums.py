@@ -1,4 +1,4 @@
-"""What the files of the data sets hold: bytes and SHA-256 of the content."""
+"""Size in bytes and SHA-256 of the content of each file of the data sets."""
 
 CHECKSUMS = {
     "char_lm/names.txt": (

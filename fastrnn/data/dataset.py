@@ -19,16 +19,16 @@ class File:
     Parameters
     ----------
     path : str
-        Relative to a folder of all data sets. A folder may also have the file under the last parts
-        of it.
+        Relative to a folder of all data sets. A folder may also have the file under only the last
+        parts of the path.
     addresses : tuple of str
-        Of the public originals; ``#sha256=...`` at the end is the checksum of one, where known.
+        Of the public originals; ``#sha256=...`` at the end is an original's checksum, if known.
     make : callable, optional
-        ``make(*originals) -> content``, of the bytes of the originals; without it the only
-        original is the content.
+        ``make(*originals) -> content`` takes the bytes of the originals; without it the content is
+        the only original.
     arrays : tuple of str
-        Arrays that the checksum covers, if others depend on the processor's arithmetic; none named
-        means all.
+        Arrays that the checksum covers, if others depend on the processor's arithmetic; an empty
+        tuple means all.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class DataSet:
     Parameters
     ----------
     title, source : str
-        What it is, and who made it: what to cite.
+        A short description, and who made it: the text to cite.
     licence : str
     files : tuple of File
     load : callable

@@ -29,7 +29,7 @@ def fetch(file: File) -> Path:
     Raises
     ------
     ImportError
-        If pooch, or what making the file needs, is not installed.
+        If pooch, or a package that making the file needs, is not installed.
     OSError
         If an address does not answer.
     ValueError

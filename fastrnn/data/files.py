@@ -1,7 +1,7 @@
-"""Files of data sets: read, checked against what they should hold, and written.
+"""Files of data sets: read, checked against their known size and checksum, and written.
 
 The *content* of a file is the bytes of a text, unpacked if its name ends in ``.gz``, or the arrays
-of an ``.npz``. Checksums are those of contents: the bytes of a packed file depend on the packer.
+of an ``.npz``. Checksums are of contents, because the bytes of a packed file depend on the packer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ Content = bytes | Mapping[str, np.ndarray]
 def read_content(path: Path, limit: int) -> Content:
     """Read a file of at most `limit` bytes, unpacked; ValueError that names it otherwise.
 
-    Files come from strangers: nothing is unpacked beyond the limit, and no pickle is read.
+    Files are not trusted: nothing is unpacked beyond the limit, and no pickle is read.
     """
     with reading(path):
         if path.suffix == ".npz":

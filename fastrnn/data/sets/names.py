@@ -1,4 +1,4 @@
-"""Names, and of whom they are."""
+"""Names, with their language or gender."""
 
 from __future__ import annotations
 

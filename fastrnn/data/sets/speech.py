@@ -121,8 +121,8 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
 def make_spoken_digits(archive: bytes) -> dict[str, np.ndarray]:
     """Turn recordings into spectra in 256 steps.
 
-    A last bit of the processor's arithmetic may move a value to the next step, so that the checksum
-    of the file covers what is exact: labels, and lengths in frames.
+    The last bit of a computation may move a value to the next step; so the checksum of the file
+    covers only exact values: labels, and lengths in frames.
     """
     features, rows = [], []
     for name, content in members(archive, "/recordings/", ".wav").items():
