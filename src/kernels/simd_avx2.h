@@ -10,7 +10,7 @@
 #define TILE_VECTORS 2
 /* Rows of a thin product by 4 of the weight: 12 accumulators, 3 vectors of x, 1 of the weight. */
 #define THIN_ROWS 3
-/* Has GCC read v once, not from memory for each of its uses. */
+/* Makes GCC load v once, and not again from memory for each use. */
 #define v_keep(v) __asm__("" : "+x"(v))
 
 #if REAL_BITS == 32

@@ -11,7 +11,7 @@
 #define TILE_VECTORS 2
 /* Rows of a thin product by 4 rows of the weight, or 2 by 8: 16 accumulators. */
 #define THIN_ROWS 4
-/* Has GCC read v once, not from memory for each of its uses. */
+/* Makes GCC load v once, and not again from memory for each use. */
 #define v_keep(v) __asm__("" : "+v"(v))
 
 #if REAL_BITS == 32

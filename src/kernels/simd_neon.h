@@ -9,7 +9,7 @@
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
 #define THIN_ROWS 4
-/* Has GCC read v once, not from memory for each of its uses. */
+/* Makes GCC load v once, and not again from memory for each use. */
 #define v_keep(v) __asm__("" : "+w"(v))
 
 #if REAL_BITS == 32

@@ -21,7 +21,7 @@
 #define v_where_positive(a, b) ((a) > 0 ? (b) : 0)
 #define v_where_nonzero(a, b) ((a) != 0 ? (b) : 0)
 
-/* Rounds twice: fmaf() would be a library call where the CPU has no such instruction. */
+/* Rounds twice: fmaf() would be a library call if the CPU has no such instruction. */
 #define v_fma(a, b, c) ((a) * (b) + (c))
 
 #if REAL_BITS == 32

@@ -1,9 +1,9 @@
 /* The LSTM with peepholes, a bound on its cell, a coupled input and forget gate, and layer
  * normalisation. Equations: fastrnn/cells/lstm_variants.py.
  *
- * `gates` is 4 for i, f, g, o and 3 for i, g, o, where f = 1 - i. The arguments of the gates stand
- * in the slots from `first` on, which is 0 without normalisation; with it, the first `gates` slots
- * hold the input product, as many the recurrent one, and the next the arguments. */
+ * `gates` is 4 for i, f, g, o and 3 for i, g, o, where f = 1 - i. The arguments of the gates are in
+ * the slots from `first` on. Without normalisation `first` is 0; with it, the first `gates` slots
+ * hold the input product, the next `gates` the recurrent one, and the next the arguments. */
 enum { FN(PEEPHOLE), FN(GAIN_IH), FN(GAIN_HH), FN(BIAS), FN(GAIN_C), FN(BIAS_C) };
 
 INLINE V FN(bounded)(FN(spot) at, V c) {
@@ -11,7 +11,7 @@ INLINE V FN(bounded)(FN(spot) at, V c) {
     return v_min(v_set1(bound), v_max(v_set1(-bound), c));
 }
 
-/* c' before it is bounded, from the activations of the gates. */
+/* c' before it is clipped, from the activations of the gates. */
 INLINE V FN(unbounded_state)(FN(spot) at, int gates, int first) {
     const V i = FN(activation)(at, first), g = FN(activation)(at, first + gates - 2);
     V f = v_set1(1) - i;
@@ -43,8 +43,8 @@ INLINE V FN(variant_state)(FN(spot) at, int gates, int first, int keep) {
     return o;
 }
 
-/* From the gradients d_o of the argument of o and d_c of c', other than through o: those of all
- * arguments, of the peepholes and of c. */
+/* Takes the gradients d_o of the argument of o and d_c of c', the latter without the path through
+ * o; gives the gradients of all arguments, of the peepholes and of c. */
 INLINE void FN(variant_state_adjoint)(FN(spot) at, int gates, int first, V d_o, V d_c) {
     const V one = v_set1(1), c = FN(state)(at, 1);
     const V i = FN(activation)(at, first), g = FN(activation)(at, first + gates - 2);
@@ -137,8 +137,8 @@ typedef struct {
     V sum, mean, scale;
 } FN(moments);
 
-/* What the walks over one row hand on: moments of the two products and of c', and in the adjoint,
- * of each, the sums of y and of y x for the gradient y of the normalised x. */
+/* Passed on between the loops over one row: moments of the two products and of c'; in the adjoint
+ * also, for each of them, the sums of y and of y x for the gradient y of the normalised x. */
 typedef struct {
     FN(moments) ih, hh, c;
     V ih_sum, ih_product, hh_sum, hh_product, c_sum, c_product;
@@ -160,7 +160,7 @@ INLINE void FN(set_scale)(FN(moments) * m, fr_index count) {
     m->scale = v_set1((real)(1 / sqrt(v_sum(m->sum) / (double)count + 1e-5)));
 }
 INLINE V FN(normal)(V x, const FN(moments) * m) { return (x - m->mean) * m->scale; }
-/* The square of x - mean, zero beyond the n elements that there are. */
+/* The square of x - mean; zero after the first n elements. */
 INLINE V FN(square)(FN(spot) at, V x, const FN(moments) * m) {
     static const real ones[] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
     const V d = (x - m->mean) * FN(load)(ones, at.n);
@@ -246,7 +246,7 @@ INLINE V FN(normal_adjoint)(V y, V n, V scale, V sum, V product, fr_index count)
     return scale * (y - sum * share - n * product * share);
 }
 
-/* c' once more, as the forward step had it. */
+/* Computes c' again, as in the forward step. */
 INLINE V FN(same_c)(FN(spot) at, const FN(norms) * s) {
     return FN(bounded)(at, FN(unbounded_state)(at, s->gates, 2 * s->gates));
 }
