@@ -1,4 +1,4 @@
-"""Benchmarks: one table of cases, and what runs, compares and reports them."""
+"""Benchmarks: one table of cases, and modules that run, compare and report them."""
 
 import runpy
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""A PyTorch training script with one line more: ``python -m bench.accelerate``.
+"""A PyTorch training script with one more line: ``python -m bench.accelerate``.
 
-Two scripts train as PyTorch's users do, once as they are and once after ``accelerate(model)``, from
-the same weights over the same batches. The two take turns, an epoch each; a ratio is the median of
-the epochs' ratios. Losses of every step must agree. A third script, whose recurrent layer does
-nothing, says what is left to the others. Writes ``results/accelerate.json`` and fills the table of
-``docs/torch.md``; ``--write`` does the latter from the file.
+Scripts train as users of PyTorch do, once unchanged and once after ``accelerate(model)``, from the
+same weights over the same batches. The two ways take turns, an epoch each; a ratio is the median of
+the epochs' ratios. The losses of every step must agree. A third way, whose recurrent layer does
+nothing, shows the time of everything else. Writes ``results/accelerate.json`` and fills the table
+of ``docs/torch.md``; ``--write`` only fills the table, from the file.
 """
 
 from __future__ import annotations

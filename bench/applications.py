@@ -1,10 +1,10 @@
-"""The applications in ``examples/`` beside the same networks in PyTorch.
+"""The applications in ``examples/``, compared with the same networks in PyTorch.
 
 ``python -m bench.applications sentiment`` builds the example, checks that both networks have the
 same loss, gradients and first steps, and lets both train in turns on the same batches.
 ``--scores FOLDER`` trains the example to its score with seeds 0, 1 and 2, or reads the scores that
-are in the folder; with ``--sides torch`` its twin in PyTorch is trained. All go to
-``bench/results/applications/``, from where ``--write docs/applications.md`` makes the table.
+are in the folder; with ``--sides torch`` its twin in PyTorch is trained. All results go to
+``bench/results/applications/``, from which ``--write docs/applications.md`` makes the table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The table of cases that every benchmark goes through, with what each must show."""
+"""The table of cases that every benchmark uses, with the target of each."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def at(*threads: int, **ratios: float) -> tuple[Target, ...]:
 
 @dataclass(frozen=True)
 class Case:
-    """One row: what is run, and the sizes; 0 stands for a size that the case has not.
+    """One row: what is run, and the sizes; 0 stands for a size that the case does not have.
 
     Attributes
     ----------

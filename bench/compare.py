@@ -1,9 +1,9 @@
 """Compare the libraries call against call: ``python -m bench.compare --help``.
 
-In each round every side runs for a moment, one after the other, so that what the machine does
-meanwhile meets them all. A ratio is the median of the rounds' ratios; its spread their quartiles.
-All sides of a case share a process, and each case has a new one for each number of threads: what
-the C library's allocator learnt from one case changes the times of another.
+In each round every side runs for a moment, one after the other, so that other work of the machine
+slows all of them alike. A ratio is the median of the rounds' ratios, its spread their quartiles.
+All sides of a case share a process, and each case has a new one for each number of threads, because
+the state of the C library's allocator after one case changes the times of another.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _large_products(dtype: str) -> list[Callable[[], object]]:
 
 
 def environment() -> dict[str, Any]:
-    """Return what results depend on, by the name under which to print it."""
+    """Return the facts that results depend on, by the name under which to print them."""
     config = fr.show_config(mode="dicts")
     kept = ("platform", "instruction set", "BLAS", "fastrnn", "Python", "NumPy", "SciPy")
     versions = {"PyTorch": "torch", "ONNX Runtime": "onnxruntime"}

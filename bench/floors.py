@@ -1,12 +1,12 @@
-"""What no implementation can go below: ``python -m bench.floors --write docs/zen5.md``.
+"""Times that no implementation can go below: ``python -m bench.floors --write docs/zen5.md``.
 
-The floor of a case is the time of its matrix products at the highest speed that was seen, of a
-large product of a library measured beside the case, or of ours measured here; for a single
-sequence the time to read the recurrent weights once a step, measured here as the fastest of SciPy's
-``gemv`` and our one-row product on as many bytes, over and over; the time of the sigmoids and tanhs
-of the forward pass, on as many threads, over an array in L1; and of a training step the loss of as
-many scores and Adam over as many parameters, each alone. Rows that are copied, what else is done
-element by element, calls and threads that wait for each other are not in it.
+The floor of a case is a sum of times. First, its matrix products at the highest speed that was
+seen: of a library's large product measured with the case, or of our product measured here. For a
+single sequence, the recurrent products count as the time to read their weights once a step, which
+is measured here as the faster of SciPy's ``gemv`` and our one-row product. Then, the sigmoids and
+tanhs of the forward pass, on as many threads, over an array in L1. For a training step also the
+loss of as many scores and Adam over as many parameters, each measured alone. Not included are
+copies of rows, other work element by element, calls, and threads that wait for each other.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How time grows with T, B, H, V and threads, and memory with T: ``python -m bench.growth``.
+"""Growth of time with T, B, H, V and threads, and of memory with T: ``python -m bench.growth``.
 
 Writes ``results/growth.json`` and draws ``docs/growth.svg``; ``--draw`` draws again from the file.
 """

@@ -1,4 +1,4 @@
-"""What sequences of different lengths cost, against their sum: ``python -m bench.lengths``.
+"""The cost of sequences of different lengths, against their sum: ``python -m bench.lengths``.
 
 Each layer runs forward and backward over a batch that is padded to 100 steps. Writes
 ``results/lengths.json``, draws ``docs/lengths.svg`` and fills the table of ``docs/lengths.md``;

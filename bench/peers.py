@@ -1,8 +1,8 @@
 """How each library runs a case, with the same weights and the same data.
 
-`SIDES` names the ways of running each kind of case; the first word of a name is the library, and
-where that has several ways the fastest counts. Each is made by a function of a `Problem` and the
-number of threads, which imports its library.
+`SIDES` names the ways of running each kind of case. The first word of a name is the library; if a
+library has several ways, the fastest counts. A function of a `Problem` and the number of threads
+makes each side, and imports its library.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ def _torch_fwdbwd(
             output, _ = layer(x)
         output.backward(d_output)
         output = output.detach()
-        # Beyond the ends a layer that knows no lengths puts out what nobody reads.
+        # A layer without lengths computes outputs after the ends too; nobody reads them.
         return output.masked_fill_(beyond[..., None], 0) if len(lengths) and not packed else output
 
     def results() -> Arrays:

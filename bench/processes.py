@@ -1,4 +1,4 @@
-"""What needs a process of its own: a case, peak memory, import time, and a busy neighbour."""
+"""Measurements in a separate process: a case, peak memory, import time; and a busy neighbour."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ Run = dict[str, Any]
 
 
 class Result(NamedTuple):
-    """What one file of results holds; `runs` as `bench.compare.measure` returns them."""
+    """The content of one file of results; `runs` as `bench.compare.measure` returns them."""
 
     case: Case
     environment: dict[str, Any]

@@ -1,7 +1,7 @@
 """Every case of the table on every library: ``pytest bench/``, or ``-k "char-rnn and torch"``.
 
-All run on ``fastrnn.get_num_threads()`` threads, which ``FASTRNN_NUM_THREADS`` sets, each library
-by itself; `bench.compare` lets them take turns and is the finer instrument.
+All run on ``fastrnn.get_num_threads()`` threads, which ``FASTRNN_NUM_THREADS`` sets, one library
+after the other; `bench.compare` is more precise, because it lets them take turns.
 """
 
 import json

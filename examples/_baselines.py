@@ -1,4 +1,4 @@
-"""Models without a network, which the examples that generate something are compared with."""
+"""Baselines without a network, for the examples that generate sequences."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def counted_pixels(
     train, test : ndarray of int, shape (N, H, W)
     levels : int
     neighbours : list of (down, right)
-        How far above and to the left of the pixel; an empty list takes each pixel for itself.
+        How far above and to the left of the pixel; with an empty list pixels are independent.
     weight : float
-        So many images times `levels` are added to the counts, in which the neighbours are of no
-        account.
+        `weight` times `levels` is the number of images that are added to the counts as a prior, in
+        which pixels do not depend on their neighbours.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What the examples share: their command line, and how they report."""
+"""Shared parts of the examples: their command line and their reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the examples that generate something show it with: matplotlib, where that is installed."""
+"""Pictures of what the examples generate, drawn with matplotlib if that is installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture of a voice, and of what a recogniser hears in it when."""
+"""A picture of a voice, and of the digits that a recogniser hears in it over time."""
 
 from __future__ import annotations
 
