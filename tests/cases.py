@@ -1,4 +1,4 @@
-"""What the tests of recurrent layers run down: a layer for each cell, and random calls of it."""
+"""The cases of the tests of recurrent layers: a layer for each cell, and random calls of it."""
 
 from functools import partial
 from typing import Any, NamedTuple

@@ -54,7 +54,7 @@ def compiled_backend(request):
 
 @pytest.fixture
 def set_threads():
-    """Return ``fr.set_num_threads``; after the test the number is what it was."""
+    """Return ``fr.set_num_threads``; the number of threads is restored after the test."""
     before = fr.get_num_threads()
     yield fr.set_num_threads
     fr.set_num_threads(before)

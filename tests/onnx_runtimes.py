@@ -1,4 +1,4 @@
-"""What runs an ONNX file in the tests."""
+"""The runtimes that run ONNX files in the tests."""
 
 import onnx
 

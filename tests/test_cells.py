@@ -72,7 +72,7 @@ def test_stages_say_what_they_produce_and_write_to_nothing_else(name):
 
 
 def options(cell, width):
-    """Return what a loop does beside the cell, all at once."""
+    """Return the results of a loop apart from the cell, all at once."""
     rng = np.random.default_rng(5)
     widths = [width if name == "h" else H for name in cell.states]
     return Extras(

@@ -490,7 +490,7 @@ def test_another_optimizers_state_is_refused(tmp_path):
 
 
 def fit_names(path, *callbacks, **options):
-    """Train on sequences, whose batches come in another order every epoch."""
+    """Train on sequences; the order of the batches changes every epoch."""
     model = make_model(dropout=0.3, seed=1)
     names = [VOCABULARY.encode(TEXT[k : k + 2 + k % 5]) for k in range(0, 60, 3)]
     batches = Batches([ids[:-1] for ids in names], [ids[1:] for ids in names], 4)

@@ -1,4 +1,4 @@
-"""The commands, as a person uses them: what they print, write, refuse and survive."""
+"""The commands as a user runs them: their output, their files, their errors, and interruptions."""
 
 import os
 import random

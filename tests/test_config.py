@@ -1,4 +1,4 @@
-"""Threads, instruction set and what `show_config` tells of them."""
+"""Threads, instruction set and the report of `show_config` on them."""
 
 import os
 import re

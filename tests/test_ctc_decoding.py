@@ -48,7 +48,7 @@ def test_a_wide_beam_finds_all_there_is(blank):
 
 
 def test_a_beam_is_the_same_with_less():
-    """A narrow beam finds the likeliest of a few symbols; its sums lack what it dropped."""
+    """A narrow beam finds the likeliest symbols; its sums lack the dropped prefixes."""
     logits = make(T=6, B=20, scale=2.0)
     wide, narrow = prefix_beam(logits, beam_width=ALL), prefix_beam(logits, beam_width=6)
     for exact, few in zip(wide, narrow):
@@ -60,7 +60,7 @@ def test_a_beam_is_the_same_with_less():
 
 
 def by_beginnings(frames, width):
-    """Return the readings of frames (T, V) by the algorithm as it is written down, blank 0."""
+    """Return the readings of frames (T, V), by the algorithm as published; the blank is 0."""
     beam = {(): (0.0, -np.inf)}
     for row in log_softmax(frames, axis=1):
         sums = {}
@@ -83,7 +83,7 @@ def by_beginnings(frames, width):
 
 @pytest.mark.parametrize(("width", "symbols"), [(1, 4), (3, 3), (4, 40), (12, 6)])
 def test_a_narrow_beam_keeps_the_best_beginnings(width, symbols):
-    """Also where one is dropped and comes back while what has grown from it is there."""
+    """Also if a prefix is dropped and comes back while its extensions are still in the beam."""
     logits = 2 * np.random.default_rng(0).standard_normal((40, 3, symbols))
     for b, readings in enumerate(prefix_beam(logits, beam_width=width)):
         expected = by_beginnings(logits[:, b], width)

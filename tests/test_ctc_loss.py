@@ -38,7 +38,7 @@ def make(name=None, dtype="float64"):
 
 
 def says(alignment):
-    """Return what an alignment says: runs become one symbol, blanks are dropped."""
+    """Return the symbols of an alignment: runs are merged, then blanks are dropped."""
     return [symbol for symbol, _ in itertools.groupby(alignment) if symbol != BLANK]
 
 
@@ -150,7 +150,7 @@ def test_long_sequences_neither_underflow_nor_overflow(compiled_backend, scale):
 
 
 def test_scores_that_swallow_the_nats(backend, dtype):
-    """Beside such scores log 2, of two symbols that are alike, is rounded away."""
+    """Scores so large that log 2, of two equal symbols, is rounded away."""
     logits = np.full((4, 1, 3), 1e30, dtype)
     logits[..., 0] = -1e30
     loss, d_logits = ctc(logits, None, [[1], [2]])

@@ -157,7 +157,7 @@ def test_links_lead_somewhere(document):
 
 
 def exists(dotted):
-    """Whether ``fr.models.load`` and its like can be had; of what is not installed, the module."""
+    """Return whether ``fr.models.load`` and so on exist; True if their library is missing."""
     value = fastrnn
     for name in dotted.split(".")[1:]:
         try:

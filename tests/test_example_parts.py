@@ -1,4 +1,4 @@
-"""What the examples that generate something are compared with, and the files that they write."""
+"""The baselines of the examples that generate sequences, and the files that they write."""
 
 import argparse
 import io

@@ -1,4 +1,4 @@
-"""The rules of who may import whom, and of what the C kernels may do."""
+"""The rules on imports between modules, and on what the C kernels may do."""
 
 import ast
 import re

@@ -1,4 +1,4 @@
-"""What holds for every model: the encoder that they share, saving and loading."""
+"""Tests for all models: the encoder that they share, saving and loading."""
 
 import inspect
 

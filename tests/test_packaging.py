@@ -1,4 +1,4 @@
-"""What is installed is what was meant to be."""
+"""The installed package has the intended contents."""
 
 import ast
 import importlib

@@ -380,7 +380,7 @@ def test_a_pullback_is_not_used_again_while_it_is_in_use():
 
 
 def make_nested():
-    """Return a model of models whose last array of the second layer is frozen."""
+    """Return nested models; the last array of the second layer is frozen."""
     first, second = Part(SHAPES, start=1), Part(SHAPES, start=20)
     second.parameters.freeze("scale")  # before it is joined
     return Joined(inner=Joined(first=first, second=second), other=Part({"weight": (4,)}, start=50))

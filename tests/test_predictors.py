@@ -1,4 +1,4 @@
-"""Classifier, regressor, tagger, forecaster and feed-forward: what holds for each of them."""
+"""Tests for each of classifier, regressor, tagger, forecaster and feed-forward network."""
 
 import copy
 import pickle

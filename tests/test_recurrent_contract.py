@@ -1,4 +1,4 @@
-"""The fine print of recurrent layers: axes, lengths, dtypes, tapes, dropout, what is refused."""
+"""Details of recurrent layers: axes, lengths, dtypes, tapes, dropout, refused arguments."""
 
 import copy
 import gc

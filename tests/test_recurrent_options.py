@@ -1,4 +1,4 @@
-"""Options of recurrent layers: their gradients, on every backend, and what they promise."""
+"""Options of recurrent layers: their gradients, on every backend, and their documented effects."""
 
 import copy
 import pickle

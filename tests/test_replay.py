@@ -1,4 +1,4 @@
-"""A layer that is called a second time keeps what it laid out; it answers as in the first call."""
+"""A layer keeps its prepared passes from the second call on, with the same results."""
 
 import copy
 import gc
@@ -22,7 +22,7 @@ SHAPES = [(1, 1), (25, 1), (1, 3), (4, 3), (30, 6)]  # (T, B): few rows, and row
 
 
 def anew(layer, x, state=None):
-    """Return what a copy of the layer makes of its first call."""
+    """Return the results of the first call of a copy of the layer."""
     return copy.deepcopy(layer)(x, state)
 
 

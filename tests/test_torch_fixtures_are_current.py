@@ -1,4 +1,4 @@
-"""The fixtures are what their script and PyTorch give today."""
+"""The stored fixtures equal those that their script and PyTorch make today."""
 
 import runpy
 from pathlib import Path

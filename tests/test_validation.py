@@ -1,4 +1,4 @@
-"""What is refused, and in which words; arguments of calls are in test_recurrent_contract.py."""
+"""Wrong arguments and their errors; arguments of calls are in test_recurrent_contract.py."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Modules of PyTorch beside their accelerated copies, and what has to be the same of both."""
+"""Modules of PyTorch with their accelerated copies, and checks that both behave alike."""
 
 import copy
 

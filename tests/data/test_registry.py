@@ -1,4 +1,4 @@
-"""Data sets by name: from folders, from addresses, and with what licence."""
+"""Data sets by name: from folders, from addresses, and their licences."""
 
 import functools
 import http.server

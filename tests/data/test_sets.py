@@ -1,4 +1,4 @@
-"""The data sets: what is made of the originals, what loaders return, and the samples."""
+"""The data sets: files made from the originals, results of the loaders, and the samples."""
 
 import json
 import wave

@@ -1,4 +1,4 @@
-"""Fixtures of the tests beside other packages."""
+"""Fixtures of the tests with other packages."""
 
 import pytest
 

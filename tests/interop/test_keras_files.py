@@ -1,4 +1,4 @@
-"""Keras files that cannot be run: truncated, damaged, incomplete or beyond what there is."""
+"""Keras files that cannot be run: truncated, damaged, incomplete or not supported."""
 
 import io
 import json

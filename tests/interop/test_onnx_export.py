@@ -416,7 +416,7 @@ WRITERS = {
 
 
 def writer_feeds(model, with_lengths):
-    """Return what a model reads, and the same as an exported graph takes it."""
+    """Return inputs of a model, and the same inputs in the form of the exported graph."""
     rng, dtype = np.random.default_rng(0), np.dtype(model.config["dtype"])
     if isinstance(model, fr.models.Captioner):
         x = rng.standard_normal((3, 5), np.float32)

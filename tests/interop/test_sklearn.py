@@ -107,7 +107,7 @@ def test_tables_arrays_and_lists_of_the_same_sequences_are_the_same(name):
 
 
 class Arraylike:
-    """What NumPy takes for an array and is none: a tensor, a data frame or one of its columns."""
+    """Objects that NumPy converts to an array: a tensor, a data frame or one of its columns."""
 
     def __init__(self, array):
         self.array = array

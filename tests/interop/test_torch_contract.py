@@ -1,4 +1,4 @@
-"""What stays PyTorch's own affair: errors, attributes, copies, and what the kernels cannot take."""
+"""Behaviour that stays PyTorch's: errors, attributes, copies, calls that no kernel can run."""
 
 import copy
 import io

@@ -1,4 +1,4 @@
-"""PyTorch's transforms, and what else takes modules apart: with ours as with PyTorch's own."""
+"""PyTorch's transforms and other tools that analyse modules: ours behave as PyTorch's own."""
 
 import copy
 from functools import partial

@@ -1,4 +1,4 @@
-"""What training scripts do with PyTorch's modules, done with accelerated ones: the same results."""
+"""Uses of modules in training scripts: accelerated ones give the same results as PyTorch's."""
 
 import copy
 import functools
@@ -40,7 +40,7 @@ def expanded(layer):
 
 
 def truncated(layer):
-    """A state goes from batch to batch without its graph, gradients add up."""
+    """A state is carried from batch to batch without its graph; gradients add up."""
     state = None
     for _ in range(3):
         output, state = layer(batch(), state)
