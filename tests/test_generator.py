@@ -101,7 +101,7 @@ def test_an_empty_sequence_has_likelihood_one(kind):
     model, (one,) = make(kind), sequences(kind, [1])
     first, second, third = model.log_likelihood([one[:0], one, one[:0]])
     assert first == third == 0
-    assert second == pytest.approx(model.log_likelihood([one])[0], rel=1e-12)
+    assert second == model.log_likelihood([one])[0]
     assert model.log_likelihood([one[:0]] * 2).tolist() == [0, 0]
 
 
